@@ -1,0 +1,48 @@
+"""Train a model of src/models/ and print what it reaches on the test data.
+
+cd src
+python -m main --model mymodel --seed 777 --batch_size 100 --epochs 15 --learning_rate 0.001
+python -m main --model ultragcn --dataset electronics
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import fire
+
+import models
+from arguments import FLAGS, fire_command, read_flags, run_as_program
+
+
+def main(argv: Sequence[str]) -> None:
+    """Check the arguments, then let fire call `train_and_evaluate` with them; fire prints what it returns."""
+    fire.Fire(train_and_evaluate, command=fire_command(complete(read_flags(argv, FLAGS, about=__doc__))))
+
+
+def complete(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of all flags: as given, else the model's own default, else the general one."""
+    values = {flag.name: flag.default for flag in FLAGS}
+    model = models.find(given.get("model", values["model"]))
+    return {**values, **model.defaults, **given, "dataset": model.dataset(given.get("dataset"))}
+
+
+def train_and_evaluate(
+    model: str, dataset: str, data_dir: str | None, **hyper_param: int | float | None
+) -> dict[str, float]:
+    """Train `model` on the train part of `dataset` and return its metrics on the test part."""
+    # Only now: these load torch, which takes seconds, and a mistyped flag is answered at once.
+    from data import load_data
+    from utils import choose_device, log_param, set_random_seed
+
+    trainer_class, evaluator_class = models.find(model).load()
+    device = choose_device()
+    log_param({"model": model, "dataset": dataset, "device": device, **hyper_param})
+    set_random_seed(hyper_param["seed"])
+
+    train_data, test_data = load_data(dataset, data_dir)
+    trained = trainer_class(device).train_with_hyper_param(train_data, hyper_param, verbose=True)
+    return evaluator_class(device).evaluate(trained, test_data)
+
+
+if __name__ == "__main__":
+    run_as_program(main)

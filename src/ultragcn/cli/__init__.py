@@ -1,0 +1,91 @@
+"""The command `ultragcn`: one file per subcommand. Data go to stdout, everything else to stderr.
+
+Exit status: 0 done, 1 failed, 2 misused, 130 interrupted.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ultragcn import __version__
+from ultragcn.cli import datasets, evaluate, recommend, similar, train
+from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
+
+_COMMANDS = (train, evaluate, recommend, similar, datasets)
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of printing the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser and those of its subcommands by name."""
+    parser = _Parser(
+        prog="ultragcn", description="UltraGCN: recommendations from a log of who used what.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"ultragcn {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    named = {}
+    for command in _COMMANDS:
+        name = command.__name__.rsplit(".", 1)[-1]
+        summary = (command.__doc__ or "").split("\n")[0]
+        named[name] = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        command.add_arguments(named[name])
+        named[name].set_defaults(run=command.run)
+    return parser, named
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed command line; anything it does not know raises `UsageError` with the nearest name."""
+    parser, named = build_parser()
+    if not argv:
+        parser.print_help(sys.stderr)
+        raise UsageError("give a command: " + ", ".join(named))
+    if not argv[0].startswith("-") and argv[0] not in named:
+        raise UsageError(f"unknown command {argv[0]!r}{did_you_mean(argv[0], named)} (commands: {', '.join(named)})")
+    if argv[0] in named:
+        # Unknown options first: argparse would complain about a missing one before it names a misspelt one.
+        options = named[argv[0]]._option_string_actions
+        for word in argv[1:]:
+            name = word.split("=", 1)[0]
+            if word.startswith("--") and word != "--" and name not in options:
+                near = did_you_mean(name.replace("-", "_").lstrip("_"), [known.lstrip("-") for known in options])
+                near = near.replace("mean ", "mean --")
+                raise UsageError(f"unknown option {name}{near} (see ultragcn {argv[0]} --help)")
+    arguments, extra = parser.parse_known_args(argv)
+    if extra:
+        raise UsageError(f"cannot make sense of {extra[0]!r} (see ultragcn {arguments.command} --help)")
+    if arguments.command is None:
+        raise UsageError("give a command: " + ", ".join(named))
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return its exit status."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DataWarning)
+            warnings.showwarning = _show_warning
+            arguments = parse(sys.argv[1:] if argv is None else argv)
+            status: int = arguments.run(arguments)
+            return status
+    except UltraGCNError as error:
+        print(f"ultragcn: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("ultragcn: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout (head, less) has had enough: nothing more to say to it.
+        sys.stderr.close()
+        return 0
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"ultragcn: warning: {message}", file=sys.stderr)

@@ -1,0 +1,53 @@
+"""Writing ranked lists: TSV, JSON lines or Parquet, to stdout or whole into a file."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ultragcn.errors import UsageError
+from ultragcn.storage import atomic_path
+
+Row = tuple[Any, ...]
+FORMATS = ("tsv", "json", "parquet")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare --format and --output."""
+    parser.add_argument(
+        "--format", choices=FORMATS, default="tsv", help="tsv, json (an object a line) or parquet (default: tsv)"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write here instead of to stdout; parquet needs it")
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be written, before any work."""
+    if arguments.format == "parquet" and not arguments.output:
+        raise UsageError("parquet is not text; give --output FILE with --format parquet")
+
+
+def write(arguments: argparse.Namespace, names: tuple[str, ...], rows: Iterable[Row]) -> None:
+    """Write `rows` with columns `names` as `arguments` want; a file appears whole or not at all."""
+    if not arguments.output:
+        sys.stdout.writelines(_lines(arguments.format, names, rows))
+        return
+    with atomic_path(Path(arguments.output)) as temporary:
+        if arguments.format == "parquet":
+            import polars as pl
+
+            pl.DataFrame(list(rows), schema=list(names), orient="row").write_parquet(temporary)
+        else:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.writelines(_lines(arguments.format, names, rows))
+
+
+def _lines(kind: str, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[str]:
+    if kind == "tsv":
+        yield "\t".join(names) + "\n"
+        for row in rows:
+            yield "\t".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row) + "\n"
+    else:
+        for row in rows:
+            yield json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n"

@@ -1,0 +1,47 @@
+"""Recommend items to users of a run."""
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ultragcn.cli import output
+
+if TYPE_CHECKING:
+    from ultragcn.model import UltraGCN
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--users", nargs="+", metavar="ID", help="user ids")
+    who.add_argument("--all", action="store_true", help="every user")
+    parser.add_argument("--top_k", type=int, default=20, metavar="K", help="items for each user (default: 20)")
+    parser.add_argument("--include_seen", action="store_true", help="also list what the user already has")
+    output.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `ultragcn recommend`."""
+    from ultragcn.errors import UsageError
+    from ultragcn.model import UltraGCN
+
+    output.check(arguments)
+    if arguments.top_k < 1:
+        raise UsageError(f"--top_k must be 1 or more, not {arguments.top_k}")
+    model = UltraGCN.load(arguments.run_folder)
+    users = model.user_ids.rows(model.user_ids.ids if arguments.all else model.user_ids.parse(arguments.users))
+    rows = _rows(model, users, arguments.top_k, not arguments.include_seen)
+    output.write(arguments, ("user_id", "rank", "item_id", "score"), rows)
+    return 0
+
+
+def _rows(model: "UltraGCN", users: np.ndarray, top_k: int, exclude_seen: bool) -> Iterator[output.Row]:
+    """Yield the ranked lists block by block, so that memory does not grow with the number of users."""
+    for block, items, scores in model.rank(users, top_k, model.seen_ if exclude_seen else None):
+        for user, user_items, user_scores in zip(block, items, scores, strict=True):
+            user_id = model.user_ids.ids[user]
+            for place in np.flatnonzero(user_items >= 0):
+                yield user_id, int(place) + 1, model.item_ids.ids[user_items[place]], float(user_scores[place])

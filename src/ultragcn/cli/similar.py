@@ -1,0 +1,34 @@
+"""List the items nearest to an item, or the users nearest to a user."""
+
+import argparse
+
+from ultragcn.cli import output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--item", metavar="ID", help="an item id")
+    what.add_argument("--user", metavar="ID", help="a user id")
+    parser.add_argument("--top_k", type=int, default=10, metavar="K", help="length of the list (default: 10)")
+    output.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `ultragcn similar`."""
+    from ultragcn.model import UltraGCN
+
+    output.check(arguments)
+    model = UltraGCN.load(arguments.run_folder)
+    if arguments.item is not None:
+        ids, cosines = model.similar_items(model.item_ids.parse([arguments.item])[0], arguments.top_k)
+        name = "item_id"
+    else:
+        ids, cosines = model.similar_users(model.user_ids.parse([arguments.user])[0], arguments.top_k)
+        name = "user_id"
+    rows = (
+        (place, other, float(cosine)) for place, (other, cosine) in enumerate(zip(ids, cosines, strict=True), start=1)
+    )
+    output.write(arguments, ("rank", name, "cosine"), rows)
+    return 0

@@ -1,0 +1,177 @@
+"""Train on a data set under a protocol and write a run folder."""
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ultragcn.config import AUTHORS_NAMES, PARAMETERS, Config, configuration_for, parse_value, read_config
+
+_AUTHORS_NAME_OF = {ours: theirs for theirs, ours in AUTHORS_NAMES.items()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; one for every hyper-parameter, from its one declaration."""
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME|PATH",
+        help="a name from ultragcn datasets, or a folder with train.txt and test.txt (default: demo)",
+    )
+    parser.add_argument(
+        "--data_dir",
+        metavar="DIR",
+        help="where named data sets are looked for and put (default: $ULTRAGCN_DATA_DIR or datasets)",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="a .toml file of ours, or a .ini file the authors published; options given beside it win",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("clean", "authors"),
+        default="clean",
+        help="clean: choose on validation, read test once; authors: choose on test, as their code does (default: clean)",
+    )
+    parser.add_argument(
+        "--split_seed", type=int, default=0, metavar="N", help="fixes which items clean holds out (default: 0)"
+    )
+    parser.add_argument(
+        "--refit",
+        action="store_true",
+        help="clean only: train again on train and validation for the epochs chosen, before reading test",
+    )
+    parser.add_argument("--out", metavar="DIR", help="the run folder (default: a new one under runs)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in --out")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write the history for TensorBoard into the run folder"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    group = parser.add_argument_group(
+        "hyper-parameters (defaults: what configs/ holds for the data set, else those named here)"
+    )
+    for name, declared in PARAMETERS.items():
+        rule = declared.metadata
+        theirs = _AUTHORS_NAME_OF.get(name)
+        flags = [f"--{name}", *([f"--{theirs}"] if theirs else [])]
+        choices = " | ".join(rule["choices"])
+        unit = f" [{rule['unit']}]" if rule["unit"] else ""
+        group.add_argument(
+            *flags,
+            dest=f"hyper_{name}",
+            metavar=choices or "X",
+            help=f"{rule['meaning']}{unit} (default: {declared.default})",
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `ultragcn train`."""
+    changes = {
+        name: parse_value(name, text)
+        for name in PARAMETERS
+        if (text := getattr(arguments, f"hyper_{name}")) is not None
+    }
+    source, files, config = _resolve(arguments, changes)
+    _check_solver(config)
+    tensorboard = _tensorboard_writer() if arguments.tensorboard else None
+
+    from ultragcn.cli.progress import Bars
+    from ultragcn.data.datasets import as_dataset, load_dataset
+    from ultragcn.data.readers import read_split
+    from ultragcn.experiments.run import train_run
+    from ultragcn.progress import Silent
+
+    progress = Silent() if arguments.quiet else Bars()
+    if files is not None:
+        dataset = as_dataset(source, *read_split(*files), arguments.protocol, arguments.split_seed)
+        source = str(files[0].parent.resolve())
+    else:
+        dataset = load_dataset(
+            source, arguments.data_dir, protocol=arguments.protocol, split_seed=arguments.split_seed, progress=progress
+        )
+        source = source if dataset.folder is not None or dataset.name == "demo" else str(Path(source).resolve())
+    if dataset.protocol == "authors":
+        print(
+            "ultragcn: protocol authors chooses the epoch on the test set; compare its numbers with published ones only",
+            file=sys.stderr,
+        )
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = (
+        Path(arguments.out)
+        if arguments.out
+        else Path("runs") / f"{dataset.name}-{config.solver}-seed{config.seed}-{stamp}"
+    )
+    writer = tensorboard(str(out)) if tensorboard is not None else None
+
+    def on_epoch(record: dict[str, Any]) -> None:
+        if writer is not None:
+            for name, value in record.items():
+                if name != "epoch":
+                    writer.add_scalar(name, value, record["epoch"])
+
+    metrics = None
+    try:
+        metrics = train_run(
+            dataset, config, out, data_source=source, refit=arguments.refit, overwrite=arguments.overwrite, progress=progress,
+            on_epoch=on_epoch,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print(f"ultragcn: interrupted; the best model so far is in {out}", file=sys.stderr)
+        raise
+    finally:
+        if writer is not None:
+            writer.close()
+    _report(metrics, out)
+    return 0
+
+
+def _report(metrics: dict[str, Any], out: Path) -> None:
+    for split in ("valid", "test"):
+        for label, value in metrics.get(split, {}).items():
+            print(f"{split}\t{label}\t{value:.5g}" if isinstance(value, float) else f"{split}\t{label}\t{value}")
+    for label, value in metrics.get("best_reachable", {}).items():
+        if label in metrics["test"]:
+            print(f"best reachable\t{label}\t{value:.5g}")
+    print(f"run\t{out}")
+    print(
+        f"ultragcn: {metrics['train_seconds']:.1f} s of training, epoch {metrics['best_epoch']} of {metrics['epochs']} kept",
+        file=sys.stderr,
+    )
+
+
+def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str, tuple[Path, Path] | None, Config]:
+    """Return where the data are, as a name or as two files, and the configuration: options over --config over configs/."""
+    from ultragcn.data.datasets import canonical_name
+
+    if arguments.config is None:
+        source = arguments.dataset or "demo"
+        return source, None, configuration_for(source, changes.get("solver"), **changes)
+    file = read_config(arguments.config, changes.get("solver"))
+    if file.ignored:
+        print(
+            f"ultragcn: {arguments.config}: ignored {', '.join(file.ignored)}, which have no meaning here",
+            file=sys.stderr,
+        )
+    source = arguments.dataset or canonical_name(file.dataset or "demo")
+    return source, None if arguments.dataset else file.files, Config(**(file.values | changes))
+
+
+def _check_solver(config: Config) -> None:
+    """Fail now, not after loading the data, when the solver's packages are not installed or its device is not there."""
+    from importlib import import_module
+
+    module = import_module(f"ultragcn.solvers.{config.solver}")
+    module.choose_device(config.device)
+
+
+def _tensorboard_writer() -> Any:
+    from ultragcn.errors import MissingDependencyError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingDependencyError(
+            "--tensorboard needs the tensorboard package; install it with: pip install 'ultragcn[tensorboard]'"
+        ) from None
+    return SummaryWriter

@@ -1,0 +1,271 @@
+"""Every hyper-parameter, declared once: type, default, unit, range, meaning, and the name the authors gave it.
+
+The estimator, the command line, the configuration files and the documentation all read this one list.
+"""
+
+import configparser
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ultragcn.errors import UsageError, did_you_mean, unknown_name
+
+
+def _parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
+               positive: bool = False, choices: tuple[str, ...] = (), authors: str = "") -> Any:  # fmt: skip
+    """Declare one hyper-parameter; `positive` excludes zero, `low` and `high` are allowed values themselves."""
+    return field(
+        default=default,
+        metadata={"meaning": meaning, "unit": unit, "low": 0.0 if positive else low, "high": high, "positive": positive,
+                  "choices": choices, "authors": authors},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config:
+    """The hyper-parameters of one model. Values are checked when it is made; it never changes afterwards.
+
+    Raises
+    ------
+    UsageError
+        A value has the wrong type or is out of range; the message says which values are allowed.
+    """
+
+    embedding_dim: int = _parameter(64, "length of an embedding", unit="numbers", low=1)
+    solver: str = _parameter(
+        "sgd", "how the loss is minimised: sgd is the authors' sampled procedure", choices=("sgd",)
+    )
+
+    # The loss (docs/model.md).
+    w1: float = _parameter(1e-7, "constant part of a positive pair's weight", low=0)
+    w2: float = _parameter(1.0, "factor of beta in a positive pair's weight", low=0)
+    w3: float = _parameter(1e-7, "constant part of a negative pair's weight", low=0)
+    w4: float = _parameter(1.0, "factor of beta in a negative pair's weight", low=0)
+    negative_weight: float = _parameter(200.0, "weight of the mean over a pair's negatives", low=0)
+    num_item_neighbors: int = _parameter(
+        10, "item neighbours K of an item", unit="items", low=0, authors="ii_neighbor_num"
+    )
+    item_item_weight: float = _parameter(1e-3, "weight of the item-item term", low=0, authors="lambda")
+    omega: str = _parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
+    l2_weight: float = _parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
+    exclude_positives: bool = _parameter(
+        False, "never draw a user's own train items as negatives", authors="sampling_sift_pos"
+    )
+
+    # The sampled procedure.
+    learning_rate: float = _parameter(1e-3, "Adam's step size", positive=True)
+    batch_size: int = _parameter(1024, "train pairs in a batch", unit="pairs", low=1)
+    num_negatives: int = _parameter(
+        200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num"
+    )
+    init_std: float = _parameter(
+        1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight"
+    )
+    epochs: int = _parameter(2000, "passes over the train pairs at most", unit="epochs", low=1, authors="max_epoch")
+
+    # Choosing when to stop.
+    patience: int = _parameter(
+        15, "evaluations without a better value before stopping", unit="evaluations", low=1, authors="early_stop_epoch"
+    )
+    evaluate_every: int = _parameter(
+        5, "epochs between evaluations during the first 50 epochs; afterwards every epoch", unit="epochs", low=1
+    )
+    select_by: str = _parameter("recall@20", "metric that chooses the epoch to keep")
+
+    # The machine.
+    seed: int = _parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
+    device: str = _parameter(
+        "auto", "where sgd computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda")
+    )
+
+    def __post_init__(self) -> None:
+        for declared in fields(self):
+            object.__setattr__(self, declared.name, _checked(declared, getattr(self, declared.name)))
+
+    def replace(self, **changes: Any) -> "Config":
+        """Return a copy with `changes`; the authors' names are understood too."""
+        return dataclasses.replace(self, **our_names(changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all hyper-parameters by name."""
+        return dataclasses.asdict(self)
+
+
+PARAMETERS: dict[str, dataclasses.Field] = {declared.name: declared for declared in fields(Config)}
+"""Every hyper-parameter by our name."""
+
+AUTHORS_NAMES: dict[str, str] = {p.metadata["authors"]: p.name for p in PARAMETERS.values() if p.metadata["authors"]}
+"""The authors' name of a hyper-parameter -> ours."""
+
+# Keys of the authors' .ini files that are not hyper-parameters: where files are, and settings of the machine.
+_INI_PATHS = ("train_file_path", "test_file_path")
+_INI_IGNORED = ("model_save_path", "enable_tensorboard", "gpu", "test_batch_size")
+
+
+def our_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` under our names; an unknown name raises `UsageError` with the nearest known one."""
+    renamed: dict[str, Any] = {}
+    for name, value in values.items():
+        ours = AUTHORS_NAMES.get(name, name)
+        if ours not in PARAMETERS:
+            near = did_you_mean(name, [*PARAMETERS, *AUTHORS_NAMES])
+            raise UsageError(f"unknown hyper-parameter {name!r}{near or '; ultragcn train --help lists them all'}")
+        if ours in renamed:
+            raise UsageError(f"{ours} is given twice, once as {name!r}; give it once")
+        renamed[ours] = value
+    return renamed
+
+
+def parse_value(name: str, text: str) -> Any:
+    """Return the value that `text` means for hyper-parameter `name`, checked."""
+    return _checked(PARAMETERS[name], text)
+
+
+def _checked(declared: dataclasses.Field, value: Any) -> Any:
+    """Return `value` as the declared type if it is allowed, else raise `UsageError` saying what is."""
+    kind = (
+        declared.type
+        if isinstance(declared.type, type)
+        else {"int": int, "float": float, "bool": bool, "str": str}[declared.type]
+    )
+    rule = declared.metadata
+    problem = UsageError(f"{declared.name} must be {_allowed(kind, rule)}, not {value!r}")
+    if kind is str:
+        if not isinstance(value, str):
+            raise problem
+        if rule["choices"] and value not in rule["choices"]:
+            raise unknown_name(declared.name, value, rule["choices"])
+        return value
+    if kind is bool:
+        known = {
+            True: True,
+            False: False,
+            "true": True,
+            "false": False,
+            "1": True,
+            "0": False,
+            "yes": True,
+            "no": False,
+        }
+        key = value.strip().lower() if isinstance(value, str) else value
+        if not isinstance(key, (str, bool)) or key not in known:
+            raise problem
+        return known[key]
+    if isinstance(value, bool):
+        raise problem
+    try:
+        number = float(value)
+        # int("2000") and 2000.0 are both 2000; 0.5 is no integer, and neither is text such as "1e3.5".
+        converted = int(value) if isinstance(value, str) and kind is int else kind(number)
+    except (TypeError, ValueError, OverflowError):
+        raise problem from None
+    if not math.isfinite(number) or converted != number:
+        raise problem
+    if not rule["low"] <= number <= rule["high"] or (rule["positive"] and number <= 0):
+        raise problem
+    return converted
+
+
+def _allowed(kind: type, rule: Mapping[str, Any]) -> str:
+    if kind is bool:
+        return "true or false"
+    if kind is str:
+        return "text"
+    noun = "a whole number" if kind is int else "a number"
+    if rule["positive"]:
+        return f"{noun} above 0"
+    return noun if rule["low"] == -math.inf else f"{noun} of {rule['low']:g} or more"
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """What a configuration file says: hyper-parameters, and for an authors' file also which data."""
+
+    values: dict[str, Any]
+    dataset: str | None = None
+    files: tuple[Path, Path] | None = None
+    ignored: tuple[str, ...] = ()
+
+
+def read_config(path: str | Path, solver: str | None = None) -> ConfigFile:
+    """Read a configuration file: ours (`.toml`) or one that the authors published (`.ini`), as it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        A `.toml` file has our names at its top; a table `[sgd]` holds what is meant for that solver alone.
+    solver : str, optional
+        Whose table to apply; by default that of the file's own `solver`, else of the default solver.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read or says something unknown; the message names the file.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read the configuration {path}: {reason}") from error
+    try:
+        return _from_ini(text, path) if path.suffix == ".ini" else ConfigFile(_from_toml(text, solver))
+    except (tomllib.TOMLDecodeError, configparser.Error, UsageError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"cannot read the configuration {path}: {reason}") from error
+
+
+def _from_toml(text: str, solver: str | None) -> dict[str, Any]:
+    document = tomllib.loads(text)
+    solvers = PARAMETERS["solver"].metadata["choices"]
+    shared = {name: value for name, value in document.items() if not isinstance(value, dict)}
+    for table in document:
+        if isinstance(document[table], dict) and table not in solvers:
+            raise unknown_name("table", table, solvers)
+    chosen = solver or shared.get("solver") or PARAMETERS["solver"].default
+    values = {**our_names(shared), **our_names(document.get(chosen, {}))}
+    return {name: _checked(PARAMETERS[name], value) for name, value in values.items()}
+
+
+def _from_ini(text: str, path: Path) -> ConfigFile:
+    parser = configparser.ConfigParser(inline_comment_prefixes=("#", ";"), interpolation=None)
+    parser.read_string(text)
+    given = {name: value.strip("'\" ") for section in parser.sections() for name, value in parser.items(section)}
+    dataset = given.pop("dataset", None)
+    paths = {name: given.pop(name) for name in _INI_PATHS if name in given}
+    ignored = tuple(name for name in _INI_IGNORED if given.pop(name, None) is not None)
+    if "topk" in given:
+        given["select_by"] = f"recall@{given.pop('topk')}"
+    if "lr" in given:
+        given["learning_rate"] = given.pop("lr")
+    values = {"solver": "sgd"} | {name: _checked(PARAMETERS[name], value) for name, value in our_names(given).items()}
+    files = None
+    if len(paths) == len(_INI_PATHS):
+        # The authors run from their own folder; look beside the file as well.
+        for folder in (Path(), path.parent):
+            found = tuple(folder / paths[name] for name in _INI_PATHS)
+            if all(file.is_file() for file in found):
+                files = (found[0], found[1])
+                break
+    return ConfigFile(values, dataset, files, ignored)
+
+
+def configs_folder() -> Path | None:
+    """Return the folder of the benchmark configurations: inside the installed package, or the checkout's `configs/`."""
+    here = Path(__file__).resolve().parent
+    return next((folder for folder in (here / "configs", here.parents[1] / "configs") if folder.is_dir()), None)
+
+
+def configuration_for(dataset: str | None, solver: str | None = None, **changes: Any) -> Config:
+    """Return the configuration kept for the benchmark data set `dataset` (the defaults when there is none), with `changes`."""
+    folder = configs_folder()
+    values: dict[str, Any] = {}
+    if dataset is not None and folder is not None and (folder / f"{dataset}.toml").is_file():
+        values = read_config(folder / f"{dataset}.toml", solver).values
+    if solver is not None:
+        values["solver"] = solver
+    return Config(**(values | our_names(changes)))

@@ -1,0 +1,1 @@
+"""Interactions: what they are, how they are read, split, made up and fetched."""

@@ -1,0 +1,113 @@
+"""User and item ids: whatever the data have outside, rows of a table inside."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ultragcn.errors import UsageError
+
+Id = int | str
+
+
+class IdMap:
+    """The ids of one side, in ascending order; the position of an id is its row.
+
+    Parameters
+    ----------
+    ids : array of int64, or array of str (dtype object)
+        Distinct and ascending. Use `IdMap.of` for ids in any order.
+    what : {"user", "item"}
+        For messages.
+    """
+
+    def __init__(self, ids: np.ndarray, what: str):
+        self.ids = ids
+        self.what = what
+
+    @classmethod
+    def of(cls, ids: Iterable[Id] | np.ndarray, what: str) -> "IdMap":
+        """Return the map of all distinct `ids`, integers or strings (not both)."""
+        return cls(np.unique(as_ids(ids, what)), what)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, IdMap) and self.ids.dtype == other.ids.dtype and np.array_equal(self.ids, other.ids)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def are_strings(self) -> bool:
+        """Whether the ids are strings (else integers)."""
+        return self.ids.dtype == object
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {str(name): row for row, name in enumerate(self.ids)}
+
+    def find(self, ids: Iterable[Id] | np.ndarray) -> np.ndarray:
+        """Return the rows (int64) of `ids`; -1 for an id that is not in the map."""
+        given = as_ids(ids, self.what)
+        if (given.dtype == object) != self.are_strings:
+            return np.full(len(given), -1, dtype=np.int64)
+        if self.are_strings:
+            return np.fromiter((self._row_of.get(name, -1) for name in given), dtype=np.int64, count=len(given))
+        rows = np.searchsorted(self.ids, given)
+        rows[rows == len(self.ids)] = 0
+        return np.where(self.ids[rows] == given, rows, -1) if len(self.ids) else np.full(len(given), -1, dtype=np.int64)
+
+    def rows(self, ids: Iterable[Id] | np.ndarray) -> np.ndarray:
+        """Return the rows (int64) of `ids`; an unknown id raises `UsageError` with the first unknown one."""
+        given = as_ids(ids, self.what)
+        rows = self.find(given)
+        if (rows < 0).any():
+            unknown = given[rows < 0][0]
+            sample = ", ".join(repr(as_python(name)) for name in self.ids[:3])
+            kind = "strings" if self.are_strings else "integers"
+            raise UsageError(
+                f"unknown {self.what} id {as_python(unknown)!r}: the model knows {len(self)} {self.what}s, ids are {kind} such as {sample}"
+            )
+        return rows
+
+    def parse(self, texts: Iterable[str]) -> list[Id]:
+        """Return ids typed as text (on a command line) in the kind this map has."""
+        if self.are_strings:
+            return list(texts)
+        parsed: list[Id] = []
+        for text in texts:
+            try:
+                parsed.append(int(text))
+            except ValueError:
+                raise UsageError(
+                    f"unknown {self.what} id {text!r}: this model's {self.what} ids are integers"
+                ) from None
+        return parsed
+
+
+def as_ids(ids: Iterable[Id] | np.ndarray, what: str) -> np.ndarray:
+    """Return ids as a 1-D array of int64 or of str (dtype object)."""
+    array = ids if isinstance(ids, np.ndarray) else np.array(list(ids), dtype=object)
+    if array.ndim != 1:
+        raise UsageError(f"{what} ids must be one-dimensional, not of shape {array.shape}")
+    if array.dtype.kind in "iu" and array.dtype != np.uint64:
+        return array.astype(np.int64)
+    values = array.tolist()
+    if all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values):
+        try:
+            return np.array(values, dtype=np.int64)
+        except OverflowError:
+            raise UsageError(f"{what} ids must fit 64 bits; give larger ones as strings") from None
+    if all(isinstance(value, str) for value in values):
+        return np.array(values, dtype=object)
+    wrong = next(value for value in values if not isinstance(value, str))
+    raise UsageError(f"{what} ids must be all integers or all strings, not {wrong!r} of type {type(wrong).__name__}")
+
+
+def as_python(value: Any) -> Id:
+    """Return an id as a plain int or str."""
+    return value if isinstance(value, str) else int(value)

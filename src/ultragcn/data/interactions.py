@@ -1,0 +1,119 @@
+"""Who used what: a sparse user x item matrix with the ids of its rows and columns."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn.data.ids import Id, IdMap, as_ids
+from ultragcn.errors import DataError
+from ultragcn.storage import hash_bytes
+
+
+class Interactions:
+    """Distinct (user, item) pairs. U users, I items, N pairs.
+
+    Parameters
+    ----------
+    matrix : scipy.sparse.csr_matrix, U x I
+        An entry wherever the user has the item; values are ignored, duplicates merged, columns sorted.
+    user_ids, item_ids : IdMap
+        Ids of the rows and of the columns.
+    """
+
+    def __init__(self, matrix: sp.csr_matrix, user_ids: IdMap, item_ids: IdMap):
+        if matrix.shape != (len(user_ids), len(item_ids)):
+            raise DataError(
+                f"a matrix of shape {matrix.shape} does not fit {len(user_ids)} users and {len(item_ids)} items"
+            )
+        matrix = sp.csr_matrix(matrix)
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        self.matrix = sp.csr_matrix(
+            (
+                np.ones(matrix.nnz, dtype=np.float32),
+                matrix.indices.astype(np.int32, copy=False),
+                matrix.indptr.astype(np.int64),
+            ),
+            shape=matrix.shape,
+        )
+        self.user_ids = user_ids
+        self.item_ids = item_ids
+
+    @classmethod
+    def from_pairs(
+        cls,
+        users: Iterable[Id] | np.ndarray,
+        items: Iterable[Id] | np.ndarray,
+        user_ids: IdMap | None = None,
+        item_ids: IdMap | None = None,
+    ) -> "Interactions":
+        """Return the interactions of aligned lists of user and item ids; without id maps, all ids that occur make them."""
+        users, items = as_ids(users, "user"), as_ids(items, "item")
+        if len(users) != len(items):
+            raise DataError(
+                f"{len(users)} users do not pair with {len(items)} items; give two lists of the same length"
+            )
+        user_ids = user_ids or IdMap.of(users, "user")
+        item_ids = item_ids or IdMap.of(items, "item")
+        rows, columns = user_ids.rows(users), item_ids.rows(items)
+        matrix = sp.csr_matrix(
+            (np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(user_ids), len(item_ids))
+        )
+        return cls(matrix, user_ids, item_ids)
+
+    def __len__(self) -> int:
+        return int(self.matrix.nnz)
+
+    def __repr__(self) -> str:
+        return f"Interactions({self.num_users} users x {self.num_items} items, {len(self)} pairs)"
+
+    @property
+    def num_users(self) -> int:
+        """U."""
+        return int(self.matrix.shape[0])
+
+    @property
+    def num_items(self) -> int:
+        """I."""
+        return int(self.matrix.shape[1])
+
+    @property
+    def user_degrees(self) -> np.ndarray:
+        """d_u, the number of items of each user: (U,) int64."""
+        return np.diff(self.matrix.indptr)
+
+    @property
+    def item_degrees(self) -> np.ndarray:
+        """d_i, the number of users of each item: (I,) int64."""
+        return np.bincount(self.matrix.indices, minlength=self.num_items)
+
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """User rows and item columns of all pairs, by user, then item: (N,) int32 each."""
+        return np.repeat(np.arange(self.num_users, dtype=np.int32), self.user_degrees), self.matrix.indices
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of ids and pairs: equal data, equal hash."""
+        parts = [self.matrix.indptr.astype("<i8").tobytes(), self.matrix.indices.astype("<i4").tobytes()]
+        for ids in (self.user_ids, self.item_ids):
+            parts.append("\0".join(map(str, ids.ids.tolist())).encode())
+        return hash_bytes(parts)
+
+    def items_of(self, user_index: int) -> np.ndarray:
+        """Return the item columns of one user row, ascending (int32)."""
+        return self.matrix.indices[self.matrix.indptr[user_index] : self.matrix.indptr[user_index + 1]]
+
+    def with_matrix(self, matrix: sp.csr_matrix) -> "Interactions":
+        """Return other pairs over the same ids."""
+        return Interactions(matrix, self.user_ids, self.item_ids)
+
+    def union(self, other: "Interactions") -> "Interactions":
+        """Return the pairs in either; both must have the same ids."""
+        return self.with_matrix(self.matrix + other.matrix)
+
+    def common(self, other: "Interactions") -> sp.csr_matrix:
+        """Return the matrix of the pairs in both; both must have the same ids."""
+        return sp.csr_matrix(self.matrix.multiply(other.matrix))

@@ -1,0 +1,155 @@
+"""Reading interactions from files: the user-line text format of the published splits.
+
+One line a user: `user item item ...`, non-negative integers separated by blanks or tabs; the line may end in LF or CRLF. The
+same user may come twice (the items are joined), a user may have no items, a user may have an item twice (counted, kept once).
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ultragcn.data.ids import IdMap
+from ultragcn.data.interactions import Interactions
+from ultragcn.errors import DataError, DataWarning
+
+# Digits of the largest id that surely fits 64 bits.
+_MAX_DIGITS = 18
+
+
+@dataclass(frozen=True)
+class UserLines:
+    """A file in the user-line format, as read: N pairs and the line each came from."""
+
+    path: Path
+    users: np.ndarray  # (N,) int64, user id of each pair
+    items: np.ndarray  # (N,) int64
+    lines: np.ndarray  # (N,) int64, from 1
+    all_users: np.ndarray  # (L,) int64, user id of each line, with items or without
+
+
+def read_user_lines(path: str | Path) -> UserLines:
+    """Read a file in the user-line format.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, is empty, or has a line that is not made of non-negative integers of at most 18 digits; the
+        message names file and line.
+    """
+    path = Path(path)
+    try:
+        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    is_digit = (data >= ord("0")) & (data <= ord("9"))
+    is_newline = data == ord("\n")
+    is_blank = (data == ord(" ")) | (data == ord("\t")) | (data == ord("\r")) | is_newline
+    odd = np.flatnonzero(~is_digit & ~is_blank)
+    if len(odd):
+        _refuse(path, data, int(odd[0]), "expected non-negative integers: user item item ...")
+    # A carriage return belongs before a newline (or ends the file); elsewhere two lines would be read as one.
+    lone = np.flatnonzero((data[:-1] == ord("\r")) & ~is_newline[1:])
+    if len(lone):
+        _refuse(path, data, int(lone[0]), "a carriage return inside a line; end lines with LF or CRLF")
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], is_digit, [False]))))
+    starts, ends = edges[0::2], edges[1::2]
+    if len(starts) == 0:
+        raise DataError(f"{path} is empty; expected one line a user: user item item ...")
+    too_long = np.flatnonzero(ends - starts > _MAX_DIGITS)
+    if len(too_long):
+        _refuse(path, data, int(starts[too_long[0]]), f"an id of more than {_MAX_DIGITS} digits")
+    numbers = _parse(data, starts, ends)
+    line_of = np.cumsum(is_newline)[starts]
+    first_of_line = np.concatenate(([True], line_of[1:] != line_of[:-1]))
+    all_users = numbers[first_of_line]
+    counts = np.diff(np.append(np.flatnonzero(first_of_line), len(numbers))) - 1
+    keep = ~first_of_line
+    return UserLines(path, np.repeat(all_users, counts), numbers[keep], line_of[keep] + 1, all_users)
+
+
+def _parse(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the decimal numbers at data[start:end], all at once: one multiply-add for each digit position."""
+    numbers = np.zeros(len(starts), dtype=np.int64)
+    lengths = ends - starts
+    for position in range(int(lengths.max())):
+        active = lengths > position
+        numbers[active] = numbers[active] * 10 + (data[starts[active] + position] - ord("0"))
+    return numbers
+
+
+def _refuse(path: Path, data: np.ndarray, position: int, expected: str) -> None:
+    """Raise the error that names line and word at byte `position`."""
+    text = data.tobytes()
+    line = text.count(b"\n", 0, position) + 1
+    blanks = b" \t\n\r"
+    start = max(text.rfind(bytes([blank]), 0, position) for blank in blanks) + 1
+    rest = text[start : position + 40].split(None, 1)
+    word = rest[0].decode("utf-8", "replace") if text[position] not in blanks else "\\r"
+    raise DataError(f"{path}, line {line}: cannot read {word!r}: {expected}")
+
+
+def read_split(train_path: str | Path, test_path: str | Path) -> tuple[Interactions, Interactions]:
+    """Read a published split: train and test in the user-line format, over the ids that occur in either.
+
+    Warns
+    -----
+    DataWarning
+        Items listed twice by a user (kept once) and users without train or test items, each with its count and first place.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read, or test pairs also stand in train: such a test would measure memory, not recommendation.
+    """
+    train_lines, test_lines = read_user_lines(train_path), read_user_lines(test_path)
+    user_ids = IdMap.of(np.concatenate((train_lines.all_users, test_lines.all_users)), "user")
+    item_ids = IdMap.of(np.concatenate((train_lines.items, test_lines.items)), "item")
+    if len(train_lines.items) == 0:
+        raise DataError(f"{train_lines.path} names users but no items; expected one line a user: user item item ...")
+    train, test = (
+        Interactions.from_pairs(lines.users, lines.items, user_ids, item_ids) for lines in (train_lines, test_lines)
+    )
+    for lines, interactions in ((train_lines, train), (test_lines, test)):
+        _warn_duplicates(lines, interactions)
+    overlap = train.common(test).tocoo()
+    if overlap.nnz:
+        user, item = user_ids.ids[overlap.row[0]], item_ids.ids[overlap.col[0]]
+        line = test_lines.lines[(test_lines.users == user) & (test_lines.items == item)][0]
+        raise DataError(
+            f"{test_lines.path}, line {line}: item {item} of user {user} is in train too, as are {overlap.nnz} test pairs in all; "
+            "remove them from one of the files"
+        )
+    for name, interactions in (("train", train), ("test", test)):
+        empty = np.flatnonzero(interactions.user_degrees == 0)
+        if len(empty):
+            warnings.warn(
+                f"{len(empty)} users have no {name} items (first: user {user_ids.ids[empty[0]]})",
+                DataWarning,
+                stacklevel=2,
+            )
+    unseen = np.flatnonzero(train.item_degrees == 0)
+    if len(unseen):
+        warnings.warn(
+            f"{len(unseen)} items have no train interaction (first: item {item_ids.ids[unseen[0]]}); nothing can be learned about them",
+            DataWarning,
+            stacklevel=2,
+        )
+    return train, test
+
+
+def _warn_duplicates(lines: UserLines, interactions: Interactions) -> None:
+    surplus = len(lines.items) - len(interactions)
+    if not surplus:
+        return
+    order = np.lexsort((lines.lines, lines.items, lines.users))
+    users, items = lines.users[order], lines.items[order]
+    again = np.flatnonzero((users[1:] == users[:-1]) & (items[1:] == items[:-1])) + 1
+    first = order[again[np.argmin(lines.lines[order[again]])]]
+    warnings.warn(
+        f"{lines.path}, line {lines.lines[first]}: user {lines.users[first]} has item {lines.items[first]} twice; "
+        f"{surplus} such repetitions were counted once",
+        DataWarning,
+        stacklevel=3,
+    )

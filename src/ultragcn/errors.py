@@ -1,0 +1,60 @@
+"""What can go wrong, in one sentence each: what was given, what is allowed, what to do.
+
+Every error the library raises on purpose is an `UltraGCNError`; the command prints its message as one line and ends with the
+exit status of its class.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UltraGCNError(Exception):
+    """Base of all errors raised on purpose. `exit_status` is what the command ends with."""
+
+    exit_status = 1
+
+
+class UsageError(UltraGCNError, ValueError):
+    """The caller asked for something that does not exist or is out of range: nothing was started."""
+
+    exit_status = 2
+
+
+class DataError(UltraGCNError, ValueError):
+    """Data that cannot be read or that contradict themselves. The message names the file and the line."""
+
+    exit_status = 2
+
+
+class MissingDependencyError(UltraGCNError, ImportError):
+    """An optional package is needed and not installed. The message says what to install."""
+
+    exit_status = 2
+
+
+class DownloadError(UltraGCNError, OSError):
+    """A file could not be fetched. The message names the file and where to put it by hand."""
+
+
+class NotFittedError(UltraGCNError, RuntimeError):
+    """The model was asked before it was fitted."""
+
+
+class NumericalError(UltraGCNError, ArithmeticError):
+    """Training left the range of floating-point numbers. The message says what to change."""
+
+
+class DataWarning(UserWarning):
+    """Something in the data was put right, and counted. The message names the file and the first line concerned."""
+
+
+def did_you_mean(given: str, allowed: Iterable[str]) -> str:
+    """Return '; did you mean X?' for the nearest allowed name, or '' when none is near."""
+    near = difflib.get_close_matches(given.lower(), list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def unknown_name(what: str, given: str, allowed: Iterable[str]) -> UsageError:
+    """Return the error for a name that is not one of `allowed`, with the nearest suggested."""
+    names = list(allowed)
+    return UsageError(f"unknown {what} {given!r}{did_you_mean(given, names)} (allowed: {', '.join(names)})")

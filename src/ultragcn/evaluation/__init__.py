@@ -1,0 +1,1 @@
+"""Evaluation: ranking all items, and what the ranking is worth."""

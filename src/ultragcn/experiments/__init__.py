@@ -1,0 +1,1 @@
+"""Experiments: one training run and what it leaves behind."""

@@ -1,0 +1,226 @@
+"""One run: train under a protocol, and leave a folder that says what was done and what came out.
+
+manifest.json      configuration, seed, versions, data hash, git commit
+history.tsv        a line per epoch, as it happens
+metrics.json       validation and test metrics, seconds, memory
+model.safetensors  embeddings, ids and everything else `UltraGCN.load` needs
+"""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ultragcn
+from ultragcn import storage
+from ultragcn.config import Config
+from ultragcn.data.datasets import Dataset, load_dataset
+from ultragcn.errors import UsageError
+from ultragcn.evaluation.evaluate import evaluate
+from ultragcn.evaluation.metrics import DEFAULT_LABELS
+from ultragcn.model import MODEL_FILE, Record, UltraGCN
+from ultragcn.progress import Progress
+
+MANIFEST, HISTORY, METRICS = "manifest.json", "history.tsv", "metrics.json"
+_PACKAGES = ("numpy", "scipy", "numba", "torch")
+
+
+def train_run(
+    dataset: Dataset,
+    config: Config,
+    out: Path,
+    *,
+    data_source: str | None = None,
+    refit: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    on_epoch: Callable[[Record], None] | None = None,
+) -> dict[str, Any]:
+    """Train on `dataset` under its protocol, write the run folder, and return the metrics.
+
+    `clean`: the epoch is chosen on the validation set and test is read once, at the end. `authors`: the epoch is chosen on test
+    itself, as their code does; its numbers are for comparison with published ones only.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    config : Config
+    out : Path
+        The run folder. It must be new or empty unless `overwrite`.
+    data_source : str, optional
+        Name or folder that `load_dataset` finds the data under again (default: the data set's name).
+    refit : bool
+        Under `clean`, train once more on train and validation together for as many epochs as were chosen, before reading test.
+    overwrite : bool
+        Replace an earlier run in `out`.
+    progress, on_epoch
+        As in `UltraGCN.fit`.
+
+    Returns
+    -------
+    dict
+        What `metrics.json` holds.
+
+    Raises
+    ------
+    UsageError
+        `out` is in use, or `refit` was asked for without a validation set.
+    KeyboardInterrupt
+        After the run folder was completed with what there was.
+    """
+    if refit and dataset.valid is None:
+        raise UsageError("refit needs the clean protocol: under authors there is no validation set to add to train")
+    _prepare(out, overwrite)
+    storage.write_json(out / MANIFEST, _manifest(dataset, config, data_source, refit))
+
+    def record_epoch(record: Record) -> None:
+        # Every line has every column, measured or not, so that the file can be read while it grows.
+        labels = dict.fromkeys((config.select_by, *DEFAULT_LABELS))
+        storage.append_row(
+            out / HISTORY, {name: record.get(name, "") for name in ("epoch", "seconds", "loss", *labels)}
+        )
+        if on_epoch is not None:
+            on_epoch(record)
+
+    model = UltraGCN(config)
+    select_on = dataset.test if dataset.protocol == "authors" else None
+    try:
+        model.fit(dataset.train, dataset.valid, select_on=select_on, progress=progress, on_epoch=record_epoch)
+        valid = None if dataset.valid is None else evaluate(model, dataset.valid, _labels(config))
+        seconds, compile_seconds, best_epoch = model.train_seconds_, model.compile_seconds_, model.best_epoch_
+        if refit and dataset.valid is not None:
+            # Exactly as many epochs as were chosen: the loss alone must not end it earlier.
+            model = UltraGCN(config.replace(epochs=best_epoch, patience=best_epoch, seed=model.seed_))
+            model.fit(dataset.train.union(dataset.valid), progress=progress)
+            seconds += model.train_seconds_
+    except KeyboardInterrupt:
+        if hasattr(model, "user_embedding_"):
+            model.save(out)
+            storage.write_json(
+                out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_)
+            )
+        raise
+    model.save(out)
+    measured = {"valid": valid} if valid is not None else {}
+    test = evaluate(model, dataset.test, _labels(config))
+    metrics = _summary(dataset, model, measured | {"test": test}, seconds, compile_seconds) | {"best_epoch": best_epoch}
+    storage.write_json(out / METRICS, metrics)
+    return metrics
+
+
+def load_run(folder: Path) -> tuple[UltraGCN, dict[str, Any]]:
+    """Return the model and the manifest of a run folder."""
+    if not Path(folder).is_dir():
+        raise UsageError(f"no run folder {folder}; give a folder that ultragcn train wrote")
+    return UltraGCN.load(folder), storage.read_json(Path(folder) / MANIFEST)
+
+
+def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
+    """Return the data set a run was trained on; other data under the same name raise `UsageError`."""
+    dataset = load_dataset(
+        manifest["data_source"],
+        data_dir or manifest["data_dir"],
+        protocol=manifest["protocol"],
+        split_seed=manifest["split_seed"],
+    )
+    if dataset.hash != manifest["data_hash"]:
+        raise UsageError(
+            f"{manifest['data_source']} is not the data this run was trained on (hash {dataset.hash[:12]}, not "
+            f"{manifest['data_hash'][:12]}); give the right place with --data_dir"
+        )
+    return dataset
+
+
+def _prepare(out: Path, overwrite: bool) -> None:
+    """Make the run folder; refuse one in use, clear an earlier run out of it with `overwrite`."""
+    try:
+        present = sorted(path.name for path in out.iterdir()) if out.exists() else []
+        if present and not overwrite:
+            raise UsageError(
+                f"{out} already holds files ({', '.join(present[:3])}); give another --out, or --overwrite"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (MODEL_FILE, METRICS, HISTORY, MANIFEST):
+            (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot use {out} as run folder: {error.strerror}; choose a folder you can write to"
+        ) from error
+
+
+def _labels(config: Config) -> list[str]:
+    return list(dict.fromkeys([*DEFAULT_LABELS, config.select_by]))
+
+
+def _manifest(dataset: Dataset, config: Config, data_source: str | None, refit: bool) -> dict[str, Any]:
+    versions = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+    return {
+        "dataset": dataset.name,
+        "data_source": data_source or dataset.name,
+        "data_dir": dataset.folder,
+        "data_hash": dataset.hash,
+        "protocol": dataset.protocol,
+        "split_seed": dataset.split_seed,
+        "refit": refit,
+        "config": config.to_dict(),
+        "versions": {"ultragcn": ultragcn.__version__, "python": platform.python_version()} | versions,
+        "git_commit": _git_commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+    }
+
+
+def _summary(
+    dataset: Dataset, model: UltraGCN, measured: dict[str, dict[str, float]], seconds: float, compile_seconds: float
+) -> dict[str, Any]:
+    # History and model carry the loss in full; here are the figures people quote.
+    summary = {
+        "dataset": dataset.name,
+        "protocol": dataset.protocol,
+        "solver": model.config.solver,
+        "seed": model.seed_,
+        "best_epoch": model.best_epoch_,
+        "epochs": len(model.history_),
+        "stopped": model.stopped_,
+        "train_seconds": round(seconds, 3),
+        "compile_seconds": round(compile_seconds, 3),
+        "peak_memory_mb": peak_memory_mb(),
+        **measured,
+    }
+    return summary | ({"best_reachable": dict(dataset.best_recall)} if dataset.best_recall else {})
+
+
+def peak_memory_mb() -> float | None:
+    """Return the largest resident memory of this process so far, in MB; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout this code runs from, with `+` when it was changed since; None outside one."""
+    here = Path(__file__).parent
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if status else "")

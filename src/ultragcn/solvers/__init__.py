@@ -1,0 +1,35 @@
+"""Solvers: ways to minimise the one objective. They differ in speed, never in meaning.
+
+A solver module has `solve(objective, seed, device) -> Iterator[Step]`: it yields after each pass, for as long as it is asked to.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ultragcn.objective import Objective
+
+
+class Step(NamedTuple):
+    """Where a solver stands after a pass (an epoch). U users, I items, D dimensions."""
+
+    epoch: int  # from 1
+    loss: float  # of the pass, by the objective's formula, L2 included
+    user_embedding: np.ndarray  # (U, D) float32; valid until the next step is asked for
+    item_embedding: np.ndarray  # (I, D) float32; likewise
+
+
+class Solve(Protocol):
+    """What a solver module's `solve` looks like."""
+
+    def __call__(self, objective: Objective, seed: int, device: str) -> Iterator[Step]:
+        """Yield a `Step` after each pass. `device` is "cpu", "cuda" or "auto"."""
+
+
+def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
+    """Run the solver that the objective's configuration names."""
+    module = import_module(f"ultragcn.solvers.{objective.config.solver}")
+    chosen: Solve = module.solve
+    return chosen(objective, seed, device)

@@ -1,0 +1,103 @@
+"""The authors' procedure: shuffled train pairs in batches, uniform negatives drawn anew for each pair, dense Adam.
+
+Differences from their code, none of them in the formulas: seeded; `softplus` instead of `log(sigmoid)`, which underflows; no
+U x I mask and no I x I matrix; the gradient of a batch by sparse products instead of gathered rows (see `torch_ops.batch_loss`).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ultragcn import rng
+from ultragcn.errors import MissingDependencyError, NumericalError, UsageError
+from ultragcn.graph import DegreeWeights, ItemNeighbors
+from ultragcn.objective import Objective, batch_weights, half_squared_norm
+from ultragcn.solvers import Step
+
+try:
+    import torch
+except ImportError as error:
+    raise MissingDependencyError(
+        "solver sgd needs PyTorch, which is not installed; install it with: pip install 'ultragcn[torch]'"
+    ) from error
+
+from ultragcn.kernels import torch_ops
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device meant by "cpu", "cuda" or "auto" (a GPU when there is one)."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda was asked for, but PyTorch finds no GPU here; use --device cpu or auto")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
+    """Yield a `Step` after each epoch, for ever; its loss is the sum over the epoch's batches.
+
+    Raises
+    ------
+    NumericalError
+        The loss left the range of float32.
+    """
+    where = choose_device(device)
+    config, train = objective.config, objective.train
+    # Adam, the shuffling and the negatives draw from one generator, the start from another: the start is the same on any device.
+    start = rng.stream(seed, "init")
+    user_embedding, item_embedding = (
+        torch.from_numpy((start.standard_normal((rows, config.embedding_dim)) * config.init_std).astype(np.float32)).to(
+            where
+        )
+        for rows in (train.num_users, train.num_items)
+    )
+    generator = torch.Generator(device=where)
+    generator.manual_seed(int(rng.stream(seed, "sgd").integers(2**62)))
+
+    def tensors(arrays):
+        return type(arrays)(*(torch.from_numpy(array).to(where) for array in arrays))
+
+    beta: DegreeWeights = tensors(objective.beta)
+    neighbors: ItemNeighbors = tensors(
+        ItemNeighbors(objective.neighbors.items.astype(np.int64), objective.neighbors.weights)
+    )
+    users, items = (torch.from_numpy(ids.astype(np.int64)).to(where) for ids in train.pairs)
+    indptr, indices = (
+        torch.from_numpy(part.astype(np.int64)).to(where) for part in (train.matrix.indptr, train.matrix.indices)
+    )
+    num_lacking = train.num_items - (indptr[1:] - indptr[:-1])
+
+    def draw(batch_users):
+        shape = (len(batch_users), config.num_negatives)
+        if not config.exclude_positives:
+            return torch.randint(train.num_items, shape, generator=generator, device=where)
+        # Rank below the number of items the user lacks; float64 keeps every item possible.
+        uniform = torch.rand(shape, generator=generator, device=where, dtype=torch.float64)
+        lacking = num_lacking[batch_users][:, None]
+        ranks = torch.where(lacking > 0, (uniform * lacking).long().clamp(max=lacking - 1), -1)
+        return torch_ops.draw_negatives(ranks, batch_users, indptr, indices)
+
+    for embedding in (user_embedding, item_embedding):
+        embedding.grad = torch.zeros_like(embedding)
+    # Adam's weight decay adds l2_weight * E to the gradient: the L2 term over all parameters in every batch.
+    adam = torch.optim.Adam(
+        [user_embedding, item_embedding], lr=config.learning_rate, weight_decay=config.l2_weight, fused=True
+    )
+    epoch = 0
+    while True:
+        epoch += 1
+        loss = torch.zeros((), dtype=torch.float64, device=where)
+        for batch in torch.randperm(len(train), generator=generator, device=where).split(config.batch_size):
+            batch_users = users[batch]
+            looked_at = batch_weights(config, beta, neighbors, batch_users, items[batch], draw(batch_users), torch.cat)
+            result = torch_ops.batch_loss(user_embedding, item_embedding, batch_users, *looked_at)
+            user_embedding.grad.zero_().index_add_(0, batch_users, result.user_gradient)
+            item_embedding.grad = result.item_gradient
+            adam.step()
+            loss += result.columns.sum()
+        total = float(loss + objective.l2_strength * half_squared_norm(user_embedding, item_embedding))
+        if not np.isfinite(total):
+            raise NumericalError(
+                f"the loss is no longer a finite number in epoch {epoch}; lower learning_rate ({config.learning_rate:g}) or the weights"
+            )
+        yield Step(epoch, total, user_embedding.cpu().numpy(), item_embedding.cpu().numpy())

@@ -1,0 +1,572 @@
+"""The workbench as its users meet it: commands in a copy of `src/`, so that nothing is written into the repository."""
+
+import functools
+import gzip
+import http.server
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ultragcn.errors import DataError, DownloadError, MissingDependencyError, NumericalError
+from ultragcn.storage import read_rows
+
+pytest.importorskip("torch", reason="the workbench needs PyTorch")
+
+import torch
+
+import data
+import models
+from main import train_and_evaluate
+from models.mymodel.eval import Evaluator
+from models.mymodel.train import Trainer
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+DEFAULT_FLAGS = {"model": "mymodel", "seed": "-1", "batch_size": "100", "epochs": "15", "learning_rate": "0.001"}
+
+
+@pytest.fixture(scope="module")
+def shared_copy(tmp_path_factory):
+    """A copy of the workbench for tests that must not write anything."""
+    return copy_of_workbench(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def workbench(tmp_path):
+    """A copy of the workbench of one's own."""
+    return copy_of_workbench(tmp_path / "repository")
+
+
+def copy_of_workbench(root):
+    for part in (SRC, SRC.parent / "configs"):
+        shutil.copytree(part, root / part.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return root / "src"
+
+
+def command(*arguments):
+    return [sys.executable, "-m", *arguments]
+
+
+def environment(**changes):
+    clean = {name: value for name, value in os.environ.items() if name != "ULTRAGCN_DATA_DIR"}
+    return clean | {"PYTHONDONTWRITEBYTECODE": "1"} | changes
+
+
+def run(src, *arguments, **changes):
+    return subprocess.run(
+        command(*arguments), cwd=src, env=environment(**changes), capture_output=True, text=True, timeout=120
+    )
+
+
+def files_of(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+def metrics_of(stdout):
+    return {name: float(value) for name, value in (line.split(":") for line in stdout.splitlines())}
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--epoch", "3"], "unknown flag '--epoch'; did you mean --epochs?"),
+        (["--epoch=3"], "unknown flag '--epoch'; did you mean --epochs?"),
+        (["-epochs", "3"], "unknown flag '-epochs'; did you mean --epochs?"),
+        (["--epochs", "abc"], "--epochs must be a whole number from 1 to 2147483647, not 'abc'"),
+        (["--epochs", "3.0"], "--epochs must be a whole number"),
+        (["--epochs", "-3"], "--epochs must be a whole number from 1"),
+        (["--epochs=1_0"], "--epochs must be a whole number"),
+        (["--epochs", "9" * 5000], "--epochs must be a whole number"),
+        (["--batch_size", "0"], "--batch_size must be a whole number from 1"),
+        (["--seed", "-2"], "--seed must be a whole number from -1"),
+        (["--seed", "1.5"], "--seed must be a whole number"),
+        (["--learning_rate", "nan"], "--learning_rate must be a number above 0 and at most 1e30, not 'nan'"),
+        (["--learning_rate", "1e300"], "--learning_rate must be a number above 0 and at most 1e30, not '1e300'"),
+        (["--learning_rate", "inf"], "--learning_rate must be a number above 0"),
+        (["--learning-rate=0"], "--learning_rate must be a number above 0"),
+        (["--learning_rate", "-0.1"], "--learning_rate must be a number above 0"),
+        (["--learning_rate", "fast"], "--learning_rate must be a number above 0"),
+        (["--epochs"], "--epochs needs a value"),
+        (["--epochs", "--seed", "1"], "--epochs needs a value"),
+        (["--epochs="], "--epochs needs a value"),
+        (["--epochs", "3", "--epochs=3"], "--epochs is given twice"),
+        (["--batch_size", "3", "--batch-size", "4"], "--batch_size is given twice"),
+        (["mymodel"], "unexpected 'mymodel'"),
+        (["--epochs", "3", "4"], "unexpected '4'"),
+        (["--"], "unexpected '--'"),
+        (["--model", "mymode"], "unknown model 'mymode'; did you mean mymodel?"),
+        (["--model", "../models/mymodel"], "unknown model '../models/mymodel'"),
+        (["--model", "__pycache__"], "unknown model '__pycache__'"),
+        (["--dataset", "nosuch"], "unknown data set of mymodel 'nosuch' (allowed: mnist, digits)"),
+        (["--dataset", "digit"], "did you mean digits?"),
+        (["--dataset", "electronics"], "unknown data set of mymodel 'electronics'"),
+        (["--model", "ultragcn", "--dataset", "electronic"], "did you mean electronics?"),
+        (["--model", "ultragcn", "--dataset", "mnist"], "unknown data set 'mnist'"),
+        (["--data_dir", "no/such/folder"], "--data_dir must be a folder that can be read (No such file or directory)"),
+        (["--data_dir", "main.py"], "--data_dir must be a folder that can be read (Not a directory)"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_status_2_before_anything_is_loaded_or_written(shared_copy, arguments, said):
+    before = files_of(shared_copy.parent)
+    # A module that cannot be imported in the place of torch: were it loaded, there would be a traceback.
+    result = run(shared_copy, "main", *arguments, PYTHONPATH=str(no_torch(shared_copy.parent)))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+    assert files_of(shared_copy.parent) == before
+
+
+def no_torch(root):
+    """A folder for PYTHONPATH whose `torch` fails to load."""
+    folder = root.with_name(root.name + "-without-torch")
+    folder.mkdir(exist_ok=True)
+    (folder / "torch.py").write_text("raise SystemExit('torch was loaded')\n")
+    return folder
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_one_line_and_status_2(shared_copy, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o000)
+    result = run(shared_copy, "main", "--data_dir", str(locked))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert "Permission denied" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--epochs", "3", "--help"], ["--", "--help"]])
+def test_help_lists_the_flags_with_defaults_and_meanings_on_stdout(shared_copy, arguments):
+    result = run(shared_copy, "main", *arguments, PYTHONPATH=str(no_torch(shared_copy.parent)))
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.startswith("  --")}
+    assert set(lines) == {f"--{name}" for name in (*DEFAULT_FLAGS, "dataset", "data_dir")}
+    for name, default in DEFAULT_FLAGS.items():
+        assert lines[f"--{name}"].endswith(f"(default: {default})")
+        assert len(lines[f"--{name}"].split()) > 5
+
+
+def test_the_experiment_refuses_the_same_mistakes_and_has_help(shared_copy):
+    for arguments, said in (
+        (["--epoch", "3"], "did you mean --epochs?"),
+        (["--dataset", "digit"], "did you mean digits?"),
+        (["--learning_rate", "0.1"], "unknown flag '--learning_rate'"),
+        (["--workers", "0"], "--workers must be a whole number from 1"),
+    ):
+        result = run(
+            shared_copy, "experiments.exp_hyper_param", *arguments, PYTHONPATH=str(no_torch(shared_copy.parent))
+        )
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert said in result.stderr
+    result = run(shared_copy, "experiments.exp_hyper_param", "--help")
+    assert result.returncode == 0
+    assert "--workers" in result.stdout
+    assert not (shared_copy.parent / "plots").exists()
+
+
+# ---- training
+
+
+def test_mymodel_learns_the_digits_and_the_same_seed_gives_the_same_result(shared_copy):
+    arguments = ("--dataset", "Digits", "--seed=777", "--epochs", "20", "--learning-rate", "0.01")
+    first = run(shared_copy, "main", *arguments)
+    assert first.returncode == 0, first.stderr
+    # A linear layer separates about 96 % of these digits; 100 % would mean that test images were trained on.
+    assert 0.93 <= metrics_of(first.stdout)["accuracy"] <= 0.99
+    for said in (
+        "model: mymodel",
+        "seed: 777",
+        "epochs: 20",
+        "learning_rate: 0.01",
+        "batch_size: 100",
+        "100%",
+        "loss=",
+    ):
+        assert said in first.stderr
+    values = {"model": "mymodel", "dataset": "digits", "data_dir": None, "seed": 777, "batch_size": 100}
+    again = train_and_evaluate(**values, epochs=20, learning_rate=0.01)
+    assert again == metrics_of(first.stdout)
+
+
+def test_another_seed_gives_another_model_and_minus_one_a_new_one_each_time():
+    from utils import set_random_seed
+
+    train_data, _ = data.load_data("digits")
+
+    def weights(seed):
+        set_random_seed(seed)
+        hyper_param = {"batch_size": 100, "epochs": 1, "learning_rate": 0.01, "seed": seed}
+        return Trainer(torch.device("cpu")).train_with_hyper_param(train_data, hyper_param).linear.weight.detach()
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+    assert not torch.equal(weights(-1), weights(-1))
+
+
+def test_mymodel_returns_the_logarithm_of_softmax_probabilities_by_the_formula():
+    from models.mymodel.model import MyModel
+
+    model = MyModel(num_pixels=4, num_classes=2)
+    with torch.no_grad():
+        model.linear.weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0]]))
+        model.linear.bias.copy_(torch.tensor([0.0, 1.0]))
+        probabilities = model(torch.tensor([[[[3.0, 2.0], [7.0, 7.0]]]])).exp()
+    # W x + b = (3, 2 + 1)
+    assert torch.allclose(probabilities, torch.tensor([[0.5, 0.5]]))
+
+
+def test_accuracy_is_the_fraction_of_right_answers():
+    images = torch.eye(3)[:, None, None]
+    labels = torch.tensor([0, 1, 1])
+    answers_its_input = torch.nn.Flatten()
+    result = Evaluator(torch.device("cpu")).evaluate(answers_its_input, torch.utils.data.TensorDataset(images, labels))
+    assert result == {"accuracy": pytest.approx(2 / 3)}
+
+
+def test_training_that_diverges_is_an_error_that_says_what_to_change():
+    train_data, _ = data.load_data("digits")
+    hyper_param = {"batch_size": 100, "epochs": 2, "learning_rate": 1e37, "seed": 1}
+    with pytest.raises(NumericalError, match=r"the loss is (inf|nan) after epoch 1; try a smaller --learning_rate"):
+        Trainer(torch.device("cpu")).train_with_hyper_param(train_data, hyper_param)
+
+
+def test_an_interrupt_is_one_line_and_status_130(shared_copy):
+    process = start(shared_copy, "main", "--dataset", "digits", "--epochs", "1000000")
+    for line in process.stderr:
+        if "learning_rate" in line:
+            break
+    # Wherever it is by now: still loading libraries, or training.
+    time.sleep(random.random() * 2)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in rest
+
+
+def start(src, *arguments):
+    return subprocess.Popen(
+        command(*arguments), cwd=src, env=environment(), text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.real_data
+def test_mymodel_at_the_default_flags_reaches_about_092_on_mnist(shared_copy, data_dir):
+    result = run(shared_copy, "main", "--model", "mymodel", "--seed", "777", ULTRAGCN_DATA_DIR=str(data_dir.resolve()))
+    assert result.returncode == 0, result.stderr
+    assert 0.90 <= metrics_of(result.stdout)["accuracy"] <= 0.935
+
+
+def test_ultragcn_plays_the_three_roles_with_the_configuration_of_its_data_set(tmp_path):
+    from data import load_data
+    from models.ultragcn.eval import Evaluator as UltraGCNEvaluator
+    from models.ultragcn.train import Trainer as UltraGCNTrainer
+
+    for file, items in (("train.txt", range(0, 60, 2)), ("test.txt", (1, 3))):
+        lines = (f"{user} {' '.join(str((item + user) % 120) for item in items)}\n" for user in range(120))
+        folder = tmp_path / "electronics"
+        folder.mkdir(exist_ok=True)
+        (folder / file).write_text("".join(lines))
+    train_data, test_data = load_data(str(folder))
+    hyper_param = {"batch_size": None, "epochs": 2, "learning_rate": None, "seed": 5}
+    try:
+        model = UltraGCNTrainer(torch.device("cpu")).train_with_hyper_param(train_data, hyper_param)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    assert (model.config.epochs, model.config.seed, model.config.device) == (2, 5, "cpu")
+    assert model.config.batch_size == 2048  # as published for electronics
+    metrics = UltraGCNEvaluator(torch.device("cpu")).evaluate(model, test_data)
+    assert {"recall@20", "ndcg@20"} <= metrics.keys()
+    assert 0 <= metrics["recall@20"] <= 1
+
+
+# ---- the contract of model folders
+
+
+def add_model(src, name, **files):
+    folder = src / "models" / name
+    folder.mkdir()
+    for file, text in files.items():
+        (folder / f"{file}.py").write_text(text)
+    return folder
+
+
+CONSTANT_MODEL = {
+    "model": "ANSWER = 42.0\n",
+    "train": """
+from models.constant.model import ANSWER
+
+DATASETS = ("digits",)
+DEFAULTS = {"epochs": 7, "batch_size": 50}
+
+
+class Trainer:
+    def __init__(self, device):
+        self.device = device
+
+    def train_with_hyper_param(self, train_data, hyper_param, verbose=False):
+        return {"answer": ANSWER, **hyper_param}
+""",
+    "eval": """
+class Evaluator:
+    def __init__(self, device):
+        self.device = device
+
+    def evaluate(self, model, test_data):
+        return {**model, "num_test": len(test_data)}
+""",
+}
+
+
+def test_a_new_folder_is_a_new_model_with_its_own_data_set_and_defaults(workbench):
+    add_model(workbench, "constant", **CONSTANT_MODEL)
+    result = run(workbench, "main", "--model", "constant", "--batch_size", "60")
+    assert result.returncode == 0, result.stderr
+    assert metrics_of(result.stdout) == {
+        "answer": 42.0, "seed": -1, "batch_size": 60, "epochs": 7, "learning_rate": 0.001, "num_test": 360,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"eval": None}, "has no eval.py"),
+        ({"train": "class Trainer:\n    pass\n"}, "has no class Trainer with a method train_with_hyper_param"),
+        ({"eval": "evaluate = len\n"}, "has no class Evaluator with a method evaluate"),
+        ({"train": "class Trainer\n"}, "is not Python (line 1"),
+        ({"train": "DATASETS = list('ab')\n"}, 'must set DATASETS to a plain tuple of lower-case names or to "recom'),
+        ({"train": "DATASETS: tuple = ()\n"}, "must set DATASETS to a plain tuple"),
+        ({"train": "DEFAULTS = {'momentum': 1}\n"}, "must set DEFAULTS to a plain dict with keys among batch_size"),
+    ],
+)
+def test_a_folder_that_breaks_the_contract_is_one_line_that_says_how(workbench, changed, said):
+    files = {name: text for name, text in (CONSTANT_MODEL | changed).items() if text is not None}
+    add_model(workbench, "constant", **files)
+    result = run(workbench, "main", "--model", "constant", "--dataset", "digits")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert said in result.stderr
+
+
+def test_the_models_of_the_repository_keep_to_the_contract():
+    for name in models.names():
+        trainer_class, evaluator_class = models.find(name).load()
+        assert trainer_class.__name__ == "Trainer"
+        assert evaluator_class.__name__ == "Evaluator"
+
+
+# ---- the experiment
+
+
+def test_the_experiment_writes_a_line_for_each_learning_rate(workbench):
+    result = run(workbench, "experiments.exp_hyper_param", "--dataset", "digits", "--epochs", "1", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    table = workbench.parent / "plots" / "exp_hyper_param.tsv"
+    assert result.stdout.strip() == str(table)
+    rows = read_rows(table)
+    assert sorted(float(row["learning_rate"]) for row in rows) == [0.00001, 0.0001, 0.001, 0.01, 0.1]
+    accuracy = {float(row["learning_rate"]): float(row["accuracy"]) for row in rows}
+    assert accuracy[0.1] > accuracy[0.001]
+    for row in rows:
+        assert row.items() >= {"dataset": "digits", "epochs": "1", "batch_size": "100", "seed": "3"}.items()
+        assert math.isfinite(float(row["seconds"]))
+
+
+def test_killing_the_experiment_leaves_every_finished_line_whole_and_no_process(workbench):
+    table = workbench.parent / "plots" / "exp_hyper_param.tsv"
+    whole = []
+    for lines_to_wait_for in (2, 1):
+        process = start(
+            workbench, "experiments.exp_hyper_param", "--dataset", "digits", "--epochs", "100", "--workers", "1"
+        )
+        while not table.exists() or len(table.read_bytes().splitlines()) < 1 + len(whole) + lines_to_wait_for:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.005)
+        time.sleep(random.random() * 0.5)
+        process.kill()
+        # The pipes close when the last process that holds them has ended: the worker ends with its parent.
+        process.communicate(timeout=20)
+        text = table.read_text()
+        assert text.endswith("\n")
+        lines = text.splitlines()
+        assert {line.count("\t") for line in lines} == {6}
+        assert lines[1 : 1 + len(whole)] == whole
+        whole = lines[1:]
+        assert len(read_rows(table)) == len(whole)
+
+
+def test_rows_appended_without_pause_are_whole_however_often_the_writer_is_killed(tmp_path):
+    table = tmp_path / "table.tsv"
+    program = (
+        "import itertools, sys; from pathlib import Path; from ultragcn.storage import append_row\n"
+        "for n in itertools.count(): append_row(Path(sys.argv[1]), {'n': n, 'text': 'x' * 100, 'square': n * n})"
+    )
+    for _ in range(6):
+        written = table.stat().st_size if table.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", program, str(table)], cwd=SRC, env=environment())
+        while not table.exists() or table.stat().st_size == written:
+            time.sleep(0.001)
+        time.sleep(random.random() * 0.05)
+        process.kill()
+        process.wait()
+        assert table.read_bytes().endswith(b"\n")
+        for row in read_rows(table):
+            assert int(row["square"]) == int(row["n"]) ** 2
+            assert row["text"] == "x" * 100
+
+
+# ---- data
+
+
+def idx(array, magic=None):
+    array = np.asarray(array, dtype=np.uint8)
+    sizes = np.array(array.shape, dtype=">u4").tobytes()
+    return (magic or bytes([0, 0, 8, array.ndim])) + sizes + array.tobytes()
+
+
+def tiny_mnist():
+    """Three train and two test images, as the contents of the four files."""
+    images = np.arange(5 * 28 * 28).reshape(5, 28, 28) % 256
+    contents = (idx(images[:3]), idx([3, 1, 9]), idx(images[3:]), idx([0, 7]))
+    return images, dict(zip(data.MNIST_FILES, contents, strict=True))
+
+
+def write(folder, contents, gzipped=False):
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        path = folder / (f"{name}.gz" if gzipped else name)
+        path.write_bytes(gzip.compress(content) if gzipped else content)
+
+
+@pytest.fixture
+def empty_data_folders(tmp_path, monkeypatch):
+    """No MNIST anywhere, and nothing that could be downloaded."""
+    monkeypatch.setattr(data, "DATASETS", tmp_path / "datasets")
+    monkeypatch.setattr(data, "MNIST_URL", "http://127.0.0.1:9/mnist/")
+    monkeypatch.delenv("ULTRAGCN_DATA_DIR", raising=False)
+    monkeypatch.setenv("no_proxy", "*")
+    return tmp_path
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+@pytest.mark.parametrize("subfolder", ["MNIST", "mnist", "MNIST/raw", "."])
+def test_mnist_files_at_hand_are_read_as_they_are(empty_data_folders, subfolder, gzipped):
+    images, contents = tiny_mnist()
+    home = empty_data_folders / "mine" / "data"
+    write(home / subfolder, contents, gzipped)
+    before = files_of(empty_data_folders)
+    train_data, test_data = data.load_data("mnist", home)
+    assert files_of(empty_data_folders) == before
+    train_images, train_labels = train_data.tensors
+    assert (train_images.shape, train_images.dtype) == ((3, 1, 28, 28), torch.float32)
+    assert torch.equal(train_images[:, 0], torch.from_numpy(images[:3].astype(np.float32) / 255))
+    assert torch.equal(train_labels, torch.tensor([3, 1, 9]))
+    assert torch.equal(test_data.tensors[1], torch.tensor([0, 7]))
+    assert (len(train_data), len(test_data)) == (3, 2)
+
+
+def test_the_data_folders_are_searched_in_order(empty_data_folders, monkeypatch):
+    folders = [empty_data_folders / name for name in ("given", "environment", "datasets")]
+    monkeypatch.setenv("ULTRAGCN_DATA_DIR", str(folders[1]))
+    _, contents = tiny_mnist()
+    for label, folder in reversed(list(enumerate(folders))):
+        write(folder / "MNIST", contents | {"t10k-labels-idx1-ubyte": idx([label, label])})
+        assert data.load_data("mnist", folders[0])[1].tensors[1].tolist() == [label, label]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("train-images-idx3-ubyte", b"", "is not an idx file of bytes in 3 dimensions"),
+        ("train-images-idx3-ubyte", b"<html>not found</html>", "is not an idx file of bytes in 3 dimensions"),
+        ("train-images-idx3-ubyte", idx(np.zeros((3, 28, 28)))[:-1], "2367 bytes, where its header announces 2368"),
+        ("train-images-idx3-ubyte", idx(np.zeros((3, 28, 28))) + b"x", "is damaged"),
+        ("train-images-idx3-ubyte", bytes([0, 0, 8, 3]) + b"\xff" * 12, "is damaged"),
+        ("train-images-idx3-ubyte", idx(np.zeros((3, 28, 28)), magic=bytes([0, 0, 13, 3])), "is not an idx file"),
+        ("train-images-idx3-ubyte", idx(np.zeros((3, 8, 8))), "has images of 8 x 8 pixels; MNIST has 28 x 28"),
+        ("train-images-idx3-ubyte", gzip.compress(idx(np.zeros((3, 28, 28))))[:-9], "cannot read"),
+        ("train-images-idx3-ubyte", b"\x1f\x8bnot gzip", "cannot read"),
+        ("train-labels-idx1-ubyte", idx([1, 2]), "has 3 images, but"),
+        ("train-labels-idx1-ubyte", idx([1, 2, 10]), "has the label 10; MNIST has 0 to 9"),
+        ("train-labels-idx1-ubyte", idx(np.zeros((3, 28, 28))), "is not an idx file of bytes in 1 dimensions"),
+    ],
+)  # fmt: skip
+def test_a_broken_mnist_file_is_named(empty_data_folders, file, content, said):
+    _, contents = tiny_mnist()
+    write(empty_data_folders / "MNIST", contents | {file: content})
+    with pytest.raises(DataError, match=file) as caught:
+        data.load_data("mnist", empty_data_folders)
+    assert said in str(caught.value)
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mnist_server(empty_data_folders, monkeypatch):
+    """A server with a tiny MNIST."""
+    _, contents = tiny_mnist()
+    served = empty_data_folders / "served"
+    write(served, contents, gzipped=True)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_QuietHandler, directory=str(served)))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setattr(data, "MNIST_URL", f"http://127.0.0.1:{server.server_port}/")
+    hashes = {name: sha256((served / f"{name}.gz").read_bytes()).hexdigest() for name in contents}
+    monkeypatch.setattr(data, "MNIST_FILES", hashes)
+    yield served
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("place", ["default", "environment", "given"])
+def test_mnist_is_downloaded_once_with_a_progress_bar(mnist_server, empty_data_folders, place, monkeypatch, capsys):
+    folder = empty_data_folders / ("datasets" if place == "default" else "elsewhere")
+    if place == "environment":
+        monkeypatch.setenv("ULTRAGCN_DATA_DIR", str(folder))
+    given = folder if place == "given" else None
+    first = data.load_data("mnist", given)
+    assert sorted(os.listdir(folder)) == ["MNIST"]
+    assert sorted(os.listdir(folder / "MNIST")) == sorted(f"{name}.gz" for name in data.MNIST_FILES)
+    assert "train-images-idx3-ubyte.gz: 100%" in capsys.readouterr().err
+    shutil.rmtree(mnist_server)
+    again = data.load_data("mnist", given)
+    assert all(map(torch.equal, first[0].tensors, again[0].tensors))
+
+
+def test_offline_one_sentence_names_the_digits_and_the_place_for_the_files(empty_data_folders):
+    with pytest.raises(DownloadError) as caught:
+        data.load_data("mnist")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "--dataset digits" in message
+    assert str(empty_data_folders / "datasets" / "MNIST") in message
+    for name in data.MNIST_FILES:
+        assert f"{name}.gz" in message
+
+
+def test_the_digits_are_split_the_same_way_every_time_with_all_classes_in_both_parts():
+    (train_data, test_data), again = data.load_data("digits"), data.load_data("digits")
+    assert (len(train_data), len(test_data)) == (1437, 360)
+    for part, same in zip((train_data, test_data), again, strict=True):
+        images, labels = part.tensors
+        assert (images.shape[1:], images.dtype, labels.dtype) == ((1, 8, 8), torch.float32, torch.int64)
+        assert (images.min(), images.max()) == (0, 1)
+        assert len(labels.unique()) == 10
+        assert torch.equal(images, same.tensors[0])
