@@ -124,16 +124,13 @@ def run_as_program(command: Callable[[Sequence[str]], None]) -> NoReturn:
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        # An interrupt that hit exec() inside some import is remembered by `python -m`, which would then end with the signal
-        # instead of our status; the next exec() makes it forget.
+        # An interrupt that hit exec() inside some import is remembered by `python -m`, which would then end with the
+        # signal instead of our status; the next exec() makes it forget.
         exec("")
         sys.exit(130)
     sys.exit(0)
 
 
 def _help(flags: Iterable[Flag], about: str) -> str:
-    lines = [
-        f"  --{flag.name:<15}{flag.meaning}" + ("" if flag.default is None else f" (default: {flag.default})")
-        for flag in flags
-    ]
+    lines = [f"  --{flag.name:<15}{flag.meaning}" + ("" if flag.default is None else f" (default: {flag.default})") for flag in flags]
     return "\n".join([about.strip(), "", "Flags:", *lines])

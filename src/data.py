@@ -61,9 +61,7 @@ def load_digits() -> tuple[TensorDataset, TensorDataset]:
 
     digits = datasets.load_digits()
     images = (digits.images[:, None] / 16).astype(np.float32)  # 17 grey levels, 0 to 16
-    parts = model_selection.train_test_split(
-        images, digits.target, test_size=0.2, random_state=0, stratify=digits.target
-    )
+    parts = model_selection.train_test_split(images, digits.target, test_size=0.2, random_state=0, stratify=digits.target)
     train_images, test_images, train_labels, test_labels = map(torch.from_numpy, parts)
     return TensorDataset(train_images, train_labels), TensorDataset(test_images, test_labels)
 
@@ -127,7 +125,6 @@ def _read_idx(path: Path, num_dimensions: int) -> np.ndarray:
     shape = np.frombuffer(content, dtype=">u4", count=num_dimensions, offset=4).tolist()
     if len(content) != start + math.prod(shape):
         raise DataError(
-            f"{path} is damaged: {len(content)} bytes, where its header announces {start + math.prod(shape)}; "
-            "get the file anew"
+            f"{path} is damaged: {len(content)} bytes, where its header announces {start + math.prod(shape)}; get the file anew"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

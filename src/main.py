@@ -26,9 +26,7 @@ def complete(given: dict[str, Any]) -> dict[str, Any]:
     return {**values, **model.defaults, **given, "dataset": model.dataset(given.get("dataset"))}
 
 
-def train_and_evaluate(
-    model: str, dataset: str, data_dir: str | None, **hyper_param: int | float | None
-) -> dict[str, float]:
+def train_and_evaluate(model: str, dataset: str, data_dir: str | None, **hyper_param: int | float | None) -> dict[str, float]:
     """Train `model` on the train part of `dataset` and return its metrics on the test part."""
     # Only now: these load torch, which takes seconds, and a mistyped flag is answered at once.
     from data import load_data

@@ -187,9 +187,7 @@ def test_without_a_checksum_an_interrupted_download_starts_anew(server, path):
     assert [wanted for _, wanted in server.requests] == [None, None]
 
 
-@pytest.mark.parametrize(
-    "left", [CONTENT, CONTENT + b"more", b"x" * 1000], ids=["whole", "too long", "of another version"]
-)
+@pytest.mark.parametrize("left", [CONTENT, CONTENT + b"more", b"x" * 1000], ids=["whole", "too long", "of another version"])
 def test_whatever_part_was_left_the_result_is_right(server, path, left):
     path.parent.mkdir()
     part_of(path).write_bytes(left)
@@ -231,9 +229,7 @@ def test_when_no_mirror_has_it_the_error_says_what_went_wrong_where_and_where_to
 def test_a_server_that_is_not_there_is_one_sentence(server, path):
     url = server.url()
     server.close()
-    with pytest.raises(
-        DownloadError, match=rf"^cannot download file\.bin \({url}: no connection .*put it at [^\n]*file\.bin$"
-    ):
+    with pytest.raises(DownloadError, match=rf"^cannot download file\.bin \({url}: no connection .*put it at [^\n]*file\.bin$"):
         fetch(url, path, sha256=SHA256, timeout=5)
     assert os.listdir(path.parent) == []
 

@@ -63,9 +63,7 @@ def environment(**changes):
 
 
 def run(src, *arguments, **changes):
-    return subprocess.run(
-        command(*arguments), cwd=src, env=environment(**changes), capture_output=True, text=True, timeout=120
-    )
+    return subprocess.run(command(*arguments), cwd=src, env=environment(**changes), capture_output=True, text=True, timeout=120)
 
 
 def files_of(root):
@@ -166,9 +164,7 @@ def test_the_experiment_refuses_the_same_mistakes_and_has_help(shared_copy):
         (["--learning_rate", "0.1"], "unknown flag '--learning_rate'"),
         (["--workers", "0"], "--workers must be a whole number from 1"),
     ):
-        result = run(
-            shared_copy, "experiments.exp_hyper_param", *arguments, PYTHONPATH=str(no_torch(shared_copy.parent))
-        )
+        result = run(shared_copy, "experiments.exp_hyper_param", *arguments, PYTHONPATH=str(no_torch(shared_copy.parent)))
         assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
         assert said in result.stderr
     result = run(shared_copy, "experiments.exp_hyper_param", "--help")
@@ -389,9 +385,7 @@ def test_killing_the_experiment_leaves_every_finished_line_whole_and_no_process(
     table = workbench.parent / "plots" / "exp_hyper_param.tsv"
     whole = []
     for lines_to_wait_for in (2, 1):
-        process = start(
-            workbench, "experiments.exp_hyper_param", "--dataset", "digits", "--epochs", "100", "--workers", "1"
-        )
+        process = start(workbench, "experiments.exp_hyper_param", "--dataset", "digits", "--epochs", "100", "--workers", "1")
         while not table.exists() or len(table.read_bytes().splitlines()) < 1 + len(whole) + lines_to_wait_for:
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.005)

@@ -27,9 +27,7 @@ def run_in_parallel(
         for done in as_completed([pool.submit(function, **job) for job in jobs]):
             yield done.result()
     except BrokenProcessPool as error:
-        raise UltraGCNError(
-            "a worker process was ended from outside, perhaps for want of memory; try --workers 1"
-        ) from error
+        raise UltraGCNError("a worker process was ended from outside, perhaps for want of memory; try --workers 1") from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -40,5 +38,11 @@ def _prepare_worker() -> None:
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C reaches all processes; only the first one speaks
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

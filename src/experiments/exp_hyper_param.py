@@ -21,9 +21,7 @@ from ultragcn.storage import append_row
 MODEL = "mymodel"
 LEARNING_RATES = (0.1, 0.01, 0.001, 0.0001, 0.00001)
 TABLE = PLOTS / "exp_hyper_param.tsv"
-WORKERS = Flag(
-    "workers", whole_number(1), min(len(LEARNING_RATES), os.cpu_count() or 1), "processes that train at once"
-)
+WORKERS = Flag("workers", whole_number(1), min(len(LEARNING_RATES), os.cpu_count() or 1), "processes that train at once")
 OWN_FLAGS = (*(flag for flag in FLAGS if flag.name not in ("model", "learning_rate")), WORKERS)
 
 

@@ -64,7 +64,7 @@ class Model:
 
     def _class_of(self, module: str, name: str, method: str) -> type:
         found = getattr(importlib.import_module(f"models.{self.name}.{module}"), name, None)
-        if not callable(getattr(found, method, None)):
+        if not isinstance(found, type) or not callable(getattr(found, method, None)):
             raise _broken(FOLDER / self.name / f"{module}.py", f"has no class {name} with a method {method}")
         return found
 
@@ -98,7 +98,7 @@ def _constants(path: Path) -> dict[str, Any]:
         statements = ast.parse(path.read_bytes()).body
     except SyntaxError as error:
         raise _broken(path, f"is not Python (line {error.lineno}: {error.msg})") from error
-    found = {}
+    found: dict[str, Any] = {}
     for statement in statements:
         match statement:
             case (
@@ -118,7 +118,7 @@ def _checked(path: Path, name: str, expression: ast.expr) -> Any:
         right = isinstance(value, dict) and set(value) <= set(HYPER_PARAMETERS)
         allowed = f"a plain dict with keys among {', '.join(HYPER_PARAMETERS)}"
     else:
-        is_tuple = isinstance(value, tuple) and value
+        is_tuple = isinstance(value, tuple) and len(value) > 0
         right = value == RECOMMENDATION or (is_tuple and all(isinstance(v, str) and v == v.lower() for v in value))
         allowed = f'a plain tuple of lower-case names or to "{RECOMMENDATION}"'
     if not right:

@@ -36,9 +36,7 @@ class Config:
     """
 
     embedding_dim: int = _parameter(64, "length of an embedding", unit="numbers", low=1)
-    solver: str = _parameter(
-        "sgd", "how the loss is minimised: sgd is the authors' sampled procedure", choices=("sgd",)
-    )
+    solver: str = _parameter("sgd", "how the loss is minimised: sgd is the authors' sampled procedure", choices=("sgd",))
 
     # The loss (docs/model.md).
     w1: float = _parameter(1e-7, "constant part of a positive pair's weight", low=0)
@@ -46,25 +44,17 @@ class Config:
     w3: float = _parameter(1e-7, "constant part of a negative pair's weight", low=0)
     w4: float = _parameter(1.0, "factor of beta in a negative pair's weight", low=0)
     negative_weight: float = _parameter(200.0, "weight of the mean over a pair's negatives", low=0)
-    num_item_neighbors: int = _parameter(
-        10, "item neighbours K of an item", unit="items", low=0, authors="ii_neighbor_num"
-    )
+    num_item_neighbors: int = _parameter(10, "item neighbours K of an item", unit="items", low=0, authors="ii_neighbor_num")
     item_item_weight: float = _parameter(1e-3, "weight of the item-item term", low=0, authors="lambda")
     omega: str = _parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
     l2_weight: float = _parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
-    exclude_positives: bool = _parameter(
-        False, "never draw a user's own train items as negatives", authors="sampling_sift_pos"
-    )
+    exclude_positives: bool = _parameter(False, "never draw a user's own train items as negatives", authors="sampling_sift_pos")
 
     # The sampled procedure.
     learning_rate: float = _parameter(1e-3, "Adam's step size", positive=True)
     batch_size: int = _parameter(1024, "train pairs in a batch", unit="pairs", low=1)
-    num_negatives: int = _parameter(
-        200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num"
-    )
-    init_std: float = _parameter(
-        1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight"
-    )
+    num_negatives: int = _parameter(200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num")
+    init_std: float = _parameter(1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight")
     epochs: int = _parameter(2000, "passes over the train pairs at most", unit="epochs", low=1, authors="max_epoch")
 
     # Choosing when to stop.
@@ -78,9 +68,7 @@ class Config:
 
     # The machine.
     seed: int = _parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
-    device: str = _parameter(
-        "auto", "where sgd computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda")
-    )
+    device: str = _parameter("auto", "where sgd computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
 
     def __post_init__(self) -> None:
         for declared in fields(self):
@@ -127,11 +115,7 @@ def parse_value(name: str, text: str) -> Any:
 
 def _checked(declared: dataclasses.Field, value: Any) -> Any:
     """Return `value` as the declared type if it is allowed, else raise `UsageError` saying what is."""
-    kind = (
-        declared.type
-        if isinstance(declared.type, type)
-        else {"int": int, "float": float, "bool": bool, "str": str}[declared.type]
-    )
+    kind = declared.type if isinstance(declared.type, type) else {"int": int, "float": float, "bool": bool, "str": str}[declared.type]
     rule = declared.metadata
     problem = UsageError(f"{declared.name} must be {_allowed(kind, rule)}, not {value!r}")
     if kind is str:
@@ -226,7 +210,7 @@ def _from_toml(text: str, solver: str | None) -> dict[str, Any]:
     for table in document:
         if isinstance(document[table], dict) and table not in solvers:
             raise unknown_name("table", table, solvers)
-    chosen = solver or shared.get("solver") or PARAMETERS["solver"].default
+    chosen = str(solver or shared.get("solver") or PARAMETERS["solver"].default)
     values = {**our_names(shared), **our_names(document.get(chosen, {}))}
     return {name: _checked(PARAMETERS[name], value) for name, value in values.items()}
 

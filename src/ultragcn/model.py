@@ -168,9 +168,7 @@ class UltraGCN:
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         if valid is not None and (valid.user_ids != train.user_ids or valid.item_ids != train.item_ids):
-            raise UsageError(
-                "train and valid must have the same ids; make both from one data set, as load_dataset does"
-            )
+            raise UsageError("train and valid must have the same ids; make both from one data set, as load_dataset does")
         self.train_, self.valid_ = train, valid
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
 
@@ -186,9 +184,7 @@ class UltraGCN:
         self._check_fitted()
         return self.train_.matrix if self.valid_ is None else self.train_.union(self.valid_).matrix
 
-    def rank(
-        self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
         self._check_fitted()
         return rank(self.user_embedding_, self.item_embedding_, users, top_k, seen)
@@ -238,9 +234,7 @@ class UltraGCN:
         self._check_fitted()
         return _similar(self.user_embedding_, self.user_ids, user_id, top_k)
 
-    def evaluate(
-        self, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str = "lightgcn"
-    ) -> dict[str, float]:
+    def evaluate(self, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str = "lightgcn") -> dict[str, float]:
         """Return metrics on held-out interactions; see `ultragcn.evaluate`."""
         self._check_fitted()
         return evaluate(self, targets, metrics, dialect)
@@ -285,9 +279,7 @@ class UltraGCN:
 
         path = Path(folder) / MODEL_FILE
         if not path.is_file():
-            raise UsageError(
-                f"no model in {folder}: {MODEL_FILE} is missing; give a folder that save or ultragcn train wrote"
-            )
+            raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; give a folder that save or ultragcn train wrote")
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
@@ -355,7 +347,8 @@ def _similar(embedding: np.ndarray, ids: IdMap, one_id: Id, top_k: int) -> tuple
     unit = embedding / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
     cosines = (unit[row] @ unit.T)[None, :].astype(np.float32)
     cosines[0, row] = -np.inf
-    return _named(ids, *numba_cpu.top_k(cosines, top_k), one=True)
+    columns, values = numba_cpu.top_k(cosines, top_k)
+    return _named(ids, columns, values, one=True)
 
 
 def _pack_ids(name: str, ids: IdMap) -> dict[str, np.ndarray]:

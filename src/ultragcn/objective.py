@@ -80,9 +80,7 @@ class Objective:
         config, train = self.config, self.train
         users, items = train.pairs
         data = positive_weight(config, self.beta.user[users], self.beta.item[items])
-        positives = sp.csr_matrix(
-            (data.astype(np.float32), train.matrix.indices, train.matrix.indptr), shape=train.matrix.shape
-        )
+        positives = sp.csr_matrix((data.astype(np.float32), train.matrix.indices, train.matrix.indptr), shape=train.matrix.shape)
         if self.neighbors.items.shape[1]:
             positives = positives + config.item_item_weight * (train.matrix @ self.omega_matrix())
         positives.sort_indices()
@@ -91,14 +89,8 @@ class Objective:
     def omega_matrix(self) -> sp.csr_matrix:
         """Return Omega: I x I, sparse float32, K entries a row."""
         num_items, num_neighbors = self.neighbors.items.shape
-        indptr = (
-            np.arange(0, num_items * num_neighbors + 1, num_neighbors)
-            if num_neighbors
-            else np.zeros(num_items + 1, np.int64)
-        )
-        omega = sp.csr_matrix(
-            (self.neighbors.weights.reshape(-1), self.neighbors.items.reshape(-1), indptr), shape=(num_items, num_items)
-        )
+        indptr = np.arange(0, num_items * num_neighbors + 1, num_neighbors) if num_neighbors else np.zeros(num_items + 1, np.int64)
+        omega = sp.csr_matrix((self.neighbors.weights.reshape(-1), self.neighbors.items.reshape(-1), indptr), shape=(num_items, num_items))
         omega.sum_duplicates()
         omega.eliminate_zeros()
         return omega
@@ -151,10 +143,7 @@ def batch_weights(config: Config, beta: DegreeWeights, neighbors: ItemNeighbors,
     weights = (
         positive_weight(config, beta_user, beta.item[items][:, None]),
         config.item_item_weight * neighbors.weights[items],
-        config.negative_weight
-        / negatives.shape[1]
-        * negative_weight(config, beta_user, beta.item[negatives])
-        * ~missing,
+        config.negative_weight / negatives.shape[1] * negative_weight(config, beta_user, beta.item[negatives]) * ~missing,
     )
     columns = (items[:, None], neighbors.items[items], negatives)
     return BatchWeights(concatenate(columns, 1), concatenate(weights, 1), 1 + neighbors.items.shape[1])

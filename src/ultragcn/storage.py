@@ -23,9 +23,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:
-        raise UsageError(
-            f"cannot write to {path.parent}: {error.strerror}; choose a folder you can write to"
-        ) from error
+        raise UsageError(f"cannot write to {path.parent}: {error.strerror}; choose a folder you can write to") from error
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -38,9 +36,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        raise UltraGCNError(
-            f"cannot write {path}: {error.strerror}; the previous file, if any, is untouched"
-        ) from error
+        raise UltraGCNError(f"cannot write {path}: {error.strerror}; the previous file, if any, is untouched") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -19,9 +19,7 @@ class Trainer:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def train_with_hyper_param(
-        self, train_data: TensorDataset, hyper_param: Mapping[str, Any], verbose: bool = False
-    ) -> MyModel:
+    def train_with_hyper_param(self, train_data: TensorDataset, hyper_param: Mapping[str, Any], verbose: bool = False) -> MyModel:
         """Return a model trained on images and labels.
 
         Parameters

@@ -21,9 +21,7 @@ class Trainer:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def train_with_hyper_param(
-        self, train_data: Dataset, hyper_param: Mapping[str, Any], verbose: bool = False
-    ) -> UltraGCN:
+    def train_with_hyper_param(self, train_data: Dataset, hyper_param: Mapping[str, Any], verbose: bool = False) -> UltraGCN:
         """Return a model trained on `train_data.train`; `train_data.valid` chooses the epoch to keep.
 
         Parameters

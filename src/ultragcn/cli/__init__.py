@@ -24,11 +24,9 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     """Return the parser and those of its subcommands by name."""
-    parser = _Parser(
-        prog="ultragcn", description="UltraGCN: recommendations from a log of who used what.", allow_abbrev=False
-    )
+    parser = _Parser(prog="ultragcn", description="UltraGCN: recommendations from a log of who used what.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"ultragcn {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     named = {}

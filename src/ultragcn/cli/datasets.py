@@ -14,7 +14,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.data.datasets import SOURCES, data_folder, is_present
 
     folder = data_folder(arguments.data_dir)
-    rows = [("name", "users", "items", "train", "test", "here", "about", "from")]
+    rows: list[tuple[str, ...]] = [("name", "users", "items", "train", "test", "here", "about", "from")]
     made = synthetic.make_demo()
     sizes = (made.train.num_users, made.train.num_items, len(made.train), len(made.test))
     rows.append(("demo", *map(str, sizes), "yes", "made on the spot, best reachable recall known", "built in"))

@@ -41,9 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if targets is None:
         raise UsageError(f"the {manifest['protocol']} protocol has no {arguments.split} split; evaluate on test")
     if manifest["refit"] and arguments.split == "valid":
-        raise UsageError(
-            "this run was refitted on train and validation together, so valid measures nothing; evaluate on test"
-        )
+        raise UsageError("this run was refitted on train and validation together, so valid measures nothing; evaluate on test")
     result = evaluate_by_user(model, targets, labels, arguments.dialect)
     for label, value in result.means.items():
         print(f"{label}\t{value:.6g}" if isinstance(value, float) else f"{label}\t{value}")

@@ -16,9 +16,7 @@ FORMATS = ("tsv", "json", "parquet")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --format and --output."""
-    parser.add_argument(
-        "--format", choices=FORMATS, default="tsv", help="tsv, json (an object a line) or parquet (default: tsv)"
-    )
+    parser.add_argument("--format", choices=FORMATS, default="tsv", help="tsv, json (an object a line) or parquet (default: tsv)")
     parser.add_argument("--output", metavar="FILE", help="write here instead of to stdout; parquet needs it")
 
 

@@ -27,8 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         ids, cosines = model.similar_users(model.user_ids.parse([arguments.user])[0], arguments.top_k)
         name = "user_id"
-    rows = (
-        (place, other, float(cosine)) for place, (other, cosine) in enumerate(zip(ids, cosines, strict=True), start=1)
-    )
+    rows = ((place, other, float(cosine)) for place, (other, cosine) in enumerate(zip(ids, cosines, strict=True), start=1))
     output.write(arguments, ("rank", name, "cosine"), rows)
     return 0

@@ -166,9 +166,7 @@ def load_dataset(
     if folder.exists():
         raise UsageError(f"{name} is a file; give the folder that holds its train.txt and test.txt")
     if os.sep in str(name):
-        raise UsageError(
-            f"no folder {name}; give a folder with train.txt and test.txt, or a name: {', '.join(dataset_names())}"
-        )
+        raise UsageError(f"no folder {name}; give a folder with train.txt and test.txt, or a name: {', '.join(dataset_names())}")
     raise unknown_name("data set", str(name), dataset_names())
 
 
@@ -179,9 +177,7 @@ def as_dataset(name: str, train: Interactions, test: Interactions, protocol: str
     if protocol == "clean":
         train, valid = hold_out(train, split_seed)
         if len(valid) == 0:
-            raise DataError(
-                f"{name} has no user with three items or more, so nothing can be held out; use the authors protocol"
-            )
+            raise DataError(f"{name} has no user with three items or more, so nothing can be held out; use the authors protocol")
     return Dataset(name, protocol, train, valid, test, data_hash, split_seed)
 
 
@@ -201,9 +197,7 @@ def read_folder(folder: Path) -> tuple[Interactions, Interactions]:
             os.listdir(folder)
         except OSError as error:
             raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-        raise DataError(
-            f"{folder} has no {' and no '.join(missing)}; a data set is a folder with train.txt and test.txt"
-        )
+        raise DataError(f"{folder} has no {' and no '.join(missing)}; a data set is a folder with train.txt and test.txt")
     return read_split(folder / _FILES[0], folder / _FILES[1])
 
 
@@ -216,9 +210,7 @@ def _load_benchmark(source: Source, folder: Path, progress: Progress) -> tuple[I
     home = folder / source.name
     for place in (folder, home):
         if place.exists() and not (place.is_dir() and os.access(place, os.R_OK | os.X_OK)):
-            raise DataError(
-                f"cannot read the folder {place}: it is no folder, or you may not read it; give another --data_dir"
-            )
+            raise DataError(f"cannot read the folder {place}: it is no folder, or you may not read it; give another --data_dir")
     for file in _FILES:
         if not (home / file).is_file():
             _fetch(source, file, home / file, progress)
@@ -247,9 +239,7 @@ def _fetch(source: Source, file: str, path: Path, progress: Progress) -> None:
         else:
             expected = source.sha256.get(file)
             if expected is not None and hash_file(incoming) != expected:
-                raise DataError(
-                    f"the downloaded {source.name}/{file} is damaged (wrong SHA-256); run again to fetch it anew"
-                )
+                raise DataError(f"the downloaded {source.name}/{file} is damaged (wrong SHA-256); run again to fetch it anew")
             with atomic_path(path) as temporary:
                 shutil.copyfile(incoming, temporary)
     finally:

@@ -83,9 +83,7 @@ class IdMap:
             try:
                 parsed.append(int(text))
             except ValueError:
-                raise UsageError(
-                    f"unknown {self.what} id {text!r}: this model's {self.what} ids are integers"
-                ) from None
+                raise UsageError(f"unknown {self.what} id {text!r}: this model's {self.what} ids are integers") from None
         return parsed
 
 

@@ -23,9 +23,7 @@ class Interactions:
 
     def __init__(self, matrix: sp.csr_matrix, user_ids: IdMap, item_ids: IdMap):
         if matrix.shape != (len(user_ids), len(item_ids)):
-            raise DataError(
-                f"a matrix of shape {matrix.shape} does not fit {len(user_ids)} users and {len(item_ids)} items"
-            )
+            raise DataError(f"a matrix of shape {matrix.shape} does not fit {len(user_ids)} users and {len(item_ids)} items")
         matrix = sp.csr_matrix(matrix)
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
@@ -52,15 +50,11 @@ class Interactions:
         """Return the interactions of aligned lists of user and item ids; without id maps, all ids that occur make them."""
         users, items = as_ids(users, "user"), as_ids(items, "item")
         if len(users) != len(items):
-            raise DataError(
-                f"{len(users)} users do not pair with {len(items)} items; give two lists of the same length"
-            )
+            raise DataError(f"{len(users)} users do not pair with {len(items)} items; give two lists of the same length")
         user_ids = user_ids or IdMap.of(users, "user")
         item_ids = item_ids or IdMap.of(items, "item")
         rows, columns = user_ids.rows(users), item_ids.rows(items)
-        matrix = sp.csr_matrix(
-            (np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(user_ids), len(item_ids))
-        )
+        matrix = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(user_ids), len(item_ids)))
         return cls(matrix, user_ids, item_ids)
 
     def __len__(self) -> int:
@@ -98,8 +92,7 @@ class Interactions:
     def hash(self) -> str:
         """SHA-256 of ids and pairs: equal data, equal hash."""
         parts = [self.matrix.indptr.astype("<i8").tobytes(), self.matrix.indices.astype("<i4").tobytes()]
-        for ids in (self.user_ids, self.item_ids):
-            parts.append("\0".join(map(str, ids.ids.tolist())).encode())
+        parts.extend("\0".join(map(str, ids.ids.tolist())).encode() for ids in (self.user_ids, self.item_ids))
         return hash_bytes(parts)
 
     def items_of(self, user_index: int) -> np.ndarray:

@@ -108,9 +108,7 @@ def read_split(train_path: str | Path, test_path: str | Path) -> tuple[Interacti
     item_ids = IdMap.of(np.concatenate((train_lines.items, test_lines.items)), "item")
     if len(train_lines.items) == 0:
         raise DataError(f"{train_lines.path} names users but no items; expected one line a user: user item item ...")
-    train, test = (
-        Interactions.from_pairs(lines.users, lines.items, user_ids, item_ids) for lines in (train_lines, test_lines)
-    )
+    train, test = (Interactions.from_pairs(lines.users, lines.items, user_ids, item_ids) for lines in (train_lines, test_lines))
     for lines, interactions in ((train_lines, train), (test_lines, test)):
         _warn_duplicates(lines, interactions)
     overlap = train.common(test).tocoo()

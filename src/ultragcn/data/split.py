@@ -42,8 +42,6 @@ def hold_out(
 
     def chosen(mask: np.ndarray) -> Interactions:
         ones = np.ones(int(mask.sum()), dtype=np.float32)
-        return interactions.with_matrix(
-            sp.csr_matrix((ones, (users[mask], items[mask])), shape=interactions.matrix.shape)
-        )
+        return interactions.with_matrix(sp.csr_matrix((ones, (users[mask], items[mask])), shape=interactions.matrix.shape))
 
     return chosen(~out), chosen(out)

@@ -21,9 +21,7 @@ class Ranker(Protocol):
     user_ids: IdMap
     item_ids: IdMap
 
-    def rank(
-        self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield blocks of (users (B,), items (B, K), scores (B, K)), as `evaluation.ranking.rank` does."""
 
 
@@ -35,9 +33,7 @@ class Evaluation(NamedTuple):
     values: dict[str, np.ndarray]  # label -> (Q,) float64
 
 
-def evaluate(
-    model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str = "lightgcn"
-) -> dict[str, float]:
+def evaluate(model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str = "lightgcn") -> dict[str, float]:
     """Return metrics of `model` on held-out interactions, all items ranked for every user who has some.
 
     Items the model has seen in train are never listed; nor are its validation items, except when `targets` is that
@@ -76,9 +72,7 @@ def evaluate_by_user(
     matrix, num_relevant = _in_model_rows(model, targets)
     leaked = model.train_.matrix.multiply(matrix).nnz
     if leaked:
-        raise DataError(
-            f"{leaked} of the held-out pairs stand in train: such a score measures memory; remove them from one side"
-        )
+        raise DataError(f"{leaked} of the held-out pairs stand in train: such a score measures memory; remove them from one side")
     seen = model.train_.matrix
     if model.valid_ is not None and (model.valid_.matrix != matrix).nnz:
         seen = sp.csr_matrix(seen + model.valid_.matrix)
@@ -86,9 +80,7 @@ def evaluate_by_user(
     if len(users) == 0:
         raise DataError("there are no held-out pairs to evaluate on")
     # The authors' F1 comes from mean precision and mean recall, so these are needed with it.
-    needed = labels + [
-        Label(name, label.top_k) for label in labels if label.metric == "f1" for name in ("precision", "recall")
-    ]
+    needed = labels + [Label(name, label.top_k) for label in labels if label.metric == "f1" for name in ("precision", "recall")]
     hits = ranked_hits(model, users, matrix, max(label.top_k for label in labels), seen)
     values = per_user(hits, num_relevant[users], needed)
     means = mean_over_users(values, dialect, targets.num_users)
@@ -100,16 +92,11 @@ def evaluate_by_user(
     )
 
 
-def ranked_hits(
-    model: Ranker, users: np.ndarray, relevant: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None
-) -> np.ndarray:
+def ranked_hits(model: Ranker, users: np.ndarray, relevant: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> np.ndarray:
     """Return hits (Q, K) bool: which of each user's listed items are relevant."""
     from ultragcn.kernels import numba_cpu
 
-    hits = [
-        numba_cpu.find_hits(items, block, relevant.indptr, relevant.indices)
-        for block, items, _ in model.rank(users, top_k, seen)
-    ]
+    hits = [numba_cpu.find_hits(items, block, relevant.indptr, relevant.indices) for block, items, _ in model.rank(users, top_k, seen)]
     return np.concatenate(hits)
 
 

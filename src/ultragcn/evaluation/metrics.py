@@ -31,7 +31,7 @@ def ndcg(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
     """DCG / D(min(|R|, K)), DCG = sum_n r_n / log2(n + 1)."""
     discounts = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
     ideal = np.concatenate(([0.0], np.cumsum(discounts)))
-    return (hits * discounts).sum(axis=1) / ideal[np.minimum(num_relevant, hits.shape[1])]
+    return np.asarray((hits * discounts).sum(axis=1) / ideal[np.minimum(num_relevant, hits.shape[1])])
 
 
 def average_precision(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def reciprocal_rank(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
 
 def hit_rate(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
     """1 when there is a hit among the K, else 0."""
-    return hits.any(axis=1).astype(np.float64)
+    return np.asarray(hits.any(axis=1), dtype=np.float64)
 
 
 def f1(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
@@ -82,9 +82,7 @@ def parse_labels(labels: Sequence[str]) -> list[Label]:
     for label in labels:
         match = re.fullmatch(r"([a-z0-9_]+)@([1-9][0-9]{0,5})", label.strip().lower())
         if match is None:
-            raise UsageError(
-                f"a metric is written name@K, such as recall@20, not {label!r} (names: {', '.join(METRICS)})"
-            )
+            raise UsageError(f"a metric is written name@K, such as recall@20, not {label!r} (names: {', '.join(METRICS)})")
         if match[1] not in METRICS:
             raise unknown_name("metric", match[1], METRICS)
         parsed.append(Label(match[1], int(match[2])))

@@ -21,7 +21,7 @@ from ultragcn.config import Config
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
-from ultragcn.evaluation.metrics import DEFAULT_LABELS
+from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels
 from ultragcn.model import MODEL_FILE, Record, UltraGCN
 from ultragcn.progress import Progress
 
@@ -74,15 +74,14 @@ def train_run(
     """
     if refit and dataset.valid is None:
         raise UsageError("refit needs the clean protocol: under authors there is no validation set to add to train")
+    parse_labels(_labels(config))
     _prepare(out, overwrite)
     storage.write_json(out / MANIFEST, _manifest(dataset, config, data_source, refit))
 
     def record_epoch(record: Record) -> None:
         # Every line has every column, measured or not, so that the file can be read while it grows.
         labels = dict.fromkeys((config.select_by, *DEFAULT_LABELS))
-        storage.append_row(
-            out / HISTORY, {name: record.get(name, "") for name in ("epoch", "seconds", "loss", *labels)}
-        )
+        storage.append_row(out / HISTORY, {name: record.get(name, "") for name in ("epoch", "seconds", "loss", *labels)})
         if on_epoch is not None:
             on_epoch(record)
 
@@ -100,9 +99,7 @@ def train_run(
     except KeyboardInterrupt:
         if hasattr(model, "user_embedding_"):
             model.save(out)
-            storage.write_json(
-                out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_)
-            )
+            storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_))
         raise
     model.save(out)
     measured = {"valid": valid} if valid is not None else {}
@@ -140,16 +137,12 @@ def _prepare(out: Path, overwrite: bool) -> None:
     try:
         present = sorted(path.name for path in out.iterdir()) if out.exists() else []
         if present and not overwrite:
-            raise UsageError(
-                f"{out} already holds files ({', '.join(present[:3])}); give another --out, or --overwrite"
-            )
+            raise UsageError(f"{out} already holds files ({', '.join(present[:3])}); give another --out, or --overwrite")
         out.mkdir(parents=True, exist_ok=True)
         for name in (MODEL_FILE, METRICS, HISTORY, MANIFEST):
             (out / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"cannot use {out} as run folder: {error.strerror}; choose a folder you can write to"
-        ) from error
+        raise UsageError(f"cannot use {out} as run folder: {error.strerror}; choose a folder you can write to") from error
 
 
 def _labels(config: Config) -> list[str]:
@@ -216,9 +209,7 @@ def _git_commit() -> str | None:
     here = Path(__file__).parent
     try:
         commit, status = (
-            subprocess.run(
-                ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True
-            ).stdout.strip()
+            subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
             for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
         )
     except (OSError, subprocess.SubprocessError):

@@ -39,7 +39,7 @@ def batch_loss(user_embedding: Tensor, item_embedding: Tensor, users: Tensor, co
     which should score high, plus for the others.
 
     The B x C items of a batch form a sparse B x I matrix with C entries a row. Its scores are a sampled dense-dense product, and
-    both gradients are sparse-dense products with the slopes; nothing of size B x C x D or B x I is made.
+    both gradients are sparse-dense products with the slopes; nothing of size B x C x D is made, and B x I only where I < C.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def batch_loss(user_embedding: Tensor, item_embedding: Tensor, users: Tensor, co
     by_item, order = torch.sort(flat.int(), stable=True)
     item_ends = torch.searchsorted(by_item, torch.arange(num_items + 1, dtype=torch.int32, device=flat.device))
     with _sparse_layouts():
-        pattern = torch.sparse_csr_tensor(
-            row_ends, flat, torch.ones_like(weights).reshape(-1), size=(num_rows, num_items)
-        )
-        scores = (
-            torch.sparse.sampled_addmm(pattern, rows, item_embedding.T, beta=0.0).values().view(num_rows, num_columns)
-        )
+        if num_columns > num_items:
+            # PyTorch takes no sparse matrix with more entries than cells; with so few items all scores are fewer than asked for.
+            scores = (rows @ item_embedding.T).gather(1, columns)
+        else:
+            pattern = torch.sparse_csr_tensor(row_ends, flat, torch.ones_like(weights).reshape(-1), size=(num_rows, num_items))
+            scores = torch.sparse.sampled_addmm(pattern, rows, item_embedding.T, beta=0.0).values().view(num_rows, num_columns)
         signed = sign * scores
         loss = weights * softplus(signed)
         slope = (weights * sign * torch.sigmoid(signed)).reshape(-1)

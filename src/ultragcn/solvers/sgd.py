@@ -4,6 +4,7 @@ Differences from their code, none of them in the formulas: seeded; `softplus` in
 U x I mask and no I x I matrix; the gradient of a batch by sparse products instead of gathered rows (see `torch_ops.batch_loss`).
 """
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +15,9 @@ from ultragcn.graph import DegreeWeights, ItemNeighbors
 from ultragcn.objective import Objective, batch_weights, half_squared_norm
 from ultragcn.solvers import Step
 
+# Threads that wait for each other actively slow down tenfold on a machine that has anything else to do. This must be said before
+# PyTorch is loaded, and whoever set it differently knows better.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 try:
     import torch
 except ImportError as error:
@@ -46,9 +50,7 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
     # Adam, the shuffling and the negatives draw from one generator, the start from another: the start is the same on any device.
     start = rng.stream(seed, "init")
     user_embedding, item_embedding = (
-        torch.from_numpy((start.standard_normal((rows, config.embedding_dim)) * config.init_std).astype(np.float32)).to(
-            where
-        )
+        torch.from_numpy((start.standard_normal((rows, config.embedding_dim)) * config.init_std).astype(np.float32)).to(where)
         for rows in (train.num_users, train.num_items)
     )
     generator = torch.Generator(device=where)
@@ -58,13 +60,9 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
         return type(arrays)(*(torch.from_numpy(array).to(where) for array in arrays))
 
     beta: DegreeWeights = tensors(objective.beta)
-    neighbors: ItemNeighbors = tensors(
-        ItemNeighbors(objective.neighbors.items.astype(np.int64), objective.neighbors.weights)
-    )
+    neighbors: ItemNeighbors = tensors(ItemNeighbors(objective.neighbors.items.astype(np.int64), objective.neighbors.weights))
     users, items = (torch.from_numpy(ids.astype(np.int64)).to(where) for ids in train.pairs)
-    indptr, indices = (
-        torch.from_numpy(part.astype(np.int64)).to(where) for part in (train.matrix.indptr, train.matrix.indices)
-    )
+    indptr, indices = (torch.from_numpy(part.astype(np.int64)).to(where) for part in (train.matrix.indptr, train.matrix.indices))
     num_lacking = train.num_items - (indptr[1:] - indptr[:-1])
 
     def draw(batch_users):
@@ -77,12 +75,9 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
         ranks = torch.where(lacking > 0, (uniform * lacking).long().clamp(max=lacking - 1), -1)
         return torch_ops.draw_negatives(ranks, batch_users, indptr, indices)
 
-    for embedding in (user_embedding, item_embedding):
-        embedding.grad = torch.zeros_like(embedding)
+    user_gradient = user_embedding.grad = torch.zeros_like(user_embedding)
     # Adam's weight decay adds l2_weight * E to the gradient: the L2 term over all parameters in every batch.
-    adam = torch.optim.Adam(
-        [user_embedding, item_embedding], lr=config.learning_rate, weight_decay=config.l2_weight, fused=True
-    )
+    adam = torch.optim.Adam([user_embedding, item_embedding], lr=config.learning_rate, weight_decay=config.l2_weight, fused=True)
     epoch = 0
     while True:
         epoch += 1
@@ -91,7 +86,7 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
             batch_users = users[batch]
             looked_at = batch_weights(config, beta, neighbors, batch_users, items[batch], draw(batch_users), torch.cat)
             result = torch_ops.batch_loss(user_embedding, item_embedding, batch_users, *looked_at)
-            user_embedding.grad.zero_().index_add_(0, batch_users, result.user_gradient)
+            user_gradient.zero_().index_add_(0, batch_users, result.user_gradient)
             item_embedding.grad = result.item_gradient
             adam.step()
             loss += result.columns.sum()

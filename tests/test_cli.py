@@ -1,0 +1,238 @@
+"""The command: what it prints where, what it leaves behind, how it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]
+
+
+def ultragcn(*words, cwd, **environment):
+    clean = {name: value for name, value in os.environ.items() if name != "ULTRAGCN_DATA_DIR"}
+    return subprocess.run(
+        [sys.executable, "-m", "ultragcn", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=120,
+        env=clean | {"PYTHONPATH": str(SRC)} | environment,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "demo"
+    done = ultragcn("train", *QUICK, "--out", folder, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert "best reachable\trecall@20\t0.5" in done.stdout
+    return folder
+
+
+def test_a_run_folder_holds_manifest_history_metrics_and_model(run_folder):
+    assert sorted(path.name for path in run_folder.iterdir()) == ["history.tsv", "manifest.json", "metrics.json", "model.safetensors"]
+    metrics = json.loads((run_folder / "metrics.json").read_text())
+    assert metrics.keys() >= {
+        "dataset", "protocol", "solver", "seed", "train_seconds", "compile_seconds", "peak_memory_mb", "valid", "test",
+    }  # fmt: skip
+    assert metrics["test"].keys() >= {"recall@20", "ndcg@20", "num_users"}
+    manifest = json.loads((run_folder / "manifest.json").read_text())
+    assert manifest.keys() >= {"config", "versions", "data_hash", "git_commit", "protocol"}
+    assert len((run_folder / "history.tsv").read_text().splitlines()) == 3
+
+
+def test_evaluate_repeats_the_test_metrics_of_the_run(run_folder):
+    done = ultragcn("evaluate", run_folder, "--metrics", "recall@20,ndcg@20", cwd=run_folder)
+    assert done.returncode == 0, done.stderr
+    printed = dict(line.split("\t") for line in done.stdout.splitlines())
+    test = json.loads((run_folder / "metrics.json").read_text())["test"]
+    assert float(printed["recall@20"]) == pytest.approx(test["recall@20"], rel=1e-5)
+    assert int(printed["num_users"]) == test["num_users"]
+
+
+@pytest.mark.parametrize("kind", ["tsv", "json", "parquet"])
+def test_recommend_writes_ranked_lists_in_every_format(run_folder, tmp_path, kind):
+    file = tmp_path / f"lists.{kind}"
+    done = ultragcn(
+        "recommend", run_folder, "--users", "user-0001", "user-0002", "--top_k", 3, "--format", kind, "--output", file, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    if kind == "tsv":
+        rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[1:]]
+    elif kind == "json":
+        rows = [list(json.loads(line).values()) for line in file.read_text(encoding="utf-8").splitlines()]
+    else:
+        import polars as pl
+
+        rows = pl.read_parquet(file).rows()
+    assert [str(row[0]) for row in rows] == ["user-0001"] * 3 + ["user-0002"] * 3
+    assert [int(row[1]) for row in rows] == [1, 2, 3, 1, 2, 3]
+
+
+def test_recommend_all_lists_every_user_on_stdout(run_folder):
+    done = ultragcn("recommend", run_folder, "--all", "--top_k", 1, cwd=run_folder)
+    assert len(done.stdout.splitlines()) == 2001
+
+
+def test_similar_lists_items_and_users(run_folder):
+    for what, name in (("--item", "Quiet River (jazz)"), ("--user", "user-0003")):
+        done = ultragcn("similar", run_folder, what, name, "--top_k", 4, cwd=run_folder)
+        assert len(done.stdout.splitlines()) == 5, done.stderr
+
+
+def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
+    done = ultragcn("datasets", cwd=tmp_path)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "name", "demo", "gowalla", "yelp2018", "amazon-book", "ml-1m", "amazoncds", "electronics",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian"], "did you mean train"), ([], "give a command"), (["train", "--epoch", "3"], "did you mean --epochs"),
+        (["train", "--epochs", "abc"], "epochs must be a whole number"), (["train", "--epochs", "0"], "1 or more"),
+        (["train", "--dataset", "nosuch"], "unknown data set 'nosuch'"), (["train", "--dataset", "gowala"], "did you mean gowalla"),
+        (["train", "--dataset", "./nosuch/"], "no folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
+        (["train", "--protocol", "dirty"], "invalid choice"), (["train", "--config", "no.toml"], "cannot read the configuration"),
+        (["train", "--refit", "--protocol", "authors"], "refit needs the clean protocol"), (["train", "--epochs"], "expected one argument"),
+        (["train", "stray"], "stray"), (["evaluate", "nosuch"], "no run folder"),
+        (["recommend", "x", "--format", "parquet", "--all"], "--output"),
+        (["recommend", "x"], "required"), (["train", "--device", "cuda"], "no GPU"), (["train", "--select_by", "recall"], "name@K"),
+        (["train", "--dataset", "electronics", "--data_dir", "afile"], "cannot read the folder"),
+    ],
+)  # fmt: skip
+def test_misuse_ends_with_status_2_and_one_line_and_trains_nothing(tmp_path, words, says):
+    (tmp_path / "afile").write_text("")
+    if words[-1:] == ["cuda"]:
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU here")
+    done = ultragcn(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert says in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ultragcn: ")]
+    assert len(errors) == 1
+    if words:
+        assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["afile"]
+
+
+def test_a_folder_in_use_is_not_overwritten_unless_told(run_folder):
+    before = (run_folder / "model.safetensors").read_bytes()
+    done = ultragcn("train", *QUICK, "--out", run_folder, cwd=run_folder)
+    assert done.returncode == 2
+    assert "already holds files" in done.stderr
+    assert (run_folder / "model.safetensors").read_bytes() == before
+
+
+def test_an_unknown_user_is_one_line(run_folder):
+    done = ultragcn("recommend", run_folder, "--users", "nobody", cwd=run_folder)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "unknown user id 'nobody'" in done.stderr
+
+
+INI = """[Model]
+embedding_dim=8
+ii_neighbor_num=3
+model_save_path=./x.pt
+max_epoch=2
+enable_tensorboard=True
+initial_weight=1e-2
+
+[Training]
+dataset=demo
+train_file_path=./data/train.txt
+gpu=0 #need to specify the available gpu index
+learning_rate=1e-2
+batch_size=1024
+early_stop_epoch=15
+w1=1e-7
+w2=1
+w3=1e-7
+w4=1
+negative_num=10
+negative_weight=10
+gamma=1e-4
+lambda=1e-3
+sampling_sift_pos=False
+
+[Testing]
+test_batch_size=128
+topk=10
+test_file_path=./data/test.txt
+"""
+
+
+def test_an_authors_ini_file_runs_as_it_is(tmp_path):
+    (tmp_path / "authors.ini").write_text(INI)
+    (tmp_path / "data").mkdir()
+    lines = [" ".join(map(str, [user, *range(user % 5, 12 + user % 5)])) for user in range(40)]
+    (tmp_path / "data/train.txt").write_text("\n".join(lines))
+    (tmp_path / "data/test.txt").write_text("\n".join(f"{user} {12 + user % 5}" for user in range(40)))
+    done = ultragcn("train", "--config", "authors.ini", "--protocol", "authors", "--quiet", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "run/manifest.json").read_text())["config"]
+    assert (config["item_item_weight"], config["l2_weight"], config["num_negatives"], config["epochs"]) == (1e-3, 1e-4, 10, 2)
+    assert (config["select_by"], config["init_std"], config["num_item_neighbors"]) == ("recall@10", 1e-2, 3)
+    again = ultragcn("evaluate", "run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_authors_names_are_understood_as_options_too(tmp_path):
+    done = ultragcn("train", *QUICK, "--gamma", "0.5", "--lambda", "0.25", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "run/manifest.json").read_text())["config"]
+    assert (config["l2_weight"], config["item_item_weight"]) == (0.5, 0.25)
+
+
+def test_refit_trains_on_train_and_validation_for_the_epochs_chosen(tmp_path):
+    done = ultragcn("train", *QUICK, "--evaluate_every", "1", "--refit", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    refused = ultragcn("evaluate", "run", "--split", "valid", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "refitted" in refused.stderr
+
+
+def test_ctrl_c_leaves_a_loadable_run(tmp_path):
+    words = [sys.executable, "-m", "ultragcn", "train", "--out", "run", "--epochs", "100000", "--patience", "100000", "--quiet"]
+    with subprocess.Popen(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(SRC)}, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 90
+        history = tmp_path / "run/history.tsv"
+        while not (history.exists() and len(history.read_text().splitlines()) > 2) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "best model so far is in run" in errors
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["stopped"] == "interrupted"
+    assert ultragcn("recommend", "run", "--users", "user-0001", cwd=tmp_path).returncode == 0
+
+
+def test_importing_the_library_loads_neither_torch_nor_numba_and_is_quick(tmp_path):
+    code = (
+        "import sys, time; t = time.perf_counter(); import ultragcn; s = time.perf_counter() - t;"
+        "print(s, 'torch' in sys.modules, 'numba' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(SRC)}, check=True
+    )
+    seconds, *loaded = done.stdout.split()
+    assert loaded == ["False", "False"]
+    # The bound is 0.2 s on an idle machine; this one may not be idle.
+    assert float(seconds) < 2
+
+
+def test_without_torch_the_sampled_solver_says_in_one_line_what_to_install(tmp_path):
+    # A module that cannot be imported stands in for one that is not installed.
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden/torch.py").write_text("raise ImportError('not installed')")
+    done = ultragcn("train", cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'hidden'}{os.pathsep}{SRC}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "ultragcn: solver sgd needs PyTorch, which is not installed; install it with: pip install 'ultragcn[torch]'"
+    ]

@@ -1,0 +1,127 @@
+"""Every fast kernel against its slow twin of the same name, on plain and awkward shapes."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import random_interactions
+from ultragcn.graph import item_graph_degrees
+from ultragcn.kernels import numba_cpu, reference, torch_ops
+
+SHAPES = [(1, 1), (1, 7), (5, 1), (6, 130), (3, 1000)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("k", [1, 4, 200])
+def test_top_k_equals_its_twin_with_ties_masked_scores_and_nan(shape, k):
+    random = np.random.default_rng(1)
+    scores = random.integers(-3, 4, shape).astype(np.float32)
+    scores[random.random(shape) < 0.2] = -np.inf
+    scores[random.random(shape) < 0.05] = np.nan
+    columns, values = numba_cpu.top_k(scores, k)
+    expected_columns, expected_values = reference.top_k(scores, k)
+    np.testing.assert_array_equal(columns, expected_columns)
+    np.testing.assert_array_equal(values, expected_values)
+
+
+def test_top_k_breaks_ties_by_the_lower_column():
+    columns, _ = numba_cpu.top_k(np.array([[1, 2, 2, 1, 2]], np.float32), 4)
+    assert columns.tolist() == [[1, 2, 4, 0]]
+
+
+@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
+def test_masking_and_hits_equal_their_twins(density):
+    pairs = random_interactions(9, 31, density).matrix
+    random = np.random.default_rng(2)
+    users = random.integers(0, 9, 6)
+    scores = random.standard_normal((6, 31)).astype(np.float32)
+    expected = scores.copy()
+    numba_cpu.mask_seen(scores, users, pairs.indptr, pairs.indices)
+    reference.mask_seen(expected, users, pairs.indptr, pairs.indices)
+    np.testing.assert_array_equal(scores, expected)
+    ranking = random.integers(-1, 31, (6, 8)).astype(np.int32)
+    np.testing.assert_array_equal(
+        numba_cpu.find_hits(ranking, users, pairs.indptr, pairs.indices),
+        reference.find_hits(ranking, users, pairs.indptr, pairs.indices),
+    )
+
+
+@pytest.mark.parametrize("keep_diagonal", [True, False])
+@pytest.mark.parametrize(("num_users", "num_items", "density"), [(1, 1, 1), (4, 3, 0.5), (30, 90, 0.1), (50, 8, 0.9), (5, 5, 0)])
+@pytest.mark.parametrize("k", [0, 1, 5, 12])
+def test_item_neighbors_equal_their_twin(num_users, num_items, density, k, keep_diagonal):
+    train = random_interactions(num_users, num_items, density)
+    by_item = train.matrix.T.tocsr()
+    arguments = (
+        train.matrix.indptr, train.matrix.indices, by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32),
+        item_graph_degrees(train), k, keep_diagonal,
+    )  # fmt: skip
+    items, weights = numba_cpu.item_neighbors(*arguments)
+    expected_items, expected_weights = reference.item_neighbors(*arguments)
+    # Weights that are equal in exact arithmetic may differ in the last digit, so ties may be ordered differently.
+    np.testing.assert_allclose(weights, expected_weights, rtol=1e-6)
+    assert items.shape == expected_items.shape
+    assert (weights >= 0).all()
+
+
+def batch(num_users=7, num_items=11, dim=3, rows=10, columns=6, seed=0):
+    random = np.random.default_rng(seed)
+    return (
+        random.standard_normal((num_users, dim)), random.standard_normal((num_items, dim)), random.integers(0, num_users, rows),
+        random.integers(0, num_items, (rows, columns)), random.random((rows, columns)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [{}, {"num_users": 1, "num_items": 1}, {"rows": 1, "columns": 1}, {"dim": 1}, {"rows": 300, "dim": 64}])
+@pytest.mark.parametrize("num_positive", [0, 1])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_batch_loss_equals_its_twin_in_value_and_gradient(shape, num_positive, scale):
+    users_table, items_table, users, columns, weights = batch(**shape)
+    expected = reference.batch_loss(scale * users_table, items_table, users, columns, weights, num_positive)
+    tensors = [torch.from_numpy(a.astype(np.float32)) for a in (scale * users_table, items_table)]
+    ours = torch_ops.batch_loss(
+        *tensors, torch.from_numpy(users), torch.from_numpy(columns), torch.from_numpy(weights.astype(np.float32)), num_positive
+    )
+    user_gradient = torch.zeros_like(tensors[0]).index_add_(0, torch.from_numpy(users), ours.user_gradient)
+    for mine, theirs in (
+        (ours.columns, expected.columns),
+        (user_gradient, expected.user_gradient),
+        (ours.item_gradient, expected.item_gradient),
+    ):
+        np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_the_gradient_of_batch_loss_is_its_finite_difference():
+    users_table, items_table, users, columns, weights = batch()
+    result = reference.batch_loss(users_table, items_table, users, columns, weights, 2)
+    step = 1e-6
+    for table, gradient in ((users_table, result.user_gradient), (items_table, result.item_gradient)):
+        for place in np.ndindex(*table.shape):
+            kept = table[place]
+            values = []
+            for moved in (kept + step, kept - step):
+                table[place] = moved
+                values.append(reference.batch_loss(users_table, items_table, users, columns, weights, 2).columns.sum())
+            table[place] = kept
+            assert gradient[place] == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-6)
+
+
+@pytest.mark.parametrize("density", [0.0, 0.3, 0.8])
+def test_drawn_negatives_equal_their_twin_and_are_never_a_users_own(density):
+    train = random_interactions(12, 20, density, seed=3)
+    random = np.random.default_rng(4)
+    users = random.integers(0, 12, 30)
+    lacking = train.num_items - train.user_degrees[users]
+    ranks = np.where(lacking[:, None] > 0, (random.random((30, 9)) * lacking[:, None]).astype(np.int64), -1)
+    indptr, indices = train.matrix.indptr, train.matrix.indices.astype(np.int64)
+    drawn = torch_ops.draw_negatives(*map(torch.from_numpy, (ranks, users, indptr, indices))).numpy()
+    np.testing.assert_array_equal(drawn, reference.draw_negatives(ranks, users, indptr, indices))
+    assert not train.matrix[np.repeat(users, 9), drawn.ravel()].any()
+    assert drawn.max() < train.num_items
+
+
+def test_a_user_with_every_item_has_no_negatives():
+    train = random_interactions(2, 4, 1.0)
+    ranks = torch.full((2, 3), -1)
+    indptr, indices = torch.from_numpy(train.matrix.indptr), torch.from_numpy(train.matrix.indices.astype(np.int64))
+    assert (torch_ops.draw_negatives(ranks, torch.tensor([0, 1]), indptr, indices) == -1).all()

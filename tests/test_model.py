@@ -1,0 +1,171 @@
+"""The estimator's verbs: known answers on a checkerboard, then laws."""
+
+import numpy as np
+import pytest
+
+from tests.conftest import interactions_of, random_interactions
+from ultragcn import Interactions, UltraGCN, evaluate, load_dataset
+from ultragcn.errors import DataError, NotFittedError, NumericalError, UsageError
+
+QUICK = {
+    "embedding_dim": 8, "epochs": 30, "learning_rate": 0.02, "batch_size": 64, "num_negatives": 20, "negative_weight": 20,
+    "init_std": 0.1, "device": "cpu",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    size = 20
+    dense = (np.add.outer(np.arange(size), np.arange(size)) % 2 == 0) & ~np.eye(size, dtype=bool)
+    return UltraGCN(**QUICK | {"epochs": 100, "l2_weight": 0.01, "patience": 100}).fit(interactions_of(dense))
+
+
+def test_even_users_like_even_items(fitted):
+    for user in range(20):
+        items, _ = fitted.recommend(user, top_k=1)
+        # The one even (or odd) item a user lacks is the one of their own number.
+        assert items.tolist() == [user]
+
+
+def test_even_items_are_similar_to_even_items_and_never_to_themselves(fitted):
+    for item in range(6):
+        others, cosines = fitted.similar_items(item, top_k=9)
+        assert item not in others
+        assert all(other % 2 == item % 2 for other in others)
+        assert (np.diff(cosines) <= 0).all()
+    assert all(other % 2 == 1 for other in fitted.similar_users(3, top_k=9)[0])
+
+
+def test_one_id_gives_one_list_and_several_give_several(fitted):
+    items, scores = fitted.recommend(3, top_k=5)
+    assert items.shape == scores.shape == (5,)
+    many, many_scores = fitted.recommend([3, 4], top_k=5)
+    assert many.shape == many_scores.shape == (2, 5)
+    assert many[0].tolist() == items.tolist()
+
+
+def test_seen_items_are_never_recommended_unless_asked_for(fitted):
+    items, scores = fitted.recommend([0, 1], top_k=30)
+    for user in (0, 1):
+        listed = items[user][scores[user] > -np.inf]
+        assert not set(listed) & set(fitted.train_.items_of(user))
+        assert len(listed) == 11
+        assert (items[user][11:] == -1).all()
+    assert set(fitted.train_.items_of(0)) <= set(fitted.recommend(0, top_k=20, exclude_seen=False)[0])
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 2.5, "3"])
+def test_a_list_of_no_length_is_refused(fitted, top_k):
+    with pytest.raises(UsageError, match="top_k must be a whole number"):
+        fitted.recommend(0, top_k=top_k)
+
+
+def test_unknown_ids_raise_and_say_what_ids_look_like(fitted):
+    with pytest.raises(UsageError, match="unknown user id 99: the model knows 20 users"):
+        fitted.recommend(99)
+    with pytest.raises(UsageError, match="unknown item id 'x'"):
+        fitted.similar_items("x")
+
+
+def test_asking_before_fitting_raises():
+    for ask in (lambda m: m.recommend(1), lambda m: m.similar_items(1), lambda m: m.save("x")):
+        with pytest.raises(NotFittedError):
+            ask(UltraGCN())
+
+
+def test_what_is_saved_recommends_the_same_after_loading(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    loaded = UltraGCN.load(tmp_path / "model")
+    for mine, theirs in zip(loaded.recommend(list(range(20)), 7), fitted.recommend(list(range(20)), 7), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert loaded.config == fitted.config
+    assert loaded.history_ == fitted.history_
+
+
+def test_string_ids_survive_saving_exactly(tmp_path):
+    users, items = ["007", "Zoë", "a b", "a b"], ["x", "y", "", "x"]
+    model = UltraGCN(**QUICK | {"epochs": 2}).fit(Interactions.from_pairs(users, items))
+    loaded = UltraGCN.load(model.save(tmp_path))
+    assert loaded.user_ids.ids.tolist() == ["007", "Zoë", "a b"]
+    assert loaded.item_ids.ids.tolist() == ["", "x", "y"]
+
+
+def test_a_damaged_or_missing_model_is_one_sentence(fitted, tmp_path):
+    with pytest.raises(UsageError, match=r"model.safetensors is missing"):
+        UltraGCN.load(tmp_path)
+    file = fitted.save(tmp_path) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UsageError, match="damaged"):
+        UltraGCN.load(tmp_path)
+
+
+@pytest.mark.parametrize("exclude_positives", [False, True])
+def test_the_same_seed_gives_the_same_embeddings_and_another_seed_others(exclude_positives):
+    train = random_interactions(30, 25, 0.3)
+    settings = QUICK | {"epochs": 3, "exclude_positives": exclude_positives}
+    same, again, other = (UltraGCN(**settings, seed=seed).fit(train).user_embedding_ for seed in (1, 1, 2))
+    np.testing.assert_array_equal(same, again)
+    assert not np.allclose(same, other)
+
+
+def test_an_unseeded_model_records_the_seed_it_drew():
+    train = random_interactions(10, 10, 0.4)
+    model = UltraGCN(**QUICK | {"epochs": 2}, seed=-1).fit(train)
+    again = UltraGCN(**QUICK | {"epochs": 2}, seed=model.seed_).fit(train)
+    np.testing.assert_array_equal(model.item_embedding_, again.item_embedding_)
+
+
+@pytest.mark.parametrize("dense", [[[1]], [[1, 1, 1]], [[1], [1], [1]], [[1, 0, 0], [0, 0, 0]], [[1, 1], [1, 1]], [[1, 0, 1], [1, 1, 1]]])
+@pytest.mark.parametrize("exclude_positives", [False, True])
+def test_awkward_data_give_finite_embeddings(dense, exclude_positives):
+    model = UltraGCN(**QUICK | {"epochs": 3, "exclude_positives": exclude_positives}).fit(interactions_of(dense))
+    assert np.isfinite(model.user_embedding_).all()
+    assert np.isfinite(model.item_embedding_).all()
+
+
+def test_a_loss_beyond_float32_says_what_to_change():
+    with pytest.raises(NumericalError, match="lower learning_rate"):
+        UltraGCN(**QUICK | {"learning_rate": 1e30}).fit(random_interactions(10, 10, 0.4))
+
+
+def test_no_interactions_are_refused():
+    with pytest.raises(DataError, match="no train interactions"):
+        UltraGCN(**QUICK).fit(interactions_of(np.zeros((3, 3))))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [("embedding_dim", 0, "1 or more"), ("epochs", "abc", "whole number"), ("learning_rate", float("nan"), "above 0"),
+     ("batch_size", 2.5, "whole number"), ("exclude_positives", 3, "true or false"), ("solver", "sdg", "did you mean sgd"),
+     ("w1", -1, "0 or more"), ("seed", True, "whole number"), ("select_by", "recall", "name@K")],
+)  # fmt: skip
+def test_a_hyper_parameter_out_of_range_is_refused_with_what_is_allowed(name, value, allowed):
+    with pytest.raises(UsageError, match=allowed):
+        UltraGCN(**{name: value}).fit(interactions_of([[1]]))
+
+
+def test_a_misspelt_hyper_parameter_gets_the_nearest_name_suggested():
+    with pytest.raises(UsageError, match="did you mean embedding_dim"):
+        UltraGCN(embeding_dim=3)
+
+
+def test_the_epoch_kept_is_the_best_on_validation_and_patience_ends_training():
+    data = load_dataset("demo")
+    model = UltraGCN(**QUICK | {"batch_size": 4096, "patience": 2, "evaluate_every": 1, "epochs": 200}).fit(data.train, data.valid)
+    values = [record["recall@20"] for record in model.history_]
+    assert model.best_epoch_ == 1 + int(np.argmax(values))
+    assert model.stopped_ == "patience"
+    assert len(values) == model.best_epoch_ + 2
+    assert evaluate(model, data.valid)["recall@20"] == values[model.best_epoch_ - 1]
+
+
+def test_an_interrupt_leaves_the_best_model_so_far():
+    def interrupt(record):
+        if record["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    model = UltraGCN(**QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(random_interactions(20, 20, 0.3), on_epoch=interrupt)
+    assert model.stopped_ == "interrupted"
+    assert model.recommend(0, top_k=3)[0].shape == (3,)
