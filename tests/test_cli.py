@@ -183,7 +183,7 @@ def test_an_authors_ini_file_runs_as_it_is(tmp_path):
 
 
 def test_the_authors_names_are_understood_as_options_too(tmp_path):
-    done = ultragcn("train", *QUICK, "--gamma", "0.5", "--lambda", "0.25", "--out", "run", cwd=tmp_path)
+    done = ultragcn("train", *QUICK, "--solver", "sgd", "--gamma", "0.5", "--lambda", "0.25", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "run/manifest.json").read_text())["config"]
     assert (config["l2_weight"], config["item_item_weight"]) == (0.5, 0.25)

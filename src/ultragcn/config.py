@@ -244,7 +244,7 @@ def configs_folder() -> Path | None:
     return next((folder for folder in (here / "configs", here.parents[1] / "configs") if folder.is_dir()), None)
 
 
-def configuration_for(dataset: str | None, solver: str | None = None, **changes: Any) -> Config:
+def configuration_for(dataset: str | None = None, solver: str | None = None, **changes: Any) -> Config:
     """Return the configuration kept for the benchmark data set `dataset` (the defaults when there is none), with `changes`."""
     folder = configs_folder()
     values: dict[str, Any] = {}

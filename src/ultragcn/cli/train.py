@@ -127,7 +127,7 @@ def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[st
 
     if arguments.config is None:
         source = arguments.dataset or "demo"
-        return source, None, configuration_for(source, changes.get("solver"), **changes)
+        return source, None, configuration_for(source, **changes)
     file = read_config(arguments.config, changes.get("solver"))
     if file.ignored:
         print(
