@@ -12,7 +12,7 @@ import numpy as np
 from measure import data_dir, report
 
 from ultragcn import evaluate, load_dataset
-from ultragcn.evaluation.ranking import block_rows, rank
+from ultragcn.evaluation.ranking import rank
 from ultragcn.kernels import numba_cpu
 
 
@@ -45,7 +45,7 @@ def measure(name: str, dim: int = 64) -> None:
     data = load_dataset(name, data_dir(), protocol="authors")
     model = Fixed(data.train, dim)
     users = np.arange(data.train.num_users)
-    step = block_rows(data.train.num_items)
+    step = 512
     scores = np.empty((step, data.train.num_items), np.float32)
 
     def product() -> None:

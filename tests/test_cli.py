@@ -100,7 +100,8 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
         (["train", "--refit", "--protocol", "authors"], "refit needs the clean protocol"), (["train", "--epochs"], "expected one argument"),
         (["train", "stray"], "stray"), (["evaluate", "nosuch"], "no run folder"),
         (["recommend", "x", "--format", "parquet", "--all"], "--output"),
-        (["recommend", "x"], "required"), (["train", "--device", "cuda"], "no GPU"), (["train", "--select_by", "recall"], "name@K"),
+        (["recommend", "x"], "required"), (["train", "--solver", "sgd", "--device", "cuda"], "no GPU"),
+        (["train", "--device", "cuda"], "computes on the CPU"), (["train", "--select_by", "recall"], "name@K"),
         (["train", "--dataset", "electronics", "--data_dir", "afile"], "cannot read the folder"),
     ],
 )  # fmt: skip
@@ -231,8 +232,22 @@ def test_without_torch_the_sampled_solver_says_in_one_line_what_to_install(tmp_p
     # A module that cannot be imported stands in for one that is not installed.
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden/torch.py").write_text("raise ImportError('not installed')")
-    done = ultragcn("train", cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'hidden'}{os.pathsep}{SRC}")
+    done = ultragcn("train", "--solver", "sgd", cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'hidden'}{os.pathsep}{SRC}")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "ultragcn: solver sgd needs PyTorch, which is not installed; install it with: pip install 'ultragcn[torch]'"
     ]
+    # The default solver does without.
+    done = ultragcn("train", *QUICK, cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'hidden'}{os.pathsep}{SRC}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_someone_new_is_recommended_items_by_what_they_have(tmp_path):
+    assert ultragcn("train", *QUICK, "--out", "run", cwd=tmp_path).returncode == 0
+    jazz = ["Quiet River (jazz)", "Velvet River (jazz)", "Amber Garden (jazz)"]
+    done = ultragcn("recommend", "run", "--items", *jazz, "--top_k", "3", cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "rank\titem_id\tscore"
+    assert len(lines) == 4
+    assert not any(item in done.stdout for item in jazz)
+    assert "unknown item id" in ultragcn("recommend", "run", "--items", "nosuch", cwd=tmp_path).stderr

@@ -90,8 +90,19 @@ def test_expected_loss_is_the_mean_of_sampled_epochs(exclude_positives, omega):
 
 def test_l2_counts_once_a_batch():
     train = random_interactions(10, 10, 0.5)
-    objective = Objective.of(train, Config(batch_size=7, l2_weight=0.01))
-    assert objective.l2_strength == pytest.approx(0.01 * -(-len(train) // 7))
+    objective = Objective.of(train, Config(batch_size=7, l2_weight=0.01, solver="sgd"))
+    once_a_batch = 0.01 * -(-len(train) // 7)
+    assert objective.l2_strengths == pytest.approx((once_a_batch, once_a_batch))
+
+
+@pytest.mark.parametrize("exponent", [-0.5, 0.0, 1.0])
+def test_l2_grows_with_a_power_of_the_degree_at_the_same_mean(exponent):
+    train = random_interactions(40, 30, 0.3)
+    objective = Objective.of(train, Config(l2_user=0.3, l2_item=0.7, l2_user_exponent=exponent, l2_item_exponent=exponent))
+    for rows, degrees, mean in ((objective.l2_users(train.user_degrees), train.user_degrees, 0.3),
+                                (objective.l2_items(), train.item_degrees, 0.7)):  # fmt: skip
+        assert rows.mean() == pytest.approx(mean, rel=1e-5)
+        assert np.ptp(rows / np.maximum(degrees, 1.0) ** exponent) < 1e-5
 
 
 @pytest.mark.real_data

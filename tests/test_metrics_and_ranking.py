@@ -8,7 +8,7 @@ from ultragcn import evaluate
 from ultragcn.errors import DataError, UsageError
 from ultragcn.evaluation import metrics
 from ultragcn.evaluation.evaluate import evaluate_by_user
-from ultragcn.evaluation.ranking import block_rows, rank
+from ultragcn.evaluation.ranking import BATCH_USERS, rank
 
 # One user, three relevant items, a list of five with hits at places 2 and 4.
 HITS, RELEVANT = np.array([[False, True, False, True, False]]), np.array([3])
@@ -69,9 +69,9 @@ def test_ranking_is_by_score_then_by_lower_item_and_leaves_seen_items_out():
 
 def test_more_users_than_a_block_are_ranked_in_order():
     random = np.random.default_rng(0)
-    scores = random.standard_normal((2 * block_rows(5000) + 3, 5000)).astype(np.float32)
-    users = np.arange(len(scores))[::-1]
-    blocks = list(rank(scores[:, :4], random.standard_normal((5000, 4)).astype(np.float32), users, 3))
+    user_embedding, item_embedding = (random.standard_normal((rows, 4)).astype(np.float32) for rows in (2 * BATCH_USERS + 3, 50))
+    users = np.arange(len(user_embedding))[::-1]
+    blocks = list(rank(user_embedding, item_embedding, users, 3))
     assert len(blocks) == 3
     np.testing.assert_array_equal(np.concatenate([block[0] for block in blocks]), users)
 

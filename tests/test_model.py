@@ -13,11 +13,11 @@ QUICK = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def fitted():
+@pytest.fixture(scope="module", params=["exact", "sgd"])
+def fitted(request):
     size = 20
     dense = (np.add.outer(np.arange(size), np.arange(size)) % 2 == 0) & ~np.eye(size, dtype=bool)
-    return UltraGCN(**QUICK | {"epochs": 100, "l2_weight": 0.01, "patience": 100}).fit(interactions_of(dense))
+    return UltraGCN(**QUICK | {"epochs": 100, "l2_weight": 0.01, "patience": 100, "solver": request.param}).fit(interactions_of(dense))
 
 
 def test_even_users_like_even_items(fitted):
@@ -117,15 +117,16 @@ def test_an_unseeded_model_records_the_seed_it_drew():
 
 @pytest.mark.parametrize("dense", [[[1]], [[1, 1, 1]], [[1], [1], [1]], [[1, 0, 0], [0, 0, 0]], [[1, 1], [1, 1]], [[1, 0, 1], [1, 1, 1]]])
 @pytest.mark.parametrize("exclude_positives", [False, True])
-def test_awkward_data_give_finite_embeddings(dense, exclude_positives):
-    model = UltraGCN(**QUICK | {"epochs": 3, "exclude_positives": exclude_positives}).fit(interactions_of(dense))
+@pytest.mark.parametrize("solver", ["exact", "sgd"])
+def test_awkward_data_give_finite_embeddings(dense, exclude_positives, solver):
+    model = UltraGCN(**QUICK | {"epochs": 3, "solver": solver, "exclude_positives": exclude_positives}).fit(interactions_of(dense))
     assert np.isfinite(model.user_embedding_).all()
     assert np.isfinite(model.item_embedding_).all()
 
 
 def test_a_loss_beyond_float32_says_what_to_change():
     with pytest.raises(NumericalError, match="lower learning_rate"):
-        UltraGCN(**QUICK | {"learning_rate": 1e30}).fit(random_interactions(10, 10, 0.4))
+        UltraGCN(**QUICK | {"learning_rate": 1e30, "solver": "sgd"}).fit(random_interactions(10, 10, 0.4))
 
 
 def test_no_interactions_are_refused():

@@ -283,7 +283,7 @@ def test_ultragcn_plays_the_three_roles_with_the_configuration_of_its_data_set(t
         model = UltraGCNTrainer(torch.device("cpu")).train_with_hyper_param(train_data, hyper_param)
     except MissingDependencyError as error:
         pytest.skip(str(error))
-    assert (model.config.epochs, model.config.seed, model.config.device) == (2, 5, "cpu")
+    assert (model.config.epochs, model.config.seed) == (2, 5)
     assert model.config.batch_size == 2048  # as published for electronics
     metrics = UltraGCNEvaluator(torch.device("cpu")).evaluate(model, test_data)
     assert {"recall@20", "ndcg@20"} <= metrics.keys()

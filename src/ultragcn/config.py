@@ -36,7 +36,9 @@ class Config:
     """
 
     embedding_dim: int = _parameter(64, "length of an embedding", unit="numbers", low=1)
-    solver: str = _parameter("sgd", "how the loss is minimised: sgd is the authors' sampled procedure", choices=("sgd",))
+    solver: str = _parameter(
+        "exact", "how the loss is minimised: exact samples nothing, sgd is the authors' procedure", choices=("exact", "sgd")
+    )
 
     # The loss (docs/model.md).
     w1: float = _parameter(1e-7, "constant part of a positive pair's weight", low=0)
@@ -48,21 +50,51 @@ class Config:
     item_item_weight: float = _parameter(1e-3, "weight of the item-item term", low=0, authors="lambda")
     omega: str = _parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
     l2_weight: float = _parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
+    l2_user: float = _parameter(
+        -1.0, "L2 strength of the users over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.2 for exact", low=0
+    )
+    l2_item: float = _parameter(
+        -1.0, "L2 strength of the items over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.2 for exact", low=0
+    )
+    l2_user_exponent: float = _parameter(0.0, "the L2 strength of a user grows with this power of its degree, at the same mean")
+    l2_item_exponent: float = _parameter(0.0, "the L2 strength of an item grows with this power of its degree, at the same mean")
     exclude_positives: bool = _parameter(False, "never draw a user's own train items as negatives", authors="sampling_sift_pos")
+
+    # The exact solver (docs/exact-solver.md).
+    start: str = _parameter(
+        "quadratic", "first embeddings of exact: cheap sweeps on quadratic negatives, or random", choices=("quadratic", "random")
+    )
+    start_sweeps: int = _parameter(4, "sweeps of the quadratic start", unit="sweeps", low=1)
+    start_curvature: float = _parameter(8.0, "curvature of the quadratic start, relative to that of the best constant score", positive=True)
+    sampled_sweeps: int = _parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
+    cell_share: float = _parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
+    tile_megabytes: float = _parameter(
+        0.0, "scores that exact holds at a time, per thread; 0: half of the second-level cache", unit="MB", low=0, high=1024
+    )
 
     # The sampled procedure.
     learning_rate: float = _parameter(1e-3, "Adam's step size", positive=True)
     batch_size: int = _parameter(1024, "train pairs in a batch", unit="pairs", low=1)
     num_negatives: int = _parameter(200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num")
     init_std: float = _parameter(1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight")
-    epochs: int = _parameter(2000, "passes over the train pairs at most", unit="epochs", low=1, authors="max_epoch")
+    epochs: int = _parameter(
+        0,
+        "passes over the train pairs (exact: sweeps) at most; 0: the solver's own, 2000 for sgd and 30 for exact",
+        unit="epochs",
+        low=1,
+        authors="max_epoch",
+    )
 
     # Choosing when to stop.
     patience: int = _parameter(
-        15, "evaluations without a better value before stopping", unit="evaluations", low=1, authors="early_stop_epoch"
+        0, "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 2 for exact", unit="evaluations", low=1,
+        authors="early_stop_epoch",
+    )  # fmt: skip
+    tolerance: float = _parameter(
+        1e-3, "without validation data, a pass of exact that lowers the loss by a smaller share than this is no better", low=0
     )
     evaluate_every: int = _parameter(
-        5, "epochs between evaluations during the first 50 epochs; afterwards every epoch", unit="epochs", low=1
+        5, "epochs of sgd between evaluations during the first 50; afterwards, and for exact, every epoch", unit="epochs", low=1
     )
     select_by: str = _parameter("recall@20", "metric that chooses the epoch to keep")
 
@@ -73,6 +105,16 @@ class Config:
     def __post_init__(self) -> None:
         for declared in fields(self):
             object.__setattr__(self, declared.name, _checked(declared, getattr(self, declared.name)))
+
+    @property
+    def max_epochs(self) -> int:
+        """Passes at most: `epochs`, or the solver's usual number."""
+        return self.epochs or {"exact": 30, "sgd": 2000}[self.solver]
+
+    @property
+    def max_patience(self) -> int:
+        """Evaluations without a better value before stopping: `patience`, or the solver's usual number."""
+        return self.patience or {"exact": 2, "sgd": 15}[self.solver]
 
     def replace(self, **changes: Any) -> "Config":
         """Return a copy with `changes`; the authors' names are understood too."""
@@ -117,6 +159,8 @@ def _checked(declared: dataclasses.Field, value: Any) -> Any:
     """Return `value` as the declared type if it is allowed, else raise `UsageError` saying what is."""
     kind = declared.type if isinstance(declared.type, type) else {"int": int, "float": float, "bool": bool, "str": str}[declared.type]
     rule = declared.metadata
+    if type(value) is kind and value == declared.default:
+        return value  # also a default that stands for the solver's own, out of the range of what can be given
     problem = UsageError(f"{declared.name} must be {_allowed(kind, rule)}, not {value!r}")
     if kind is str:
         if not isinstance(value, str):

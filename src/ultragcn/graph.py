@@ -33,9 +33,14 @@ def degree_weights(train: Interactions) -> DegreeWeights:
 
     A user without train items has factor 0 (the authors' code gives infinity there): it takes no part in the loss.
     """
-    d_u, d_i = train.user_degrees.astype(np.float64), train.item_degrees.astype(np.float64)
-    user = np.divide(np.sqrt(d_u + 1), d_u, out=np.zeros_like(d_u), where=d_u > 0)
-    return DegreeWeights(user.astype(np.float32), (1 / np.sqrt(d_i + 1)).astype(np.float32))
+    item = 1 / np.sqrt(train.item_degrees.astype(np.float64) + 1)
+    return DegreeWeights(user_weights(train.user_degrees), item.astype(np.float32))
+
+
+def user_weights(degrees: np.ndarray) -> np.ndarray:
+    """Return the user factor of beta, sqrt(d_u + 1) / d_u, of users with `degrees` (U,): (U,) float32; 0 at degree 0."""
+    d_u = degrees.astype(np.float64)
+    return np.divide(np.sqrt(d_u + 1), d_u, out=np.zeros_like(d_u), where=d_u > 0).astype(np.float32)
 
 
 def item_graph_degrees(train: Interactions) -> np.ndarray:

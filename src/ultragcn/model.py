@@ -1,4 +1,4 @@
-"""The estimator: UltraGCN with the verbs fit, recommend, similar_items, similar_users, evaluate, save and load."""
+"""The estimator: UltraGCN with the verbs fit, recommend, recommend_for, similar_items, similar_users, evaluate, save and load."""
 
 import inspect
 import json
@@ -113,7 +113,7 @@ class UltraGCN:
             The loss became infinite; the message says what to change.
         """
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
-        compile_seconds = _compile_kernels()
+        compile_seconds = _compile_kernels() + solvers.compile_kernels(self.config)
         started = time.perf_counter()
         labels = [str(label) for label in parse_labels(list(dict.fromkeys([self.config.select_by, *DEFAULT_LABELS])))]
         self._set_data(train, valid)
@@ -127,7 +127,7 @@ class UltraGCN:
         without_better = 0
         targets = select_on if select_on is not None else valid
         show = progress or Silent()
-        show.start("training", self.config.epochs, "epoch")
+        show.start("training", self.config.max_epochs, "epoch" if self.config.solver == "sgd" else "sweep")
         try:
             for step in solvers.solve(Objective.of(train, self.config), self.seed_, self.config.device):
                 self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
@@ -139,7 +139,9 @@ class UltraGCN:
                     record |= {label: result[label] for label in labels}
                     value = record[labels[0]]
                 self.history_.append(record)
-                if measured and value > best:
+                # Without held-out pairs, creeping on is no better.
+                least = self.config.tolerance * abs(best) if targets is None and self.config.solver == "exact" and best > -np.inf else 0.0
+                if measured and value > best + least:
                     best, self.best_epoch_, without_better = value, step.epoch, 0
                     kept = step.user_embedding.copy(), step.item_embedding.copy()
                 elif measured:
@@ -147,10 +149,10 @@ class UltraGCN:
                 if on_epoch is not None:
                     on_epoch(record)
                 show.advance(1, {name: figure for name, figure in record.items() if name not in ("epoch", "seconds")})
-                if without_better >= self.config.patience:
+                if without_better >= self.config.max_patience:
                     self.stopped_ = "patience"
                     break
-                if step.epoch >= self.config.epochs:
+                if step.epoch >= self.config.max_epochs:
                     break
         except KeyboardInterrupt:
             self.stopped_ = "interrupted"
@@ -164,12 +166,14 @@ class UltraGCN:
 
     def _evaluation_is_due(self, epoch: int) -> bool:
         """Return whether validation metrics are measured after `epoch`; always after the last."""
-        return epoch >= _EVERY_EPOCH_FROM or epoch % self.config.evaluate_every == 0 or epoch == self.config.epochs
+        often = self.config.solver != "sgd" or epoch >= _EVERY_EPOCH_FROM or epoch % self.config.evaluate_every == 0
+        return often or epoch == self.config.max_epochs
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         if valid is not None and (valid.user_ids != train.user_ids or valid.item_ids != train.item_ids):
             raise UsageError("train and valid must have the same ids; make both from one data set, as load_dataset does")
         self.train_, self.valid_ = train, valid
+        self._objective: Objective | None = None
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
 
     def _check_fitted(self) -> None:
@@ -223,6 +227,63 @@ class UltraGCN:
         items = np.concatenate([block[1] for block in blocks]) if blocks else np.zeros((0, top_k), np.int32)
         scores = np.concatenate([block[2] for block in blocks]) if blocks else np.zeros((0, top_k), np.float32)
         return _named(self.item_ids, items, scores, one)
+
+    def recommend_for(
+        self, item_ids: Sequence[Id] | Sequence[Sequence[Id]] | np.ndarray, top_k: int = 20, exclude_seen: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the items with the highest scores for someone training has not seen, by what they have.
+
+        Their embedding is the exact minimiser of the loss with all items held still (`fold_in`): nothing is retrained.
+
+        Parameters
+        ----------
+        item_ids : list of ids, or list of such lists
+            What one new user has, or several.
+        top_k, exclude_seen
+            As in `recommend`; seen is what was given.
+
+        Returns
+        -------
+        items, scores : (K,) for one user, (B, K) for several
+            As in `recommend`.
+
+        Raises
+        ------
+        UsageError
+            Unknown item, no item, or top_k below 1.
+        """
+        _check_top_k(top_k)
+        one, matrix = self._baskets(item_ids)
+        embedding = self.fold_in(matrix)
+        blocks = list(rank(embedding, self.item_embedding_, np.arange(len(embedding)), top_k, matrix if exclude_seen else None))
+        return _named(self.item_ids, np.concatenate([b[1] for b in blocks]), np.concatenate([b[2] for b in blocks]), one)
+
+    def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
+        """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.
+
+        Each row is solved to convergence, items held still; folding in a train user gives what training converges to.
+        """
+        from ultragcn.solvers import exact
+
+        self._check_fitted()
+        if self._objective is None:
+            self._objective = Objective.of(self.train_, self.config)
+        return exact.fold_in(self._objective, matrix, self.item_embedding_)
+
+    def _baskets(self, item_ids: Any) -> tuple[bool, sp.csr_matrix]:
+        """Return whether one user is meant, and the B x I matrix of what the users have."""
+        self._check_fitted()
+        if isinstance(item_ids, (str, int, np.integer)):
+            raise UsageError(f"give the items of a new user as a list, such as [{item_ids!r}]")
+        listed = list(item_ids)
+        one = not listed or isinstance(listed[0], (str, int, np.integer))
+        baskets = [self.item_ids.rows(basket) for basket in ([listed] if one else listed)]
+        if any(len(basket) == 0 for basket in baskets):
+            raise UsageError("a new user needs at least one item; for nobody in particular, recommend what is popular")
+        rows = np.repeat(np.arange(len(baskets)), [len(basket) for basket in baskets])
+        columns = np.concatenate(baskets)
+        matrix = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(baskets), len(self.item_ids)))
+        return one, Interactions(matrix, IdMap(np.arange(len(baskets)), "user"), self.item_ids).matrix
 
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Return the top_k items whose embeddings point most nearly the same way, and the cosines: (K,) each."""

@@ -11,11 +11,11 @@ One batch of train pairs (u, i), each with R negatives j_r, costs (authors' code
 
 and its expectation over an epoch, every pair visited once and negatives uniform, is
 
-    L(E)   = sum_uj P_uj softplus(-s_uj) + sum_uj N_uj softplus(s_uj) + rho / 2 (||E_users||^2 + ||E_items||^2)
+    L(E)   = sum_uj P_uj softplus(-s_uj) + sum_uj N_uj softplus(s_uj) + sum_u rho_u / 2 ||e_u||^2 + sum_i rho_i / 2 ||e_i||^2
 
     P      = w1 A + w2 (beta o A) + item_item_weight * A Omega               sparse
     N_uj   = d_u negative_weight / I * (w3 + w4 beta_uj)                     rank 2
-    rho    = l2_weight * ceil(N / batch_size)                                the authors add L2 once a batch
+    rho_u  = rho d_u^nu / mean d^nu, rho = l2_user, for sgd l2_weight * ceil(N / batch_size); items alike
 
 With `exclude_positives`, N is zero on a user's own items and d_u negative_weight / (I - d_u) * (...) elsewhere.
 """
@@ -30,7 +30,11 @@ import scipy.sparse as sp
 from ultragcn.config import Config
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import DataError
-from ultragcn.graph import DegreeWeights, ItemNeighbors, degree_weights, item_neighbors
+from ultragcn.graph import DegreeWeights, ItemNeighbors, degree_weights, item_neighbors, user_weights
+
+EXACT_L2 = 0.2
+"""rho for the exact solver where nothing is known of the data: between the values chosen on validation data for the benchmarks
+(configs/). The authors' l2_weight leans on early stopping, and over-fits where the loss is really minimised."""
 
 
 class BatchWeights(NamedTuple):
@@ -71,40 +75,70 @@ class Objective:
         return math.ceil(len(self.train) / self.config.batch_size)
 
     @property
-    def l2_strength(self) -> float:
-        """rho: the L2 weight of an epoch."""
-        return self.config.l2_weight * self.num_batches
+    def l2_strengths(self) -> tuple[float, float]:
+        """The rho of the users and of the items: the mean L2 weight of a row over an epoch."""
+        config = self.config
+        own = EXACT_L2 if config.solver == "exact" else config.l2_weight * self.num_batches
+        return config.l2_user if config.l2_user >= 0 else own, config.l2_item if config.l2_item >= 0 else own
 
-    def positive_matrix(self) -> sp.csr_matrix:
-        """Return P: U x I, sparse float32; entries for a user's items and their neighbours."""
-        config, train = self.config, self.train
-        users, items = train.pairs
-        data = positive_weight(config, self.beta.user[users], self.beta.item[items])
-        positives = sp.csr_matrix((data.astype(np.float32), train.matrix.indices, train.matrix.indptr), shape=train.matrix.shape)
+    def l2_users(self, degrees: np.ndarray) -> np.ndarray:
+        """Return rho_u of users with `degrees` (U,), proportional to d_u^nu with mean rho over the train users: (U,) float32."""
+        return _by_degree(self.l2_strengths[0], self.config.l2_user_exponent, degrees, self.train.user_degrees)
+
+    def l2_items(self) -> np.ndarray:
+        """Return rho_i, proportional to d_i^nu with mean rho: (I,) float32."""
+        degrees = self.train.item_degrees
+        return _by_degree(self.l2_strengths[1], self.config.l2_item_exponent, degrees, degrees)
+
+    def l2_loss(self, user_embedding: np.ndarray, item_embedding: np.ndarray) -> float:
+        """Return sum_u rho_u / 2 ||e_u||^2 + sum_i rho_i / 2 ||e_i||^2."""
+        tables = ((self.l2_users(self.train.user_degrees), user_embedding), (self.l2_items(), item_embedding))
+        return float(sum(0.5 * strength @ np.einsum("rd,rd->r", rows, rows, dtype=np.float64) for strength, rows in tables))
+
+    def positive_matrix(self, matrix: sp.csr_matrix | None = None) -> sp.csr_matrix:
+        """Return P: U x I, sparse float32; entries for a user's items and their neighbours.
+
+        `matrix` (csr_matrix, U x I) says which users, by their items; the train users when absent. Items' weights are train's.
+        """
+        matrix = self.train.matrix if matrix is None else matrix
+        degrees = np.diff(matrix.indptr)
+        data = positive_weight(self.config, np.repeat(user_weights(degrees), degrees), self.beta.item[matrix.indices])
+        positives = sp.csr_matrix((data.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
         if self.neighbors.items.shape[1]:
-            positives = positives + config.item_item_weight * (train.matrix @ self.omega_matrix())
+            positives = positives + np.float32(self.config.item_item_weight) * (matrix @ self.omega_matrix())
         positives.sort_indices()
-        return positives.astype(np.float32)
+        return positives.astype(np.float32, copy=False)
 
     def omega_matrix(self) -> sp.csr_matrix:
         """Return Omega: I x I, sparse float32, K entries a row."""
         num_items, num_neighbors = self.neighbors.items.shape
         indptr = np.arange(0, num_items * num_neighbors + 1, num_neighbors) if num_neighbors else np.zeros(num_items + 1, np.int64)
-        omega = sp.csr_matrix((self.neighbors.weights.reshape(-1), self.neighbors.items.reshape(-1), indptr), shape=(num_items, num_items))
+        # Copies, because what follows works in place.
+        entries = (self.neighbors.weights.flatten(), self.neighbors.items.flatten(), indptr)
+        omega = sp.csr_matrix(entries, shape=(num_items, num_items))
         omega.sum_duplicates()
         omega.eliminate_zeros()
         return omega
 
     def negative_factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Return N as two factors, (U, 2) and (I, 2) float32: N_uj = row_u . column_j, the positives not yet excluded."""
-        config, d_u = self.config, self.train.user_degrees.astype(np.float64)
+        column = np.stack((np.ones_like(self.beta.item), self.beta.item), axis=1)
+        return self.negative_rows(self.train.user_degrees), column
+
+    def negative_rows(self, degrees: np.ndarray) -> np.ndarray:
+        """Return the first factor of N for users with `degrees` (U,): (U, 2) float32."""
+        config, d_u = self.config, degrees.astype(np.float64)
         candidates = np.full_like(d_u, self.train.num_items)
         if config.exclude_positives:
             candidates -= d_u
         share = np.divide(config.negative_weight * d_u, candidates, out=np.zeros_like(d_u), where=candidates > 0)
-        row = np.stack((config.w3 * share, config.w4 * share * self.beta.user), axis=1)
-        column = np.stack((np.ones(self.train.num_items), self.beta.item), axis=1)
-        return row.astype(np.float32), column.astype(np.float32)
+        return np.stack((config.w3 * share, config.w4 * share * user_weights(degrees)), axis=1).astype(np.float32)
+
+
+def _by_degree(strength: float, exponent: float, degrees: np.ndarray, all_degrees: np.ndarray) -> np.ndarray:
+    """Return `strength` scaled by degrees^exponent, at an unchanged mean over `all_degrees`; a degree of 0 counts as 1."""
+    scale = (np.maximum(all_degrees, 1) ** np.float64(exponent)).mean()
+    return (strength * np.maximum(degrees, 1) ** np.float64(exponent) / scale).astype(np.float32)
 
 
 def positive_weight(config: Config, beta_user: Any, beta_item: Any) -> Any:

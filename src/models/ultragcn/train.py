@@ -34,7 +34,9 @@ class Trainer:
             Log the whole configuration and show progress bars.
         """
         chosen = {name: value for name, value in hyper_param.items() if value is not None}
-        config = configuration_for(train_data.name, device=self.device.type, **chosen)
+        config = configuration_for(train_data.name, **chosen)
+        if config.solver == "sgd":
+            config = config.replace(device=self.device.type)
         if verbose:
             log_param(config.to_dict())
         progress = ProgressBars() if verbose else None

@@ -1,4 +1,4 @@
-"""Recommend items to users of a run."""
+"""Recommend items to users of a run, or to someone new by what they have."""
 
 import argparse
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote")
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--users", nargs="+", metavar="ID", help="user ids")
+    who.add_argument("--items", nargs="+", metavar="ID", help="item ids of someone the run has not seen")
     who.add_argument("--all", action="store_true", help="every user")
     parser.add_argument("--top_k", type=int, default=20, metavar="K", help="items for each user (default: 20)")
     parser.add_argument("--include_seen", action="store_true", help="also list what the user already has")
@@ -32,6 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.top_k < 1:
         raise UsageError(f"--top_k must be 1 or more, not {arguments.top_k}")
     model = UltraGCN.load(arguments.run_folder)
+    if arguments.items:
+        items, scores = model.recommend_for(model.item_ids.parse(arguments.items), arguments.top_k, not arguments.include_seen)
+        ranked = zip(range(1, len(items) + 1), items, map(float, scores), strict=True)
+        output.write(arguments, ("rank", "item_id", "score"), ranked)
+        return 0
     users = model.user_ids.rows(model.user_ids.ids if arguments.all else model.user_ids.parse(arguments.users))
     rows = _rows(model, users, arguments.top_k, not arguments.include_seen)
     output.write(arguments, ("user_id", "rank", "item_id", "score"), rows)

@@ -98,6 +98,13 @@ def top_k(scores, k):
     return np.pad(order, missing, constant_values=-1), np.pad(values, missing, constant_values=-np.inf)
 
 
+def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indices, block, tile):
+    """Return the k items of highest score of each user, seen ones left out, and the scores."""
+    scores = np.asarray(user_embedding, np.float64)[users] @ np.asarray(item_embedding, np.float64).T
+    mask_seen(scores, users, seen_indptr, seen_indices)
+    return top_k(scores, k)
+
+
 def find_hits(ranking, users, indptr, indices):
     """Return hits[b, n] = whether ranking[b, n] is among the items of user users[b]."""
     return np.array([np.isin(ranking[b], indices[indptr[user] : indptr[user + 1]]) for b, user in enumerate(users)])
@@ -125,3 +132,114 @@ def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_
         items[i, : len(order)] = candidates[order]
         weights[i, : len(order)] = omega[order]
     return items, weights
+
+
+def jaakkola_jordan(s):
+    """kappa(s) = tanh(|s| / 2) / (2 |s|), 1/4 at 0: the curvature of the parabola that touches softplus at s and bounds it above."""
+    size = np.maximum(np.abs(np.asarray(s, np.float64)), 1e-6)
+    return np.tanh(size / 2) / (2 * size)
+
+
+def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_column, loss_row, loss_column):
+    """Add the sums of N sigmoid'(s) and N softplus(s) over rows and over columns; replace scores by N sigmoid(s)."""
+    weight = row_weight @ column_weight
+    slope = weight * sigmoid(scores) * sigmoid(-scores)
+    loss = weight * softplus(scores)
+    curvature_row += slope.sum(axis=1)
+    curvature_column += slope.sum(axis=0)
+    loss_row += loss.sum(axis=1)
+    loss_column += loss.sum(axis=0)
+    scores[...] = weight * sigmoid(scores)
+
+
+def cholesky_solve(matrix, vector):
+    """Solve matrix z = vector in place; the upper triangle of `matrix` (D, D or wider) counts."""
+    upper = np.triu(matrix[:, : len(vector)])
+    vector[...] = np.linalg.solve(upper + np.triu(upper, 1).T, vector)
+
+
+def row_loss(x, y, indices, positive, excluded):
+    """sum_p positive_p softplus(-s_p) - excluded_p softplus(s_p)."""
+    s = y[indices] @ x
+    return float(np.sum(positive * softplus(-s)) - np.sum(_all(excluded, s) * softplus(s)))
+
+
+def row_system(x, y, indices, positive, excluded, gradient, hessian, gathered=None, weighted=None, product=None):
+    """Add the sparse part of a row's gradient and curvature; return its loss."""
+    neighbours = y[indices]
+    s = neighbours @ x
+    gradient -= neighbours.T @ (positive * sigmoid(-s) + _all(excluded, s) * sigmoid(s))
+    hessian[:, : len(x)] += neighbours.T @ (neighbours * (positive * jaakkola_jordan(s))[:, None])
+    return row_loss(x, y, indices, positive, excluded)
+
+
+def row_work_space(size):
+    """Return hessian and move, where `newton_row` expects them."""
+    return np.zeros((size, size)), None, None, None, np.zeros(size)
+
+
+def newton_row(x, y, indices, positive, excluded, gradient, l2, work):
+    """Take one Newton step; the curvature of the negatives is in work[0], the step goes to work[4]."""
+    hessian = np.triu(work[0]) + np.triu(work[0], 1).T + l2 * np.eye(len(x))
+    gradient += l2 * x
+    sparse_loss = row_system(x, y, indices, positive, excluded, gradient, hessian)
+    work[4][...] = -np.linalg.solve(hessian, gradient)
+    return sparse_loss, -0.5 * work[4] @ gradient
+
+
+def half_sweep(
+    x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, order, block, tile, first_tile,
+    num_visited, x_new, row_stats, column_loss,
+):  # fmt: skip
+    """Take one Newton-like step of every row, block by block, each block looking at the columns of its tiles."""
+    num_tiles = -(-len(y) // tile)
+    for b, start in enumerate(range(0, len(x), block)):
+        rows = order[start : start + block]
+        tiles = (first_tile[b] + np.arange(num_visited)) % num_tiles
+        columns = np.concatenate([np.arange(t * tile, min((t + 1) * tile, len(y))) for t in tiles])
+        more = len(y) / len(columns)
+        seen_y, weight = cells_y[columns], row_weight[rows] @ column_weight[:, columns]
+        scores = x[rows] @ seen_y.T
+        slope = weight * sigmoid(scores) * sigmoid(-scores)
+        loss = weight * softplus(scores)
+        column_loss[0, columns] += loss.sum(axis=0)
+        gradient = more * (weight * sigmoid(scores)) @ seen_y
+        gram = more * (seen_y * slope.sum(axis=0)[:, None]).T @ seen_y
+        for i, u in enumerate(rows):
+            entries = slice(indptr[u], indptr[u + 1])
+            part = (y, indices[entries], positive[entries], excluded[entries])
+            work = row_work_space(x.shape[1])
+            work[0][...] = damping[u] * slope[i].sum() / max(slope.sum(), 1e-30) * gram
+            sparse_loss, predicted = newton_row(x[u], *part, gradient[i], l2[u], work)
+            x_new[u] = x[u] + work[4]
+            row_stats[u] = loss[i].sum(), sparse_loss, row_loss(x_new[u], *part), predicted
+
+
+def quadratic_half_sweep(x, y, row_weight, grams, sums, indptr, indices, positive, l2, linear, curvature, strips, x_new):
+    """Take one Newton step of every row, the negatives N_uj (linear s + curvature s^2 / 2)."""
+    for u in range(len(x)):
+        entries = slice(indptr[u], indptr[u + 1])
+        work = row_work_space(x.shape[1])
+        work[0][...] = curvature * np.tensordot(row_weight[u], grams, 1)
+        gradient = work[0] @ x[u] + linear * row_weight[u] @ sums
+        newton_row(x[u], y, indices[entries], positive[entries], np.empty(0), gradient, l2[u], work)
+        x_new[u] = x[u] + work[4]
+
+
+def negative_loss(x, y, row_weight, column_weight, block, tile, row_loss_out, column_loss):
+    """Write the loss of the negatives by row and by column."""
+    loss = (row_weight @ column_weight) * softplus(x @ y.T)
+    row_loss_out[...] = loss.sum(axis=1)
+    column_loss[0] = loss.sum(axis=0)
+
+
+def row_losses(x, y, indptr, indices, positive, excluded, out):
+    """Write the sparse part of every row's loss."""
+    for u in range(len(x)):
+        entries = slice(indptr[u], indptr[u + 1])
+        out[u] = row_loss(x[u], y, indices[entries], positive[entries], excluded[entries])
+
+
+def _all(excluded, s):
+    """Return excluded weights, or zeros where none are given."""
+    return excluded if len(excluded) else np.zeros(len(s))

@@ -1,6 +1,7 @@
 """Solvers: ways to minimise the one objective. They differ in speed, never in meaning.
 
-A solver module has `solve(objective, seed, device) -> Iterator[Step]`: it yields after each pass, for as long as it is asked to.
+A solver module has `solve(objective, seed, device) -> Iterator[Step]`, which yields after each pass for as long as it is asked to,
+`choose_device(device)`, which refuses what is not there, and `compile_kernels(config)`, which returns the seconds it took.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ultragcn.config import Config
 from ultragcn.objective import Objective
 
 
@@ -26,6 +28,12 @@ class Solve(Protocol):
 
     def __call__(self, objective: Objective, seed: int, device: str) -> Iterator[Step]:
         """Yield a `Step` after each pass. `device` is "cpu", "cuda" or "auto"."""
+
+
+def compile_kernels(config: Config) -> float:
+    """Compile what the chosen solver needs, or load it from the cache on disk; return the seconds it took."""
+    seconds: float = import_module(f"ultragcn.solvers.{config.solver}").compile_kernels(config)
+    return seconds
 
 
 def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from ultragcn import rng
+from ultragcn.config import Config
 from ultragcn.errors import MissingDependencyError, NumericalError, UsageError
 from ultragcn.graph import DegreeWeights, ItemNeighbors
-from ultragcn.objective import Objective, batch_weights, half_squared_norm
+from ultragcn.objective import Objective, batch_weights
 from ultragcn.solvers import Step
 
 # Threads that wait for each other actively slow down tenfold on a machine that has anything else to do. This must be said before
@@ -35,6 +36,11 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+def compile_kernels(config: Config) -> float:
+    """Return 0: PyTorch's kernels come compiled."""
+    return 0.0
 
 
 def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
@@ -76,8 +82,18 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
         return torch_ops.draw_negatives(ranks, batch_users, indptr, indices)
 
     user_gradient = user_embedding.grad = torch.zeros_like(user_embedding)
-    # Adam's weight decay adds l2_weight * E to the gradient: the L2 term over all parameters in every batch.
-    adam = torch.optim.Adam([user_embedding, item_embedding], lr=config.learning_rate, weight_decay=config.l2_weight, fused=True)
+    # Adam's weight decay adds rho / batches * E to the gradient: the L2 term over all parameters in every batch.
+    strengths = (objective.l2_users(train.user_degrees), objective.l2_items())
+    groups = [
+        {"params": [table], "weight_decay": float(strength[0]) / objective.num_batches if (strength == strength[0]).all() else 0.0}
+        for table, strength in zip((user_embedding, item_embedding), strengths, strict=True)
+    ]
+    adam = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+    # Where it differs from row to row, it is added here.
+    l2_user, l2_item = (
+        torch.from_numpy(strength / objective.num_batches)[:, None].to(where) if (strength != strength[0]).any() else None
+        for strength in strengths
+    )
     epoch = 0
     while True:
         epoch += 1
@@ -88,9 +104,13 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
             result = torch_ops.batch_loss(user_embedding, item_embedding, batch_users, *looked_at)
             user_gradient.zero_().index_add_(0, batch_users, result.user_gradient)
             item_embedding.grad = result.item_gradient
+            if l2_user is not None:
+                user_gradient.addcmul_(l2_user, user_embedding)
+            if l2_item is not None:
+                item_embedding.grad.addcmul_(l2_item, item_embedding)
             adam.step()
             loss += result.columns.sum()
-        total = float(loss + objective.l2_strength * half_squared_norm(user_embedding, item_embedding))
+        total = float(loss) + objective.l2_loss(user_embedding.cpu().numpy(), item_embedding.cpu().numpy())
         if not np.isfinite(total):
             raise NumericalError(
                 f"the loss is no longer a finite number in epoch {epoch}; lower learning_rate ({config.learning_rate:g}) or the weights"

@@ -1,0 +1,56 @@
+"""Kernels in Numba: parallel over rows, compiled on first use and cached on disk. Twins of the same names in `reference`.
+
+ranking.py      seen items left out, the best of each row, hits
+item_graph.py   the strongest neighbours of each item
+sweeps.py       half-sweeps of the exact solver, over blocks of cells
+rows.py         the problem of one row, and its D x D system
+threads.py      who starts threads
+vectors.py      wide vectors and a sigmoid that vectorises
+"""
+
+import time
+
+import numpy as np
+
+from ultragcn.kernels.numba_cpu.item_graph import item_neighbors
+from ultragcn.kernels.numba_cpu.ranking import find_hits, mask_seen, rank_users, top_k
+from ultragcn.kernels.numba_cpu.rows import cholesky_solve, newton_row, row_loss, row_system, row_work_space
+from ultragcn.kernels.numba_cpu.sweeps import activate_tile, half_sweep, negative_loss, quadratic_half_sweep, row_losses
+from ultragcn.kernels.numba_cpu.threads import numba_threads
+
+__all__ = [
+    "activate_tile",
+    "cholesky_solve",
+    "compile_kernels",
+    "find_hits",
+    "half_sweep",
+    "item_neighbors",
+    "mask_seen",
+    "negative_loss",
+    "newton_row",
+    "numba_threads",
+    "quadratic_half_sweep",
+    "rank_users",
+    "row_loss",
+    "row_losses",
+    "row_system",
+    "row_work_space",
+    "top_k",
+]  # fmt: skip
+
+
+def compile_kernels() -> float:
+    """Compile the kernels of ranking and of the item graph, or load them from the cache on disk, by running them on a tiny input.
+
+    Returns the seconds it took. The solver's own kernels are compiled by the solver (`solvers.exact.compile_kernels`).
+    """
+    started = time.perf_counter()
+    indptr, indices = np.array([0, 1], dtype=np.int64), np.zeros(1, dtype=np.int32)
+    users, scores = np.zeros(1, dtype=np.int64), np.zeros((1, 1), dtype=np.float32)
+    mask_seen(scores, users, indptr, indices)
+    ranking, _ = top_k(scores, 1)
+    find_hits(ranking, users, indptr, indices)
+    with numba_threads():
+        rank_users(scores, scores, users, 1, indptr, indices, 1, 1)
+    item_neighbors(indptr, indices, indptr, indices, np.ones(1, dtype=np.int64), 1, True)
+    return time.perf_counter() - started

@@ -1,0 +1,165 @@
+"""Ranking: leaving out seen items, the best of each row, which of them are relevant.
+
+Letters: U users, I items, B rows of a block, K list length.
+"""
+
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that Numba calls
+from numba import njit, prange
+
+from ultragcn.kernels.numba_cpu.vectors import prefer_wide_vectors
+
+# Scores looked at together when searching for one above the list's last: long enough to vectorise, short enough to skip.
+_STRIP = 64
+
+
+@njit(parallel=True, cache=True)
+def mask_seen(scores, users, indptr, indices):
+    """Set scores[b, j] = -inf for every item j of user users[b].
+
+    Parameters
+    ----------
+    scores : (B, I) float32, changed in place
+    users : (B,) int64
+        Rows of the seen matrix.
+    indptr, indices : CSR rows of what each user has seen
+    """
+    for b in prange(len(users)):
+        for position in range(indptr[users[b]], indptr[users[b] + 1]):
+            scores[b, indices[position]] = -np.inf
+
+
+@njit(inline="always")
+def _insert(row, low, high, offset, best, where):
+    """Put row[low:high] into the sorted list `best` wherever it is above the list's last; column j is called offset + j."""
+    last = best[-1]
+    above = np.int32(0)
+    for j in range(low, high):
+        above += np.int32(row[j] > last)
+    if above == 0:
+        return
+    for j in range(low, high):
+        score = row[j]
+        if score > last:
+            # Equal scores stay behind those already listed, whose column is lower.
+            place = len(best) - 1
+            while place > 0 and best[place - 1] < score:
+                best[place] = best[place - 1]
+                where[place] = where[place - 1]
+                place -= 1
+            best[place] = score
+            where[place] = offset + j
+            last = best[-1]
+
+
+@njit(parallel=True, cache=True)
+def top_k(scores, k):
+    """Return the k largest scores of each row and their columns, by (higher score, lower column).
+
+    Parameters
+    ----------
+    scores : (B, I) float32
+        Entries of -inf and NaN are no candidates.
+    k : int
+
+    Returns
+    -------
+    columns : (B, k) int32
+        -1 where a row has fewer than k candidates.
+    values : (B, k) float32
+        -inf there.
+    """
+    num_rows, num_columns = scores.shape
+    columns = np.full((num_rows, k), -1, dtype=np.int32)
+    values = np.full((num_rows, k), -np.inf, dtype=np.float32)
+    for b in prange(num_rows):
+        row = scores[b]
+        best = values[b]
+        where = columns[b]
+        for start in range(0, num_columns, _STRIP):
+            _insert(row, start, min(start + _STRIP, num_columns), 0, best, where)
+    return columns, values
+
+
+@njit(parallel=True, cache=True)
+def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indices, block, tile):
+    """Return the k items of highest score e_u . e_i of each user, seen ones left out, by (higher score, lower item).
+
+    Scores are made and looked at tile by tile, so they never leave the processor's cache.
+
+    Parameters
+    ----------
+    user_embedding, item_embedding : (U, D) and (I, D) float32
+    users : (B,) int64
+        Rows of users.
+    k : int
+    seen_indptr, seen_indices : CSR rows of what each user has seen, ascending
+    block, tile : int
+        Users and items of a tile.
+
+    Returns
+    -------
+    items : (B, k) int32
+        -1 where there are fewer than k candidates.
+    scores : (B, k) float32
+        -inf there.
+    """
+    num_items, size = item_embedding.shape
+    num_blocks = (len(users) + block - 1) // block
+    items = np.full((len(users), k), -1, dtype=np.int32)
+    best_scores = np.full((len(users), k), -np.inf, dtype=np.float32)
+    for b in prange(num_blocks):
+        prefer_wide_vectors()
+        first = b * block
+        count = min(block, len(users) - first)
+        rows = np.empty((count, size), np.float32)
+        seen = np.empty(count, np.int64)
+        buffer = np.empty(count * tile, np.float32)
+        for i in range(count):
+            rows[i] = user_embedding[users[first + i]]
+            seen[i] = seen_indptr[users[first + i]]
+        for start in range(0, num_items, tile):
+            width = min(tile, num_items - start)
+            scores = buffer[: count * width].reshape(count, width)
+            np.dot(rows, item_embedding[start : start + width].T, scores)
+            for i in range(count):
+                row = scores[i]
+                position, end = seen[i], seen_indptr[users[first + i] + 1]
+                while position < end and seen_indices[position] < start + width:
+                    row[seen_indices[position] - start] = -np.inf
+                    position += 1
+                seen[i] = position
+                best, where = best_scores[first + i], items[first + i]
+                for low in range(0, width, _STRIP):
+                    _insert(row, low, min(low + _STRIP, width), start, best, where)
+    return items, best_scores
+
+
+@njit(parallel=True, cache=True)
+def find_hits(ranking, users, indptr, indices):
+    """Return which listed items are relevant: hits[b, n] = ranking[b, n] is among the items of user users[b].
+
+    Parameters
+    ----------
+    ranking : (B, K) int32
+        -1 marks an empty place, never a hit.
+    users : (B,) int64
+    indptr, indices : CSR rows of the relevant items, ascending within a row
+
+    Returns
+    -------
+    (B, K) bool
+    """
+    hits = np.zeros(ranking.shape, dtype=np.bool_)
+    for b in prange(len(users)):
+        start, end = indptr[users[b]], indptr[users[b] + 1]
+        for n in range(ranking.shape[1]):
+            low, high = start, end
+            while low < high:
+                middle = (low + high) // 2
+                if indices[middle] < ranking[b, n]:
+                    low = middle + 1
+                else:
+                    high = middle
+            hits[b, n] = low < end and indices[low] == ranking[b, n]
+    return hits

@@ -1,0 +1,246 @@
+"""Half-sweeps: one Newton-like step of every row of one side, the other side frozen; and the loss alone.
+
+Letters: U rows of the side that moves, I rows of the frozen side, D dimensions, B rows of a block, T columns of a tile. For the
+items' half-sweep the two sides change places. N_uj = row_weight[u] . column_weight[:, j], s_uj = x_u . y_j.
+
+Matrix products in here are single-threaded calls of BLAS: the threads share out strips of row blocks, whose number does not depend
+on how many threads there are, so neither do the results.
+"""
+
+import numba
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that Numba calls, loaded so that its threads can be limited
+
+from ultragcn.kernels.numba_cpu.rows import newton_row, row_loss, row_work_space
+from ultragcn.kernels.numba_cpu.vectors import FAST, TINY, ZERO, prefer_wide_vectors, sigmoid_softplus
+
+
+@numba.njit(fastmath=FAST, cache=True)
+def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_column, loss_row, loss_column):
+    """Add up the negatives' loss and curvature on one tile, and replace `scores` (B, T) by N sigmoid(s), the slope.
+
+    Parameters
+    ----------
+    scores : (B, T) float32
+    row_weight : (B, 2) float32
+    column_weight : (2, T) float32
+    curvature_row, curvature_column : (B,) and (T,) float32
+        Increased by the sums of N sigmoid'(s) over columns and over rows.
+    loss_row, loss_column : (B,) float64 and (T,) float32
+        Likewise by the sums of N softplus(s).
+    """
+    prefer_wide_vectors()
+    num_rows, num_columns = scores.shape
+    first, second = column_weight[0], column_weight[1]
+    for i in range(num_rows):
+        a0, a1 = row_weight[i, 0], row_weight[i, 1]
+        curvature = ZERO
+        loss = ZERO
+        for j in range(num_columns):
+            weight = a0 * first[j] + a1 * second[j]
+            sigmoid, slope, softplus = sigmoid_softplus(scores[i, j])
+            scores[i, j] = weight * sigmoid
+            slope *= weight
+            softplus *= weight
+            curvature += slope
+            loss += softplus
+            curvature_column[j] += slope
+            loss_column[j] += softplus
+        curvature_row[i] += curvature
+        loss_row[i] += loss
+
+
+@numba.njit(parallel=True, fastmath=FAST, cache=True)
+def half_sweep(
+    x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, order, block, tile, first_tile,
+    num_visited, x_new, row_stats, column_loss,
+):  # fmt: skip
+    """Take one Newton-like step of every row of `x` against the frozen `y`.
+
+    gradient_u = sum_j N_uj sigmoid(s_uj) y_j - sum_p positive_up sigmoid(-s_up) y_p + l2_u x_u              exact
+    hessian_u  = damping_u (h_u / sum_v h_v) Q + sum_p positive_up kappa(s_up) y_p y_p^T + l2_u 1
+                 h_u = sum_j N_uj sigmoid'(s_uj),   Q = sum_j (sum_v N_vj sigmoid'(s_vj)) y_j y_j^T,   v over the rows of the block
+
+    so the negatives' curvature is the best rank-one approximation, over a block, of the exact one: rows taken together should be
+    alike.
+
+    Parameters
+    ----------
+    x, y : (U, D) and (I, D) float32
+    cells_y, column_weight : (I, D) and (2, I) float32
+        `y` and the weights of its rows, in the order in which tiles are cut from them.
+    row_weight : (U, 2) float32
+    indptr, indices, positive, excluded
+        CSR rows over `y` of P, and of the N to take back from excluded cells ((0,) when there are none).
+    l2, damping : (U,) float32
+    order : (U,) int64
+        The rows, as they are dealt into blocks.
+    block, tile : int
+        B and T.
+    first_tile : (blocks,) int64
+        Where each block starts to visit tiles, cyclically.
+    num_visited : int
+        Tiles a block visits; fewer than all makes sums over columns unbiased estimates.
+    x_new : (U, D) float32, written
+    row_stats : (U, 4) float64, written
+        Loss of the negatives and of the sparse part at `x`, sparse part at `x_new`, decrease that the model promises.
+    column_loss : (strips, I) float64, zero on entry
+        Loss of the negatives at `x` by column, as cut.
+    """
+    num_rows, size = x.shape
+    num_columns = len(y)
+    num_blocks = (num_rows + block - 1) // block
+    num_tiles = (num_columns + tile - 1) // tile
+    strips = len(column_loss)
+    for strip in numba.prange(strips):
+        prefer_wide_vectors()
+        scores_buffer = np.empty(block * tile, np.float32)
+        rows_x = np.empty((block, size), np.float32)
+        rows_weight = np.empty((block, 2), np.float32)
+        gradient = np.empty((block, size), np.float32)
+        part = np.empty((block, size), np.float32)
+        curvature_row = np.empty(block, np.float32)
+        loss_row = np.empty(block, np.float64)
+        curvature_column = np.empty(tile, np.float32)
+        loss_column = np.empty(tile, np.float32)
+        tile_weight = np.empty((2, tile), np.float32)
+        scaled = np.empty((tile, size), np.float32)
+        gram = np.empty((size, size), np.float32)
+        product = np.empty((size, size), np.float32)
+        work = row_work_space(size)
+        hessian, move = work[0], work[4]
+        for b in range(strip, num_blocks, strips):
+            count = min(block, num_rows - b * block)
+            members = order[b * block : b * block + count]
+            for i in range(count):
+                rows_x[i] = x[members[i]]
+                rows_weight[i] = row_weight[members[i]]
+            gradient[:] = ZERO
+            gram[:] = ZERO
+            curvature_row[:] = ZERO
+            loss_row[:] = 0.0
+            visited = 0
+            for t in range(num_visited):
+                start = (first_tile[b] + t) % num_tiles * tile
+                width = min(tile, num_columns - start)
+                visited += width
+                tile_y = cells_y[start : start + width]
+                scores = scores_buffer[: count * width].reshape(count, width)
+                np.dot(rows_x[:count], tile_y.T, scores)
+                tile_weight[:, :width] = column_weight[:, start : start + width]
+                curvature_column[:] = ZERO
+                loss_column[:] = ZERO
+                activate_tile(scores, rows_weight, tile_weight, curvature_row, curvature_column, loss_row, loss_column)
+                np.dot(scores, tile_y, part[:count])
+                for i in range(count):
+                    for k in range(size):
+                        gradient[i, k] += part[i, k]
+                for j in range(width):
+                    column_loss[strip, start + j] += loss_column[j]
+                    for k in range(size):
+                        scaled[j, k] = curvature_column[j] * tile_y[j, k]
+                np.dot(scaled[:width].T, tile_y, product)
+                gram += product
+            if visited < num_columns:
+                more = np.float32(num_columns / visited)
+                gradient[:count] *= more
+                gram *= more
+            total_curvature = max(curvature_row[:count].sum(), TINY)
+            for i in range(count):
+                row = members[i]
+                low, high = indptr[row], indptr[row + 1]
+                scale = damping[row] * curvature_row[i] / total_curvature
+                for a in range(size):
+                    for c in range(a, size):
+                        hessian[a, c] = scale * gram[a, c]
+                sparse_loss, predicted = newton_row(
+                    rows_x[i], y, indices[low:high], positive[low:high], excluded[low:high], gradient[i], l2[row], work
+                )
+                for k in range(size):
+                    move[k] += rows_x[i, k]
+                x_new[row] = move
+                row_stats[row, 0] = loss_row[i]
+                row_stats[row, 1] = sparse_loss
+                row_stats[row, 2] = row_loss(move, y, indices[low:high], positive[low:high], excluded[low:high])
+                row_stats[row, 3] = predicted
+
+
+@numba.njit(parallel=True, fastmath=FAST, cache=True)
+def quadratic_half_sweep(x, y, row_weight, grams, sums, indptr, indices, positive, l2, linear, curvature, strips, x_new):
+    """Take one Newton step of every row of the loss whose negatives are quadratic in s: no pass over the cells.
+
+    N_uj softplus(s) is replaced by N_uj (linear s + curvature s^2 / 2), so that all rows share two Gram matrices, one for each term
+    of the rank-two weight: implicit ALS with logistic positives. Nothing is excluded.
+
+    Parameters
+    ----------
+    x, y, row_weight, indptr, indices, positive, l2
+        As in `half_sweep`.
+    grams, sums : (2, D, D) and (2, D) float32
+        sum_j column_weight[r, j] y_j y_j^T, and sum_j column_weight[r, j] y_j.
+    linear, curvature : float32
+    strips : int
+    x_new : (U, D) float32, written
+    """
+    num_rows, size = x.shape
+    excluded = np.empty(0, np.float32)
+    for strip in numba.prange(strips):
+        prefer_wide_vectors()
+        work = row_work_space(size)
+        hessian, move = work[0], work[4]
+        gradient = np.empty(size, np.float32)
+        for row in range(strip * num_rows // strips, (strip + 1) * num_rows // strips):
+            low, high = indptr[row], indptr[row + 1]
+            w0, w1 = row_weight[row, 0], row_weight[row, 1]
+            for a in range(size):
+                bent = ZERO
+                for c in range(size):
+                    value = curvature * (w0 * grams[0, a, c] + w1 * grams[1, a, c])
+                    hessian[a, c] = value
+                    bent += value * x[row, c]
+                gradient[a] = bent + linear * (w0 * sums[0, a] + w1 * sums[1, a])
+            newton_row(x[row], y, indices[low:high], positive[low:high], excluded, gradient, l2[row], work)
+            for k in range(size):
+                x_new[row, k] = x[row, k] + move[k]
+
+
+@numba.njit(parallel=True, fastmath=FAST, cache=True)
+def negative_loss(x, y, row_weight, column_weight, block, tile, row_loss_out, column_loss):
+    """Write the negatives' loss sum_j N_uj softplus(s_uj) by row into `row_loss_out` (U,), by column into `column_loss` (strips, I).
+
+    The other arguments are those of `half_sweep`.
+    """
+    num_rows = len(x)
+    num_columns = len(y)
+    num_blocks = (num_rows + block - 1) // block
+    strips = len(column_loss)
+    for strip in numba.prange(strips):
+        prefer_wide_vectors()
+        scores_buffer = np.empty(block * tile, np.float32)
+        curvature_row = np.empty(block, np.float32)
+        curvature_column = np.empty(tile, np.float32)
+        loss_column = np.empty(tile, np.float32)
+        tile_weight = np.empty((2, tile), np.float32)
+        for b in range(strip, num_blocks, strips):
+            low = b * block
+            high = min(low + block, num_rows)
+            row_loss_out[low:high] = 0.0
+            for start in range(0, num_columns, tile):
+                width = min(tile, num_columns - start)
+                scores = scores_buffer[: (high - low) * width].reshape(high - low, width)
+                np.dot(x[low:high], y[start : start + width].T, scores)
+                tile_weight[:, :width] = column_weight[:, start : start + width]
+                loss_column[:] = ZERO
+                activate_tile(
+                    scores, row_weight[low:high], tile_weight, curvature_row, curvature_column, row_loss_out[low:high], loss_column
+                )
+                for j in range(width):
+                    column_loss[strip, start + j] += loss_column[j]
+
+
+@numba.njit(parallel=True, cache=True)
+def row_losses(x, y, indptr, indices, positive, excluded, out):
+    """Write `row_loss` of every row of `x` (U, D) into `out` (U,) float64."""
+    for row in numba.prange(len(x)):
+        low, high = indptr[row], indptr[row + 1]
+        out[row] = row_loss(x[row], y, indices[low:high], positive[low:high], excluded[low:high])

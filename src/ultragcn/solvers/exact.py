@@ -1,0 +1,383 @@
+"""The exact solver: alternating Newton-like sweeps over the expected loss (`objective.py`), nothing sampled.
+
+Given the items, every user's row is a strictly convex problem in D numbers, and the other way round. A half-sweep takes one
+Newton-like step of every row of one side. The pass over the cells that the next half-sweep needs anyway measures, row by row, what
+the step was worth: that steers the length of later steps (`damping`), and takes back steps that made the loss larger. So the loss
+never increases, at no cost while all goes well.
+
+The start matters: from random embeddings the first sweeps learn popularity alone. With quadratic negatives (`quadratic` start), a
+sweep needs no pass over the cells and leaves that plateau in seconds. docs/exact-solver.md has the derivation and the figures.
+
+Letters: U users, I items, D dimensions, N non-zeros of P, R rows of a side.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn import rng
+from ultragcn.config import Config
+from ultragcn.errors import NumericalError, UsageError
+from ultragcn.kernels import numba_cpu
+from ultragcn.objective import Objective
+from ultragcn.solvers import Step
+
+_MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend on the number of threads
+_BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
+_MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
+_START_STD = 0.1
+_NOTHING = np.empty(0, np.float32)
+_ADVICE = "lower negative_weight, item_item_weight or w1..w4, or raise the L2 strength"
+
+
+def choose_device(device: str) -> str:
+    """Return "cpu", the one device this solver computes on."""
+    if device == "cuda":
+        raise UsageError("solver exact computes on the CPU, not on cuda; use --device cpu or auto, or --solver sgd")
+    return "cpu"
+
+
+@dataclass(frozen=True)
+class Side:
+    """The loss seen from one side, by its R rows: P, the weights of the negatives, the L2 strengths, and the sizes of tiles."""
+
+    indptr: np.ndarray  # (R + 1,) int64
+    indices: np.ndarray  # (N,) int32
+    positive: np.ndarray  # (N,) float32, P
+    excluded: np.ndarray  # (N,) float32, N to take back from excluded cells; (0,) when nothing is excluded
+    row_weight: np.ndarray  # (R, 2) float32
+    column_weight: np.ndarray  # (2, columns) float32
+    l2: np.ndarray  # (R,) float32
+    block: int
+    tile: int
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of rows."""
+        return -(-len(self.l2) // self.block)
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of columns."""
+        return -(-self.column_weight.shape[1] // self.tile)
+
+    @property
+    def strips(self) -> int:
+        """Pieces of work for the threads."""
+        return max(1, min(_MAX_STRIPS, self.num_blocks))
+
+    def ridge(self, x: np.ndarray) -> np.ndarray:
+        """Return l2 / 2 ||x||^2 by row: (R,) float64."""
+        return 0.5 * self.l2 * np.einsum("rd,rd->r", x, x, dtype=np.float64)
+
+    def rows(self, chosen: np.ndarray) -> "Side":
+        """Return the side of some rows alone."""
+        lengths = np.diff(self.indptr)[chosen]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(self.indptr.dtype)
+        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
+        return replace(
+            self, indptr=indptr, indices=self.indices[entries], positive=self.positive[entries],
+            excluded=self.excluded[entries] if len(self.excluded) else self.excluded, row_weight=self.row_weight[chosen],
+            l2=self.l2[chosen],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A half-sweep whose outcome is not measured yet: what each of the R rows was worth, and what its model promised."""
+
+    embedding: np.ndarray  # (R, D) before the step
+    loss: np.ndarray  # (R,) before the step, L2 included
+    sparse_loss: np.ndarray  # (R,) sparse part after the step
+    predicted: np.ndarray  # (R,) promised decrease
+
+
+@dataclass(frozen=True)
+class _Half:
+    """What a half-sweep gave, and the loss at the point where it measured it."""
+
+    x_new: np.ndarray
+    pending: _Pending
+    other_negative: np.ndarray  # loss of the negatives by row of the other side
+    loss: float  # without the L2 part of the other side
+
+
+def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
+    """Yield a `Step` after each sweep, for ever; its loss is the expected loss, measured after the users' half of the sweep.
+
+    Raises
+    ------
+    NumericalError
+        The weights are so large that float32 overflows; the message says what to change.
+    UsageError
+        `device` is cuda.
+    """
+    choose_device(device)
+    config = objective.config
+    users, items = _sides(objective)
+    with numba_cpu.numba_threads():
+        x, y = _start(users, items, config, seed)
+    user_damping, item_damping = np.ones(len(x), np.float32), np.ones(len(y), np.float32)
+    pending: _Pending | None = None
+    sweep = 0
+    while True:
+        sweep += 1
+        with numba_cpu.numba_threads():
+            if sweep <= config.sampled_sweeps:
+                random = rng.stream(seed, f"sweep {sweep}")
+                half = _half_sweep(users, x, y, user_damping, config.cell_share, random)
+                loss = half.loss + items.ridge(y).sum()
+                x = half.x_new
+                y = _half_sweep(items, y, x, item_damping, config.cell_share, random).x_new
+            else:
+                half = _half_sweep(users, x, y, user_damping)
+                if pending is not None:
+                    item_damping, worse, increased = _measure(items, y, half.other_negative, pending, item_damping)
+                    if increased:  # given the other side rows are independent: without the bad steps the loss cannot be larger
+                        y = np.where(worse[:, None], pending.embedding, y)
+                        half = _half_sweep(users, x, y, user_damping)
+                x, user_pending = half.x_new, half.pending
+                half = _half_sweep(items, y, x, item_damping)
+                user_damping, worse, increased = _measure(users, x, half.other_negative, user_pending, user_damping)
+                if increased:
+                    x = np.where(worse[:, None], user_pending.embedding, x)
+                    half = _half_sweep(items, y, x, item_damping)
+                loss = half.loss + users.ridge(x).sum()
+                y, pending = half.x_new, half.pending
+        yield Step(sweep, float(loss), x, y)
+
+
+def expected_loss(objective: Objective, user_embedding: np.ndarray, item_embedding: np.ndarray) -> float:
+    """Return the expected loss of an epoch at given embeddings, L2 included: a quarter of the work of a sweep.
+
+    Parameters
+    ----------
+    objective : Objective
+    user_embedding, item_embedding : (U, D) and (I, D) float32
+    """
+    users, _ = _sides(objective)
+    negative, column_loss = np.empty(len(user_embedding)), np.zeros((users.strips, len(item_embedding)))
+    sparse = np.empty(len(user_embedding))
+    with numba_cpu.numba_threads():
+        numba_cpu.negative_loss(
+            user_embedding, item_embedding, users.row_weight, users.column_weight, users.block, users.tile, negative, column_loss
+        )
+        numba_cpu.row_losses(user_embedding, item_embedding, users.indptr, users.indices, users.positive, users.excluded, sparse)
+    return float(negative.sum() + sparse.sum() + objective.l2_loss(user_embedding, item_embedding))
+
+
+def fold_in(
+    objective: Objective, matrix: sp.csr_matrix, item_embedding: np.ndarray, max_steps: int = 40, tolerance: float = 1e-3
+) -> np.ndarray:
+    """Return the embeddings of users that training has not seen: their rows' problem, items frozen, solved to convergence.
+
+    Parameters
+    ----------
+    objective : Objective
+        Of the train data; gives the items' degrees and neighbours.
+    matrix : csr_matrix, U x I
+        What the users have.
+    item_embedding : (I, D) float32
+    max_steps : int
+    tolerance : float
+        A row is done when a step moves it by less than this share of its length.
+
+    Returns
+    -------
+    (U, D) float32
+    """
+    _, column_weight = objective.negative_factors()
+    degrees = np.diff(matrix.indptr)
+    side = _side(objective, matrix, objective.positive_matrix(matrix), column_weight, objective.l2_users(degrees))
+    y = np.ascontiguousarray(item_embedding, np.float32)
+    result = np.zeros((len(degrees), y.shape[1]), np.float32)
+    with numba_cpu.numba_threads():
+        negatives = _quadratic_negatives(side.row_weight, side.positive, y, column_weight, objective.config)
+        for _ in range(3):
+            result = _quadratic_half_sweep(side, result, y, *negatives)
+        active, x, damping = np.arange(len(result)), result.copy(), np.ones(len(result), np.float32)
+        last_move, last_loss = np.zeros_like(x), np.full(len(x), np.inf)
+        for _ in range(max_steps):
+            half = _half_sweep(side.rows(active), x, y, damping)
+            loss = half.pending.loss
+            # A step that made its row worse is halved; measured losses have an error of about 1e-6.
+            worse = loss > last_loss + 1e-5 * np.abs(last_loss)
+            move = np.where(worse[:, None], -0.5 * last_move, half.x_new - x)
+            # Under a constant curvature h, stepping with H leaves 1 - h / H of the last move to go: that tells h.
+            left = np.einsum("rd,rd->r", move, last_move) / np.maximum(np.einsum("rd,rd->r", last_move, last_move), 1e-30)
+            damping *= np.where(worse, 2.0, np.clip(1.0 - left, 0.5, 2.0)).astype(np.float32)
+            x = x + move
+            result[active] = x
+            moving = worse | (np.linalg.norm(move, axis=1) > tolerance * (np.linalg.norm(x, axis=1) + 1e-12))
+            if not moving.any():
+                break
+            active, x, damping, last_move = (array[moving] for array in (active, x, damping, move))
+            last_loss = np.where(worse, last_loss, loss)[moving]
+    return result
+
+
+def compile_kernels(config: Config) -> float:
+    """Compile the solver's kernels, or load them from the cache on disk, by running them on a tiny input; return the seconds."""
+    started = time.perf_counter()
+    x = np.ones((1, 1), np.float32)
+    row = np.ones((1, 2), np.float32)
+    side = Side(np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], _NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1)
+    with numba_cpu.numba_threads():
+        _half_sweep(side, x, x, x[0])
+        grams, sums = _grams(row, x)
+        _quadratic_half_sweep(side, x, x, grams, sums, 0.5, 0.25)
+    return time.perf_counter() - started
+
+
+def _tile_sizes(num_rows: int, megabytes: float) -> tuple[int, int]:
+    """Return rows of a block and columns of a tile: long blocks amortise the Gram matrix, but a small side needs some to share out."""
+    block = int(np.clip(-(-num_rows // 12), 16, _BLOCK_ROWS))
+    tile = int((megabytes or _half_cache()) * 2**20 / 4 / block) // 16 * 16
+    return block, int(np.clip(tile, 64, 4096))
+
+
+def _half_cache() -> float:
+    """Return half of a core's second-level cache in MB; 0.5 where the system does not say."""
+    try:
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        size = 0
+    return float(np.clip(size / 2 / 2**20, 0.25, 2.0)) if size > 0 else 0.5
+
+
+def _side(objective: Objective, matrix: sp.csr_matrix, positives: sp.csr_matrix, column_weight: np.ndarray, l2: np.ndarray) -> Side:
+    """Return the users' side for users given by their items."""
+    row_weight = objective.negative_rows(np.diff(matrix.indptr))
+    excluded = _NOTHING
+    if objective.config.exclude_positives:
+        # One pattern for both: an explicit zero of P where a train pair has no weight.
+        rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        weight = np.einsum("nr,nr->n", row_weight[rows], column_weight[matrix.indices])
+        zeros = sp.csr_matrix((np.zeros(matrix.nnz, np.float32), matrix.indices, matrix.indptr), matrix.shape)
+        kept, taken = positives.tocoo(), zeros.tocoo()
+        pattern = (np.concatenate([kept.row, taken.row]), np.concatenate([kept.col, taken.col]))
+        excluded_matrix = sp.csr_matrix((np.concatenate([np.zeros(kept.nnz, np.float32), weight]), pattern), matrix.shape)
+        positives = sp.csr_matrix((np.concatenate([kept.data, taken.data]), pattern), matrix.shape)
+        for canonical in (excluded_matrix, positives):
+            canonical.sum_duplicates()
+        excluded = excluded_matrix.data.astype(np.float32)
+    return Side(
+        positives.indptr.astype(np.int64), positives.indices.astype(np.int32, copy=False), positives.data, excluded, row_weight,
+        np.ascontiguousarray(column_weight.T), l2, *_tile_sizes(matrix.shape[0], objective.config.tile_megabytes),
+    )  # fmt: skip
+
+
+def _sides(objective: Objective) -> tuple[Side, Side]:
+    train, config = objective.train, objective.config
+    _, column_weight = objective.negative_factors()
+    users = _side(objective, train.matrix, objective.positive_matrix(), column_weight, objective.l2_users(train.user_degrees))
+    shape = (train.num_users, train.num_items)
+    by_item = sp.csr_matrix((users.positive, users.indices, users.indptr), shape).T.tocsr()
+    excluded = users.excluded
+    if len(excluded):
+        excluded = sp.csr_matrix((excluded, users.indices, users.indptr), shape).T.tocsr().data
+    items = Side(
+        by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32, copy=False), by_item.data, excluded, column_weight,
+        np.ascontiguousarray(users.row_weight.T), objective.l2_items(), *_tile_sizes(train.num_items, config.tile_megabytes),
+    )  # fmt: skip
+    return users, items
+
+
+def _start(users: Side, items: Side, config: Config, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first embeddings: random, then (quadratic start) a few sweeps whose negatives are quadratic."""
+    random = rng.stream(seed, "init")
+    shapes = ((len(users.l2), config.embedding_dim), (len(items.l2), config.embedding_dim))
+    x, y = ((_START_STD * random.standard_normal(shape)).astype(np.float32) for shape in shapes)
+    if config.start == "quadratic":
+        for _ in range(config.start_sweeps):
+            x = _quadratic_half_sweep(users, x, y, *_quadratic_negatives(users.row_weight, users.positive, y, items.row_weight, config))
+            y = _quadratic_half_sweep(items, y, x, *_quadratic_negatives(items.row_weight, items.positive, x, users.row_weight, config))
+    return x, y
+
+
+def _grams(weight: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return sum_j weight[j, r] y_j y_j^T, (2, D, D), and sum_j weight[j, r] y_j, (2, D)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `_checked`
+        return np.stack([(y * weight[:, r : r + 1]).T @ y for r in range(2)]), weight.T @ y
+
+
+def _quadratic_negatives(
+    row_weight: np.ndarray, positive: np.ndarray, y: np.ndarray, column_weight: np.ndarray, config: Config
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Return grams, sums, linear and curvature: softplus(s) as the parabola linear s + curvature s^2 / 2 around the best constant score."""
+    total = float((row_weight.sum(axis=0, dtype=np.float64) * column_weight.sum(axis=0, dtype=np.float64)).sum())
+    # Quadratic negatives say nothing useful when that score is not well below zero.
+    score = float(np.clip(np.log(max(float(positive.sum(dtype=np.float64)), 1e-30) / max(total, 1e-30)), -20.0, 0.0))
+    share = 1 / (1 + np.exp(-score))
+    curvature = config.start_curvature * share * (1 - share)
+    return *_grams(column_weight, y), share - curvature * score, curvature
+
+
+def _quadratic_half_sweep(
+    side: Side, x: np.ndarray, y: np.ndarray, grams: np.ndarray, sums: np.ndarray, linear: float, curvature: float
+) -> np.ndarray:
+    x_new = np.empty_like(x)
+    numba_cpu.quadratic_half_sweep(
+        x, y, side.row_weight, grams, sums, side.indptr, side.indices, side.positive, side.l2, np.float32(linear),
+        np.float32(curvature), side.strips, x_new,
+    )  # fmt: skip
+    return _checked(x_new)
+
+
+def _half_sweep(
+    side: Side, x: np.ndarray, y: np.ndarray, damping: np.ndarray, share: float = 1.0, random: np.random.Generator | None = None
+) -> _Half:
+    """Step every row of `x`; with a `share` below 1, each block of rows looks at as many tiles of shuffled columns only."""
+    x_new, stats = np.empty_like(x), np.zeros((len(x), 4))
+    column_loss = np.zeros((side.strips, len(y)))
+    num_visited = max(1, round(share * side.num_tiles))
+    cells_y, column_weight, first = y, side.column_weight, np.zeros(side.num_blocks, np.int64)
+    if num_visited < side.num_tiles and random is not None:
+        shuffled = random.permutation(len(y))
+        cells_y, column_weight = y[shuffled], np.ascontiguousarray(column_weight[:, shuffled])
+        first = random.integers(0, side.num_tiles, side.num_blocks)
+    numba_cpu.half_sweep(
+        x, y, cells_y, side.row_weight, column_weight, side.indptr, side.indices, side.positive, side.excluded, side.l2, damping,
+        _similar_together(x, side.block), side.block, side.tile, first, num_visited, x_new, stats, column_loss,
+    )  # fmt: skip
+    negative = stats[:, 0] * (side.num_tiles / num_visited)
+    loss = negative + stats[:, 1] + side.ridge(x)
+    if not np.isfinite(loss).all():
+        raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
+    return _Half(_checked(x_new), _Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0), float(loss.sum()))
+
+
+def _checked(x: np.ndarray) -> np.ndarray:
+    if not np.isfinite(x).all():
+        raise NumericalError(f"the embeddings overflow float32; {_ADVICE}")
+    return x
+
+
+def _measure(
+    side: Side, x: np.ndarray, negative: np.ndarray, pending: _Pending, damping: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Compare what the last step of `x` promised with what it brought: the new damping, which rows got worse, whether all did."""
+    loss = negative + pending.sparse_loss + side.ridge(x)
+    gain = (pending.loss - loss) / np.maximum(pending.predicted, 1e-12 + 1e-7 * np.abs(pending.loss))
+    damping = damping * np.where(gain < 0.25, 4.0, np.where(gain < 0.5, 2.0, np.where(gain > 0.95, 0.8, 1.0)))
+    increased = bool(loss.sum() > pending.loss.sum() * (1 + 1e-6) + 1e-6)
+    return np.clip(damping, _MIN_DAMPING, _MAX_DAMPING).astype(np.float32), loss > pending.loss, increased
+
+
+def _similar_together(x: np.ndarray, block: int) -> np.ndarray:
+    """Return the rows in an order in which a block holds similar ones: halved along their leading direction, again and again."""
+
+    def halves(rows: np.ndarray) -> list[np.ndarray]:
+        if len(rows) <= block:
+            return [rows]
+        centred = x[rows] - x[rows].mean(axis=0)
+        _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+        rows = rows[np.argsort(centred @ directions[:, -1].astype(np.float32), kind="stable")]
+        middle = -(-len(rows) // block) // 2 * block
+        return halves(rows[:middle]) + halves(rows[middle:])
+
+    return np.concatenate(halves(np.arange(len(x))))

@@ -1,0 +1,268 @@
+"""The exact solver: its kernels against their twins, its gradient against finite differences, then laws on awkward data."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from tests.conftest import interactions_of, random_interactions
+from ultragcn import UltraGCN, evaluate, load_dataset
+from ultragcn.config import Config
+from ultragcn.errors import NumericalError, UsageError
+from ultragcn.kernels import numba_cpu, reference
+from ultragcn.objective import Objective
+from ultragcn.solvers import exact
+
+GENERAL = {
+    "w1": 0.3, "w2": 0.7, "w3": 0.2, "w4": 0.9, "negative_weight": 6.0, "item_item_weight": 0.5, "num_item_neighbors": 3, "l2_user": 0.2,
+    "l2_item": 0.3, "l2_user_exponent": 0.4, "l2_item_exponent": -0.3, "embedding_dim": 6,
+}  # fmt: skip
+
+
+def f32(*arrays):
+    return [np.asarray(array, np.float32) for array in arrays]
+
+
+def dense_loss(objective, x, y):
+    """The expected loss, written over all U x I cells."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    scores = x @ y.T
+    row, column = objective.negative_factors()
+    negatives = row.astype(np.float64) @ column.T
+    if objective.config.exclude_positives:
+        negatives = negatives * (objective.train.matrix.toarray() == 0)
+    cells = objective.positive_matrix().toarray() * reference.softplus(-scores) + negatives * reference.softplus(scores)
+    return cells.sum() + objective.l2_loss(x, y)
+
+
+def problem(rows=37, columns=90, dim=5, density=0.1, seed=0, exclude=False):
+    random = np.random.default_rng(seed)
+    pairs = sp.random(rows, columns, density, "csr", random_state=seed, dtype=np.float32)
+    x, y = (0.7 * random.standard_normal((n, dim)) for n in (rows, columns))
+    weights = random.random((rows, 2)), random.random((2, columns))
+    excluded = 0.3 * random.random(pairs.nnz) if exclude else np.empty(0)
+    l2, damping = 0.1 + random.random(rows), 0.5 + random.random(rows)
+    floats = f32(x, y, y, *weights, pairs.data, excluded, l2, damping)
+    x, y, cells_y, row_weight, column_weight, positive, excluded, l2, damping = floats
+    return x, y, cells_y, row_weight, column_weight, pairs.indptr.astype(np.int64), pairs.indices, positive, excluded, l2, damping
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 90, 5), (37, 1, 3), (37, 90, 5), (20, 200, 17), (70, 33, 64)])
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_half_sweep_equals_its_twin(shape, exclude, share):
+    arguments = problem(*shape, exclude=exclude)
+    block, tile = 16, 32
+    num_blocks, num_tiles = -(-shape[0] // block), -(-shape[1] // tile)
+    order = np.random.default_rng(1).permutation(shape[0])
+    first = np.arange(num_blocks) % num_tiles
+    results = []
+    for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
+        given = [a.astype(dtype) if a.dtype == np.float32 else a for a in arguments]
+        x_new, stats, column_loss = np.empty_like(given[0]), np.zeros((shape[0], 4)), np.zeros((3, shape[1]))
+        kernels.half_sweep(*given, order, block, tile, first, max(1, round(share * num_tiles)), x_new, stats, column_loss)
+        results.append((x_new, stats, column_loss.sum(axis=0)))
+    for mine, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-4, atol=2e-4 * max(np.abs(theirs).max(), 1e-3))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (37, 90, 5), (20, 50, 17)])
+def test_quadratic_half_sweep_equals_its_twin(shape):
+    x, y, _, row_weight, column_weight, indptr, indices, positive, _, l2, _ = problem(*shape)
+    grams, sums = np.stack([(y * w[:, None]).T @ y for w in column_weight]), column_weight @ y
+    ours, theirs = np.empty_like(x), np.empty(x.shape)
+    rest = (row_weight, grams, sums, indptr, indices, positive, l2, np.float32(0.3), np.float32(0.2), 4)
+    numba_cpu.quadratic_half_sweep(x, y, *rest, ours)
+    reference.quadratic_half_sweep(x, y, *rest, theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (37, 90, 5), (70, 33, 64)])
+@pytest.mark.parametrize("exclude", [False, True])
+def test_losses_equal_their_twins(shape, exclude):
+    x, y, _, row_weight, column_weight, indptr, indices, positive, excluded, _, _ = problem(*shape, exclude=exclude)
+    for name, arguments, outputs in (
+        ("negative_loss", (row_weight, column_weight, 16, 32), ((shape[0],), (2, shape[1]))),
+        ("row_losses", (indptr, indices, positive, excluded), ((shape[0],),)),
+    ):
+        ours, theirs = [np.zeros(s) for s in outputs], [np.zeros(s) for s in outputs]
+        getattr(numba_cpu, name)(x, y, *arguments, *ours)
+        getattr(reference, name)(x, y, *arguments, *theirs)
+        for mine, expected in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(mine.sum(axis=0), expected.sum(axis=0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("score", [0.0, 1e-4, -3.0, 20.0, -40.0, 86.0, -86.0, 200.0, -200.0])
+def test_activation_keeps_its_precision_in_the_tails(score):
+    scores = np.full((2, 3), score, np.float32)
+    weight = f32(np.ones((2, 2)), np.ones((2, 3)))
+    outputs = [
+        [np.zeros(2, np.float32), np.zeros(3, np.float32), np.zeros(2), np.zeros(3, np.float32)],
+        [np.zeros(n) for n in (2, 3, 2, 3)],
+    ]
+    exact_scores = scores.astype(np.float64)
+    numba_cpu.activate_tile(scores, *weight, *outputs[0])
+    reference.activate_tile(exact_scores, *weight, *outputs[1])
+    for mine, theirs in zip([scores, *outputs[0]], [exact_scores, *outputs[1]], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=3e-6, atol=1e-36)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 16, 31, 64, 130])
+def test_cholesky_solves_the_system(size):
+    random = np.random.default_rng(size)
+    root = random.standard_normal((size, size + 5))
+    matrix = np.zeros((size, -(-size // 16) * 16), np.float32)
+    matrix[:, :size] = root @ root.T + np.eye(size)
+    vector = random.standard_normal(size).astype(np.float32)
+    expected = vector.astype(np.float64)
+    reference.cholesky_solve(matrix.astype(np.float64), expected)
+    numba_cpu.cholesky_solve(matrix, vector)
+    np.testing.assert_allclose(vector, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("k", [1, 4, 50])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 31, 4), (300, 700, 16)])
+def test_rank_users_equals_its_twin(shape, k):
+    random = np.random.default_rng(3)
+    # Whole numbers: equal scores are equal in any arithmetic, so ties are tested too.
+    x, y = f32(random.integers(-2, 3, (shape[0], shape[2])), random.integers(-2, 3, (shape[1], shape[2])))
+    seen = random_interactions(shape[0], shape[1], 0.2).matrix
+    users = random.integers(0, shape[0], 2 * shape[0])
+    for mine, theirs in zip(
+        numba_cpu.rank_users(x, y, users, k, seen.indptr, seen.indices, 8, 64),
+        reference.rank_users(x, y, users, k, seen.indptr, seen.indices, 8, 64),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+@pytest.mark.parametrize("omega", ["authors", "paper"])
+def test_the_loss_that_is_reported_is_the_expected_loss(exclude, omega):
+    objective = Objective.of(random_interactions(30, 40, 0.15), Config(**GENERAL, exclude_positives=exclude, omega=omega))
+    random = np.random.default_rng(0)
+    x, y = f32(random.standard_normal((30, 6)), random.standard_normal((40, 6)))
+    assert exact.expected_loss(objective, x, y) == pytest.approx(dense_loss(objective, x, y), rel=1e-5)
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+def test_a_converged_row_has_no_gradient_by_finite_differences(exclude):
+    train = random_interactions(25, 40, 0.2)
+    objective = Objective.of(train, Config(**GENERAL, exclude_positives=exclude))
+    y = np.random.default_rng(2).standard_normal((40, 6)).astype(np.float32)
+    x = exact.fold_in(objective, train.matrix, y, max_steps=200, tolerance=1e-6).astype(np.float64)
+    step, worst = 1e-4, 0.0
+    for place in np.ndindex(*x.shape):
+        moved = [x.copy(), x.copy()]
+        moved[0][place] += step
+        moved[1][place] -= step
+        worst = max(worst, abs(dense_loss(objective, moved[0], y) - dense_loss(objective, moved[1], y)) / (2 * step))
+    # The largest single force on a row is of the order of its pairs' weights, about 1.
+    assert worst < 2e-3
+
+
+AWKWARD = {
+    "one user": interactions_of([[1, 0, 1, 1, 0]]),
+    "one item": interactions_of([[1], [1], [0]]),
+    "one cell": interactions_of([[1]]),
+    "a user with every item": interactions_of([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 1, 0]]),
+    "isolated rows": interactions_of([[0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 1, 0]]),
+    "dense": interactions_of(np.ones((12, 9))),
+    "plain": random_interactions(60, 45, 0.15, seed=4),
+}
+
+
+@pytest.mark.parametrize("extreme", [{}, {"negative_weight": 1e5}, {"w1": 1e3}, {"l2_user": 0.0, "l2_item": 0.0}, {"start": "random"}])
+@pytest.mark.parametrize("exclude", [False, True])
+@pytest.mark.parametrize("name", AWKWARD)
+def test_the_loss_never_increases_and_embeddings_are_finite(name, exclude, extreme):
+    config = Config(**GENERAL | extreme, exclude_positives=exclude)
+    losses = []
+    for step in exact.solve(Objective.of(AWKWARD[name], config), 0, "cpu"):
+        losses.append(step.loss)
+        assert np.isfinite(step.user_embedding).all()
+        assert np.isfinite(step.item_embedding).all()
+        if step.epoch == 8:
+            break
+    drops = -np.diff(losses)
+    assert (drops >= -2e-5 * np.abs(losses[:-1]) - 1e-6).all(), losses
+
+
+def test_overflow_is_an_error_that_says_what_to_change():
+    config = Config(**GENERAL | {"negative_weight": 1e38, "w1": 1e38})
+    with pytest.raises(NumericalError, match="lower negative_weight"):
+        list(itertools.islice(exact.solve(Objective.of(AWKWARD["plain"], config), 0, "cpu"), 5))
+
+
+def test_a_gpu_is_refused():
+    with pytest.raises(UsageError, match="computes on the CPU"):
+        exact.choose_device("cuda")
+
+
+def test_even_users_like_even_items(checkerboard):
+    model = UltraGCN(embedding_dim=8, negative_weight=20.0, l2_user=0.05, l2_item=0.05, epochs=20).fit(checkerboard)
+    for user in range(20):
+        assert model.recommend(user, top_k=1)[0].tolist() == [user]
+    # Someone new with even items is recommended the other even ones.
+    assert all(item % 2 == 0 for item in model.recommend_for([0, 2, 4, 6, 8, 10], top_k=4)[0])
+
+
+@pytest.fixture(scope="module")
+def demo():
+    data = load_dataset("demo")
+    return data, UltraGCN(embedding_dim=16, negative_weight=50.0, l2_user=0.3, l2_item=0.3, epochs=40, patience=40).fit(data.train)
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_the_threads(demo):
+    import numba
+
+    data, model = demo
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        again = UltraGCN(model.config).fit(data.train)
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(again.user_embedding_, model.user_embedding_)
+    np.testing.assert_array_equal(again.item_embedding_, model.item_embedding_)
+
+
+def test_another_seed_changes_recall_by_less_than_a_percent(demo):
+    data, model = demo
+    other = UltraGCN(model.config.replace(seed=1)).fit(data.train)
+    mine, theirs = (evaluate(m, data.test)["recall@20"] for m in (model, other))
+    assert abs(mine - theirs) < 0.01 * mine
+
+
+def test_folding_in_a_train_user_lands_where_training_put_it(demo):
+    data, model = demo
+    folded = model.fold_in(data.train.matrix)
+    lengths = np.linalg.norm(folded, axis=1) * np.linalg.norm(model.user_embedding_, axis=1)
+    cosines = np.einsum("ud,ud->u", folded, model.user_embedding_) / lengths
+    assert np.quantile(cosines, 0.01) > 0.999
+
+
+def test_sampled_sweeps_lead_to_the_same_place(demo):
+    data, model = demo
+    sampled = UltraGCN(model.config.replace(sampled_sweeps=3, cell_share=0.3)).fit(data.train)
+    mine, theirs = (evaluate(m, data.test)["recall@20"] for m in (model, sampled))
+    assert abs(mine - theirs) < 0.01 * mine
+    assert sampled.history_[-1]["loss"] == pytest.approx(model.history_[-1]["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"), [([], "at least one item"), ([[]], "at least one item"), (["no"], "unknown item id"), ("x", "as a list")]
+)
+def test_a_new_user_without_known_items_is_refused(demo, items, message):
+    with pytest.raises(UsageError, match=message):
+        demo[1].recommend_for(items)
+
+
+def test_several_new_users_get_several_lists_and_nothing_they_have(demo):
+    data, model = demo
+    baskets = [model.item_ids.ids[data.train.items_of(user)].tolist() for user in range(4)]
+    items, scores = model.recommend_for(baskets, top_k=5)
+    assert items.shape == scores.shape == (4, 5)
+    for basket, row in zip(baskets, items, strict=True):
+        assert not set(basket) & set(row)
