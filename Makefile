@@ -25,7 +25,8 @@ lint: $(VENV)/.test  ## the checks of `make test` without the tests
 format: $(VENV)/.test  ## put the code into the house format
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-bench: $(VENV)/.test  ## measure the sampled solver and the evaluation on real data (ULTRAGCN_DATA_DIR)
+bench: $(VENV)/.test  ## measure results, the sampled solver and the evaluation on real data (ULTRAGCN_DATA_DIR)
+	$(BIN)/python benchmarks/results.py
 	$(BIN)/python benchmarks/sgd_epoch.py
 	$(BIN)/python benchmarks/evaluation.py
 

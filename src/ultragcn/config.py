@@ -87,7 +87,7 @@ class Config:
 
     # Choosing when to stop.
     patience: int = _parameter(
-        0, "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 2 for exact", unit="evaluations", low=1,
+        0, "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 3 for exact", unit="evaluations", low=1,
         authors="early_stop_epoch",
     )  # fmt: skip
     tolerance: float = _parameter(
@@ -114,7 +114,7 @@ class Config:
     @property
     def max_patience(self) -> int:
         """Evaluations without a better value before stopping: `patience`, or the solver's usual number."""
-        return self.patience or {"exact": 2, "sgd": 15}[self.solver]
+        return self.patience or {"exact": 3, "sgd": 15}[self.solver]
 
     def replace(self, **changes: Any) -> "Config":
         """Return a copy with `changes`; the authors' names are understood too."""
