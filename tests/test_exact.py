@@ -50,8 +50,8 @@ def problem(rows=37, columns=90, dim=5, density=0.1, seed=0, exclude=False):
 
 @pytest.mark.parametrize("exclude", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 90, 5), (37, 1, 3), (37, 90, 5), (20, 200, 17), (70, 33, 64)])
-@pytest.mark.parametrize("share", [1.0, 0.4])
-def test_half_sweep_equals_its_twin(shape, exclude, share):
+@pytest.mark.parametrize(("share", "gram_share"), [(1.0, 1), (0.4, 1), (1.0, 3)])
+def test_half_sweep_equals_its_twin(shape, exclude, share, gram_share):
     arguments = problem(*shape, exclude=exclude)
     block, tile = 16, 32
     num_blocks, num_tiles = -(-shape[0] // block), -(-shape[1] // tile)
@@ -61,7 +61,7 @@ def test_half_sweep_equals_its_twin(shape, exclude, share):
     for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
         given = [a.astype(dtype) if a.dtype == np.float32 else a for a in arguments]
         x_new, stats, column_loss = np.empty_like(given[0]), np.zeros((shape[0], 4)), np.zeros((3, shape[1]))
-        kernels.half_sweep(*given, order, block, tile, first, max(1, round(share * num_tiles)), x_new, stats, column_loss)
+        kernels.half_sweep(*given, order, block, tile, first, max(1, round(share * num_tiles)), gram_share, x_new, stats, column_loss)
         results.append((x_new, stats, column_loss.sum(axis=0)))
     for mine, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=2e-4, atol=2e-4 * max(np.abs(theirs).max(), 1e-3))

@@ -189,14 +189,16 @@ def newton_row(x, y, indices, positive, excluded, gradient, l2, work):
 
 def half_sweep(
     x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, order, block, tile, first_tile,
-    num_visited, x_new, row_stats, column_loss,
+    num_visited, gram_share, x_new, row_stats, column_loss,
 ):  # fmt: skip
     """Take one Newton-like step of every row, block by block, each block looking at the columns of its tiles."""
     num_tiles = -(-len(y) // tile)
     for b, start in enumerate(range(0, len(x), block)):
         rows = order[start : start + block]
         tiles = (first_tile[b] + np.arange(num_visited)) % num_tiles
-        columns = np.concatenate([np.arange(t * tile, min((t + 1) * tile, len(y))) for t in tiles])
+        starts_and_widths = [(t * tile, min(tile, len(y) - t * tile)) for t in tiles]
+        columns = np.concatenate([start + np.arange(width) for start, width in starts_and_widths])
+        taken = np.concatenate([np.arange(width) < -(-width // gram_share) for _, width in starts_and_widths])
         more = len(y) / len(columns)
         seen_y, weight = cells_y[columns], row_weight[rows] @ column_weight[:, columns]
         scores = x[rows] @ seen_y.T
@@ -204,12 +206,13 @@ def half_sweep(
         loss = weight * softplus(scores)
         column_loss[0, columns] += loss.sum(axis=0)
         gradient = more * (weight * sigmoid(scores)) @ seen_y
-        gram = more * (seen_y * slope.sum(axis=0)[:, None]).T @ seen_y
+        by_column = slope.sum(axis=0) * taken
+        gram = (seen_y * by_column[:, None]).T @ seen_y / max(by_column.sum(), 1e-30)
         for i, u in enumerate(rows):
             entries = slice(indptr[u], indptr[u + 1])
             part = (y, indices[entries], positive[entries], excluded[entries])
             work = row_work_space(x.shape[1])
-            work[0][...] = damping[u] * slope[i].sum() / max(slope.sum(), 1e-30) * gram
+            work[0][...] = damping[u] * more * slope[i].sum() * gram
             sparse_loss, predicted = newton_row(x[u], *part, gradient[i], l2[u], work)
             x_new[u] = x[u] + work[4]
             row_stats[u] = loss[i].sum(), sparse_loss, row_loss(x_new[u], *part), predicted

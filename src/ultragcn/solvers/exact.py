@@ -342,13 +342,19 @@ def _half_sweep(
         first = random.integers(0, side.num_tiles, side.num_blocks)
     numba_cpu.half_sweep(
         x, y, cells_y, side.row_weight, column_weight, side.indptr, side.indices, side.positive, side.excluded, side.l2, damping,
-        _similar_together(x, side.block), side.block, side.tile, first, num_visited, x_new, stats, column_loss,
+        _similar_together(x, side.block), side.block, side.tile, first, num_visited, _gram_share(side, y), x_new, stats, column_loss,
     )  # fmt: skip
     negative = stats[:, 0] * (side.num_tiles / num_visited)
     loss = negative + stats[:, 1] + side.ridge(x)
     if not np.isfinite(loss).all():
         raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
     return _Half(_checked(x_new), _Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0), float(loss.sum()))
+
+
+def _gram_share(side: Side, y: np.ndarray) -> int:
+    """Return the part of the columns whose Gram matrix stands for all: its product should cost an eighth of the other two at most."""
+    rows = min(side.block, len(side.l2))
+    return int(np.clip(y.shape[1] * 4 // max(rows, 1), 1, max(1, len(y) // (8 * y.shape[1]))))
 
 
 def _checked(x: np.ndarray) -> np.ndarray:

@@ -53,13 +53,14 @@ def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_co
 @numba.njit(parallel=True, fastmath=FAST, cache=True)
 def half_sweep(
     x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, order, block, tile, first_tile,
-    num_visited, x_new, row_stats, column_loss,
+    num_visited, gram_share, x_new, row_stats, column_loss,
 ):  # fmt: skip
     """Take one Newton-like step of every row of `x` against the frozen `y`.
 
     gradient_u = sum_j N_uj sigmoid(s_uj) y_j - sum_p positive_up sigmoid(-s_up) y_p + l2_u x_u              exact
     hessian_u  = damping_u (h_u / sum_v h_v) Q + sum_p positive_up kappa(s_up) y_p y_p^T + l2_u 1
                  h_u = sum_j N_uj sigmoid'(s_uj),   Q = sum_j (sum_v N_vj sigmoid'(s_vj)) y_j y_j^T,   v over the rows of the block
+                 (Q from the first 1 / gram_share of the columns of each tile, its scale corrected)
 
     so the negatives' curvature is the best rank-one approximation, over a block, of the exact one: rows taken together should be
     alike.
@@ -81,6 +82,8 @@ def half_sweep(
         Where each block starts to visit tiles, cyclically.
     num_visited : int
         Tiles a block visits; fewer than all makes sums over columns unbiased estimates.
+    gram_share : int
+        1 for the whole of Q; more is cheaper and only bends the step.
     x_new : (U, D) float32, written
     row_stats : (U, 4) float64, written
         Loss of the negatives and of the sparse part at `x`, sparse part at `x_new`, decrease that the model promises.
@@ -119,6 +122,7 @@ def half_sweep(
             gram[:] = ZERO
             curvature_row[:] = ZERO
             loss_row[:] = 0.0
+            gram_curvature = ZERO
             visited = 0
             for t in range(num_visited):
                 start = (first_tile[b] + t) % num_tiles * tile
@@ -137,19 +141,21 @@ def half_sweep(
                         gradient[i, k] += part[i, k]
                 for j in range(width):
                     column_loss[strip, start + j] += loss_column[j]
+                taken = (width + gram_share - 1) // gram_share
+                for j in range(taken):
+                    gram_curvature += curvature_column[j]
                     for k in range(size):
                         scaled[j, k] = curvature_column[j] * tile_y[j, k]
-                np.dot(scaled[:width].T, tile_y, product)
+                np.dot(scaled[:taken].T, tile_y[:taken], product)
                 gram += product
+            more = np.float32(num_columns / visited)
             if visited < num_columns:
-                more = np.float32(num_columns / visited)
                 gradient[:count] *= more
-                gram *= more
-            total_curvature = max(curvature_row[:count].sum(), TINY)
+            gram_curvature = max(gram_curvature, TINY)
             for i in range(count):
                 row = members[i]
                 low, high = indptr[row], indptr[row + 1]
-                scale = damping[row] * curvature_row[i] / total_curvature
+                scale = damping[row] * more * curvature_row[i] / gram_curvature
                 for a in range(size):
                     for c in range(a, size):
                         hessian[a, c] = scale * gram[a, c]
