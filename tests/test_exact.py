@@ -151,7 +151,7 @@ def test_a_converged_row_has_no_gradient_by_finite_differences(exclude):
     train = random_interactions(25, 40, 0.2)
     objective = Objective.of(train, Config(**GENERAL, exclude_positives=exclude))
     y = np.random.default_rng(2).standard_normal((40, 6)).astype(np.float32)
-    x = exact.fold_in(objective, train.matrix, y, max_steps=200, tolerance=1e-6).astype(np.float64)
+    x = exact.fold_in(exact.FrozenItems(objective, y), train.matrix, max_steps=200, tolerance=1e-6).astype(np.float64)
     step, worst = 1e-4, 0.0
     for place in np.ndindex(*x.shape):
         moved = [x.copy(), x.copy()]

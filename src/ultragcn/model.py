@@ -173,7 +173,7 @@ class UltraGCN:
         if valid is not None and (valid.user_ids != train.user_ids or valid.item_ids != train.item_ids):
             raise UsageError("train and valid must have the same ids; make both from one data set, as load_dataset does")
         self.train_, self.valid_ = train, valid
-        self._objective: Objective | None = None
+        self._frozen_items: Any = None  # made when the first new user comes
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
 
     def _check_fitted(self) -> None:
@@ -266,9 +266,9 @@ class UltraGCN:
         from ultragcn.solvers import exact
 
         self._check_fitted()
-        if self._objective is None:
-            self._objective = Objective.of(self.train_, self.config)
-        return exact.fold_in(self._objective, matrix, self.item_embedding_)
+        if self._frozen_items is None or self._frozen_items.embedding is not self.item_embedding_:
+            self._frozen_items = exact.FrozenItems(Objective.of(self.train_, self.config), self.item_embedding_)
+        return exact.fold_in(self._frozen_items, matrix)
 
     def _baskets(self, item_ids: Any) -> tuple[bool, sp.csr_matrix]:
         """Return whether one user is meant, and the B x I matrix of what the users have."""

@@ -22,6 +22,7 @@ With `exclude_positives`, N is zero on a user's own items and d_u negative_weigh
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,12 +106,13 @@ class Objective:
         data = positive_weight(self.config, np.repeat(user_weights(degrees), degrees), self.beta.item[matrix.indices])
         positives = sp.csr_matrix((data.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
         if self.neighbors.items.shape[1]:
-            positives = positives + np.float32(self.config.item_item_weight) * (matrix @ self.omega_matrix())
+            positives = positives + np.float32(self.config.item_item_weight) * (matrix @ self.omega_matrix)
         positives.sort_indices()
         return positives.astype(np.float32, copy=False)
 
+    @cached_property
     def omega_matrix(self) -> sp.csr_matrix:
-        """Return Omega: I x I, sparse float32, K entries a row."""
+        """Omega: I x I, sparse float32, K entries a row."""
         num_items, num_neighbors = self.neighbors.items.shape
         indptr = np.arange(0, num_items * num_neighbors + 1, num_neighbors) if num_neighbors else np.zeros(num_items + 1, np.int64)
         # Copies, because what follows works in place.

@@ -30,6 +30,8 @@ _MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
 _MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
 _START_STD = 0.1
+_SAMPLED_STEPS = 3  # of a fold-in, on a quarter of the cells
+_MEMORY = 6  # earlier steps that Anderson's rule mixes
 _NOTHING = np.empty(0, np.float32)
 _ADVICE = "lower negative_weight, item_item_weight or w1..w4, or raise the L2 strength"
 
@@ -170,18 +172,34 @@ def expected_loss(objective: Objective, user_embedding: np.ndarray, item_embeddi
     return float(negative.sum() + sparse.sum() + objective.l2_loss(user_embedding, item_embedding))
 
 
-def fold_in(
-    objective: Objective, matrix: sp.csr_matrix, item_embedding: np.ndarray, max_steps: int = 40, tolerance: float = 1e-3
-) -> np.ndarray:
-    """Return the embeddings of users that training has not seen: their rows' problem, items frozen, solved to convergence.
+class FrozenItems:
+    """Items held still: what every new user's row problem has in common.
 
     Parameters
     ----------
     objective : Objective
         Of the train data; gives the items' degrees and neighbours.
+    item_embedding : (I, D) float32
+    """
+
+    def __init__(self, objective: Objective, item_embedding: np.ndarray):
+        self.objective = objective
+        self.embedding = np.ascontiguousarray(item_embedding, np.float32)
+        self.weight = objective.negative_factors()[1]
+        self.grams = _grams(self.weight, self.embedding)
+
+
+def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tolerance: float = 1e-2) -> np.ndarray:
+    """Return the embeddings of users that training has not seen: their rows' problem, items frozen, solved to convergence.
+
+    A few steps on quadratic negatives, a few on a quarter of the cells, then full ones, mixed by Anderson's rule, as only rows that
+    still move take part.
+
+    Parameters
+    ----------
+    items : FrozenItems
     matrix : csr_matrix, U x I
         What the users have.
-    item_embedding : (I, D) float32
     max_steps : int
     tolerance : float
         A row is done when a step moves it by less than this share of its length.
@@ -190,33 +208,36 @@ def fold_in(
     -------
     (U, D) float32
     """
-    _, column_weight = objective.negative_factors()
+    objective, y = items.objective, items.embedding
     degrees = np.diff(matrix.indptr)
-    side = _side(objective, matrix, objective.positive_matrix(matrix), column_weight, objective.l2_users(degrees))
-    y = np.ascontiguousarray(item_embedding, np.float32)
+    side = _side(objective, matrix, objective.positive_matrix(matrix), items.weight, objective.l2_users(degrees))
     result = np.zeros((len(degrees), y.shape[1]), np.float32)
+    random = np.random.default_rng(0)
     with numba_cpu.numba_threads():
-        negatives = _quadratic_negatives(side.row_weight, side.positive, y, column_weight, objective.config)
+        parabola = _parabola(side.row_weight, side.positive, items.weight, objective.config)
         for _ in range(3):
-            result = _quadratic_half_sweep(side, result, y, *negatives)
-        active, x, damping = np.arange(len(result)), result.copy(), np.ones(len(result), np.float32)
-        last_move, last_loss = np.zeros_like(x), np.full(len(x), np.inf)
+            result = _quadratic_half_sweep(side, result, y, items.grams, *parabola)
+        for _ in range(_SAMPLED_STEPS):
+            result = _half_sweep(side, result, y, np.ones(len(result), np.float32), 0.25, random).x_new
+        active, x = np.arange(len(result)), result.copy()
+        best_x, best_move, best_loss = x, np.zeros_like(x), np.full(len(x), np.inf)
+        past: list[tuple[np.ndarray, np.ndarray]] = []
         for _ in range(max_steps):
-            half = _half_sweep(side.rows(active), x, y, damping)
-            loss = half.pending.loss
-            # A step that made its row worse is halved; measured losses have an error of about 1e-6.
-            worse = loss > last_loss + 1e-5 * np.abs(last_loss)
-            move = np.where(worse[:, None], -0.5 * last_move, half.x_new - x)
-            # Under a constant curvature h, stepping with H leaves 1 - h / H of the last move to go: that tells h.
-            left = np.einsum("rd,rd->r", move, last_move) / np.maximum(np.einsum("rd,rd->r", last_move, last_move), 1e-30)
-            damping *= np.where(worse, 2.0, np.clip(1.0 - left, 0.5, 2.0)).astype(np.float32)
-            x = x + move
-            result[active] = x
-            moving = worse | (np.linalg.norm(move, axis=1) > tolerance * (np.linalg.norm(x, axis=1) + 1e-12))
+            half = _half_sweep(side.rows(active), x, y, np.ones(len(x), np.float32))
+            move, loss = half.x_new - x, half.pending.loss
+            # Measured losses have an error of about 1e-6.
+            worse = (loss > best_loss + 1e-5 * np.abs(best_loss))[:, None]
+            x_new = np.where(worse, best_x + 0.5 * best_move, _accelerated(x, move, past))
+            best_move = np.where(worse, 0.5 * best_move, move)
+            best_x, best_loss = np.where(worse, best_x, x), np.where(worse[:, 0], best_loss, loss)
+            past = [*past[-_MEMORY:], (x, move)]
+            result[active] = best_x + best_move
+            moving = worse[:, 0] | (np.linalg.norm(move, axis=1) > tolerance * (np.linalg.norm(x, axis=1) + 1e-12))
             if not moving.any():
                 break
-            active, x, damping, last_move = (array[moving] for array in (active, x, damping, move))
-            last_loss = np.where(worse, last_loss, loss)[moving]
+            active, x = active[moving], np.ascontiguousarray(x_new[moving])
+            best_x, best_move, best_loss = best_x[moving], best_move[moving], best_loss[moving]
+            past = [(there[moving], moved[moving]) for there, moved in past]
     return result
 
 
@@ -228,8 +249,7 @@ def compile_kernels(config: Config) -> float:
     side = Side(np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], _NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1)
     with numba_cpu.numba_threads():
         _half_sweep(side, x, x, x[0])
-        grams, sums = _grams(row, x)
-        _quadratic_half_sweep(side, x, x, grams, sums, 0.5, 0.25)
+        _quadratic_half_sweep(side, x, x, _grams(row, x), 0.5, 0.25)
     return time.perf_counter() - started
 
 
@@ -293,9 +313,10 @@ def _start(users: Side, items: Side, config: Config, seed: int) -> tuple[np.ndar
     shapes = ((len(users.l2), config.embedding_dim), (len(items.l2), config.embedding_dim))
     x, y = ((_START_STD * random.standard_normal(shape)).astype(np.float32) for shape in shapes)
     if config.start == "quadratic":
+        parabola = _parabola(users.row_weight, users.positive, items.row_weight, config)
         for _ in range(config.start_sweeps):
-            x = _quadratic_half_sweep(users, x, y, *_quadratic_negatives(users.row_weight, users.positive, y, items.row_weight, config))
-            y = _quadratic_half_sweep(items, y, x, *_quadratic_negatives(items.row_weight, items.positive, x, users.row_weight, config))
+            x = _quadratic_half_sweep(users, x, y, _grams(items.row_weight, y), *parabola)
+            y = _quadratic_half_sweep(items, y, x, _grams(users.row_weight, x), *parabola)
     return x, y
 
 
@@ -305,24 +326,22 @@ def _grams(weight: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.stack([(y * weight[:, r : r + 1]).T @ y for r in range(2)]), weight.T @ y
 
 
-def _quadratic_negatives(
-    row_weight: np.ndarray, positive: np.ndarray, y: np.ndarray, column_weight: np.ndarray, config: Config
-) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Return grams, sums, linear and curvature: softplus(s) as the parabola linear s + curvature s^2 / 2 around the best constant score."""
+def _parabola(row_weight: np.ndarray, positive: np.ndarray, column_weight: np.ndarray, config: Config) -> tuple[float, float]:
+    """Return linear and curvature of softplus(s) as the parabola linear s + curvature s^2 / 2 around the best constant score."""
     total = float((row_weight.sum(axis=0, dtype=np.float64) * column_weight.sum(axis=0, dtype=np.float64)).sum())
     # Quadratic negatives say nothing useful when that score is not well below zero.
     score = float(np.clip(np.log(max(float(positive.sum(dtype=np.float64)), 1e-30) / max(total, 1e-30)), -20.0, 0.0))
     share = 1 / (1 + np.exp(-score))
     curvature = config.start_curvature * share * (1 - share)
-    return *_grams(column_weight, y), share - curvature * score, curvature
+    return share - curvature * score, curvature
 
 
 def _quadratic_half_sweep(
-    side: Side, x: np.ndarray, y: np.ndarray, grams: np.ndarray, sums: np.ndarray, linear: float, curvature: float
+    side: Side, x: np.ndarray, y: np.ndarray, grams: tuple[np.ndarray, np.ndarray], linear: float, curvature: float
 ) -> np.ndarray:
     x_new = np.empty_like(x)
     numba_cpu.quadratic_half_sweep(
-        x, y, side.row_weight, grams, sums, side.indptr, side.indices, side.positive, side.l2, np.float32(linear),
+        x, y, side.row_weight, *grams, side.indptr, side.indices, side.positive, side.l2, np.float32(linear),
         np.float32(curvature), side.strips, x_new,
     )  # fmt: skip
     return _checked(x_new)
@@ -349,6 +368,31 @@ def _half_sweep(
     if not np.isfinite(loss).all():
         raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
     return _Half(_checked(x_new), _Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0), float(loss.sum()))
+
+
+def _accelerated(x: np.ndarray, move: np.ndarray, past: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the next point of each row by Anderson's rule: the step of the mixture of past points whose move is the smallest.
+
+    Parameters
+    ----------
+    x, move : (R, D) float32
+        Where the rows are, and where a plain step would take them.
+    past : list of (x, move)
+        Earlier ones.
+
+    Returns
+    -------
+    (R, D) float32
+    """
+    if not past:
+        return x + move
+    moves = np.stack([move - moved for _, moved in past], axis=1)  # (R, M, D)
+    points = np.stack([x - there for there, _ in past], axis=1)
+    gram = np.einsum("rmd,rnd->rmn", moves, moves, dtype=np.float64)
+    size = np.trace(gram, axis1=1, axis2=2)[:, None, None]
+    gram += np.eye(len(past)) * (1e-6 * size + 1e-30)
+    share = np.linalg.solve(gram, np.einsum("rmd,rd->rm", moves, move, dtype=np.float64)[..., None])[..., 0]
+    return np.asarray(x + move - np.einsum("rm,rmd->rd", share, points + moves), np.float32)
 
 
 def _gram_share(side: Side, y: np.ndarray) -> int:
