@@ -1,0 +1,277 @@
+"""The exact solver against its rivals and against the machine, all in one run.
+
+    ULTRAGCN_DATA_DIR=... python benchmarks/exact.py [--datasets LIST] [--parts race,peak,growth] [--limit SECONDS] [--largest USERS]
+
+race    Recall@20 on test against seconds of training, for exact, sgd and implicit's ALS and BPR. The settings of ALS and BPR are
+        chosen here on validation items; ours are those of configs/. Evaluation does not count as training for any of them. The best
+        pass of every solver is taken on test alike (protocol authors), and sgd stops after --limit seconds.
+peak    What a half-sweep over the cells reaches of the machine's own matrix product, measured beside it.
+growth  Seconds and peak memory of a sweep on made-up data of 10^4, 10^5, ... users, each in a process of its own.
+
+Prints tables; writes plots/exact_race.tsv, exact_peak.tsv, exact_growth.tsv and plots/exact_race.png. Needs: pip install '.[bench]'
+"""
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from measure import ROOT, data_dir, report
+from threadpoolctl import threadpool_limits
+
+from ultragcn import load_dataset, storage
+from ultragcn.config import Config, configuration_for
+from ultragcn.evaluation.evaluate import evaluate
+from ultragcn.evaluation.ranking import rank
+from ultragcn.objective import Objective
+
+ALS_GRID = list(itertools.product((1.0, 5.0, 20.0, 60.0), (0.1, 1.0, 10.0, 50.0, 200.0)))  # alpha, regularization
+ALS_ITERATIONS = 15
+BPR_GRID = list(itertools.product((0.02, 0.1), (0.002, 0.02)))  # learning_rate, regularization
+BPR_ITERATIONS = 150
+Curve = list[tuple[float, float, float]]
+"""Seconds of training, Recall@20, NDCG@20 after each pass."""
+
+
+class Tables:
+    """A ranker made of two embedding tables."""
+
+    def __init__(self, train, user_embedding, item_embedding):
+        self.train_, self.valid_ = train, None
+        self.user_ids, self.item_ids = train.user_ids, train.item_ids
+        self.tables = user_embedding, item_embedding
+
+    def rank(self, users, top_k, seen):
+        """Rank as the estimator does."""
+        return rank(*self.tables, users, top_k, seen)
+
+
+class Stopwatch:
+    """Counts the seconds of training, and stands still while results are looked at."""
+
+    def __init__(self, train, held_out):
+        self.train, self.held_out, self.curve = train, held_out, []
+        self.seconds, self.since = 0.0, time.perf_counter()
+
+    def look(self, user_embedding, item_embedding) -> float:
+        """Note what embeddings are worth; return the seconds of training so far."""
+        self.seconds += time.perf_counter() - self.since
+        result = evaluate(Tables(self.train, user_embedding, item_embedding), self.held_out)
+        self.curve.append((self.seconds, result["recall@20"], result["ndcg@20"]))
+        self.since = time.perf_counter()
+        return self.seconds
+
+
+def als(train, held_out, dim: int, alpha: float, regularization: float, every: int = 1) -> Curve:
+    """Train implicit's ALS."""
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    with threadpool_limits(1, "blas"):  # as it advises: its own threads call BLAS
+        model = AlternatingLeastSquares(dim, regularization, alpha, iterations=ALS_ITERATIONS, random_state=0)
+        watch = Stopwatch(train, held_out)
+        model.fit(train.matrix, show_progress=False, callback=_looking(watch, model, every, ALS_ITERATIONS))
+    return watch.curve
+
+
+def bpr(train, held_out, dim: int, learning_rate: float, regularization: float, every: int = 10) -> Curve:
+    """Train implicit's BPR."""
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+    model = BayesianPersonalizedRanking(dim - 1, learning_rate, regularization, iterations=BPR_ITERATIONS, random_state=0)
+    watch = Stopwatch(train, held_out)
+    model.fit(train.matrix, show_progress=False, callback=_looking(watch, model, every, BPR_ITERATIONS))
+    return watch.curve
+
+
+def _looking(watch: Stopwatch, model, every: int, last: int) -> Callable:
+    def callback(iteration, *_):
+        if (iteration + 1) % every == 0 or iteration + 1 == last:
+            watch.look(np.asarray(model.user_factors), np.asarray(model.item_factors))
+
+    return callback
+
+
+def ours(train, held_out, config: Config, limit: float) -> Curve:
+    """Train with one of our solvers, until patience, epochs or `limit` seconds end it."""
+    from ultragcn import solvers
+
+    solvers.compile_kernels(config)
+    watch = Stopwatch(train, held_out)
+    for step in solvers.solve(Objective.of(train, config), 0, "auto"):
+        seconds = watch.look(step.user_embedding, step.item_embedding)
+        best = int(np.argmax([recall for _, recall, _ in watch.curve]))
+        if seconds > limit or step.epoch >= config.max_epochs or step.epoch - best > config.max_patience:
+            return watch.curve
+    raise AssertionError("a solver goes on for ever")
+
+
+def race(names: list[str], limit: float) -> None:
+    """Race all solvers on each data set, tabulate seconds to the recall of the others, and draw the curves."""
+    curves: dict[str, dict[str, Curve]] = {}
+    for name in names:
+        dim = configuration_for(name).embedding_dim
+        clean = load_dataset(name, data_dir())
+        data = load_dataset(name, data_dir(), protocol="authors")
+        chosen = {}
+        for solver, train, grid in (("als", als, ALS_GRID), ("bpr", bpr, BPR_GRID)):
+            values = [max(recall for _, recall, _ in train(clean.train, clean.valid, dim, *setting, every=5)) for setting in grid]
+            chosen[solver] = grid[int(np.argmax(values))]
+            print(f"{name}: {solver} chosen on validation: {chosen[solver]} of {len(grid)}, Recall@20 {max(values):.4f}", flush=True)
+        curves[name] = {
+            "exact": ours(data.train, data.test, configuration_for(name, "exact"), np.inf),
+            "als": als(data.train, data.test, dim, *chosen["als"]),
+            "bpr": bpr(data.train, data.test, dim, *chosen["bpr"]),
+        }
+        try:
+            curves[name]["sgd"] = ours(data.train, data.test, configuration_for(name, "sgd"), limit)
+        except ImportError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+        best_als = max(recall for _, recall, _ in curves[name]["als"])
+        for solver, curve in curves[name].items():
+            best = max(curve, key=lambda point: point[1])
+            report("exact_race", {
+                "dataset": name, "solver": solver, "settings": str(chosen.get(solver, "configs")), "recall@20": best[1], "ndcg@20": best[2],
+                "seconds_to_best": best[0], "seconds_to_als_best": seconds_to(curve, best_als),
+            })  # fmt: skip
+    _draw(curves)
+
+
+def seconds_to(curve: Curve, recall: float) -> float | str:
+    """Return the seconds after which a curve first reaches `recall`, "" when it never does."""
+    return next((seconds for seconds, value, _ in curve if value >= recall), "")
+
+
+def _draw(curves: dict[str, dict[str, Curve]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(curves), figsize=(4.2 * len(curves), 3.6), squeeze=False)
+    for axis, (name, by_solver) in zip(axes[0], curves.items(), strict=True):
+        for solver, curve in by_solver.items():
+            seconds, recall, _ = zip(*curve, strict=True)
+            axis.plot(seconds, recall, marker=".", label=solver)
+        axis.set(title=name, xlabel="seconds of training", ylabel="Recall@20 (test)", xscale="log")
+        axis.grid(alpha=0.3)
+    axes[0][0].legend()
+    figure.tight_layout()
+    (ROOT / "plots").mkdir(exist_ok=True)
+    with storage.atomic_path(ROOT / "plots/exact_race.png") as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+
+
+def gemm_peak() -> float:
+    """Return the best GFLOP/s of a float32 matrix product on all cores."""
+    random = np.random.default_rng(0)
+    left, right = (random.random(shape, dtype=np.float32) for shape in ((4096, 1024), (1024, 4096)))
+    return max(2 * 4096 * 1024 * 4096 / _seconds(lambda: left @ right) / 1e9 for _ in range(5))
+
+
+def peak(names: list[str]) -> None:
+    """Time the pass over the cells, without the rows' sparse part, against the matrix product."""
+    from ultragcn.kernels import numba_cpu
+    from ultragcn.solvers import exact
+
+    for name in names:
+        config = configuration_for(name, "exact")
+        exact.compile_kernels(config)
+        objective = Objective.of(load_dataset(name, data_dir(), protocol="authors").train, config)
+        sides = exact._sides(objective)
+        random = np.random.default_rng(0)
+        tables = [(0.3 * random.standard_normal((len(side.l2), config.embedding_dim))).astype(np.float32) for side in sides]
+        for what, side, x, y in (("users", sides[0], *tables), ("items", sides[1], *tables[::-1])):
+            empty = side.rows(np.zeros(0, int))
+            bare = exact.Side(np.zeros_like(side.indptr), empty.indices, empty.positive, exact._NOTHING, side.row_weight,
+                              side.column_weight, side.l2, side.block, side.tile)  # fmt: skip
+            best, damping = gemm_peak(), np.ones(len(x), np.float32)
+            with numba_cpu.numba_threads():
+                cells = min(_seconds(lambda: exact._half_sweep(bare, x, y, damping)) for _ in range(3))  # noqa: B023
+                whole = min(_seconds(lambda: exact._half_sweep(side, x, y, damping)) for _ in range(3))  # noqa: B023
+            dim, share = config.embedding_dim, exact._gram_share(side, y)
+            flops = 4 * len(x) * len(y) * dim + 2 * len(y) * dim**2 * side.num_blocks / share
+            report("exact_peak", {
+                "dataset": name, "side": what, "dim": dim, "gemm_gflops": best, "cells_gflops": flops / cells / 1e9,
+                "cells_share": flops / cells / 1e9 / best, "half_sweep_seconds": whole, "half_sweep_share": flops / whole / 1e9 / best,
+            })  # fmt: skip
+
+
+def growth(largest: int) -> None:
+    """Measure made-up data of 10^4 users and more, tenfold each time."""
+    users = 10_000
+    while users <= largest:
+        subprocess.run([sys.executable, __file__, "--one", str(users)], check=True)
+        users *= 10
+
+
+def grow(num_users: int) -> None:
+    """Time a sampled and a full sweep on U users x U / 5 items with about 50 interactions a user; 64 dimensions, no item-item term."""
+    from ultragcn.experiments.run import peak_memory_mb
+    from ultragcn.solvers import exact
+
+    train = made_up(num_users, num_users // 5)
+    full = num_users <= 100_000 or os.environ.get("FULL_SWEEP") == "1"
+    config = Config(item_item_weight=0.0, sampled_sweeps=1, cell_share=0.05, start_sweeps=2)
+    exact.compile_kernels(config)
+    row = {"users": num_users, "items": train.num_items, "interactions": len(train)}
+    clock = time.perf_counter()
+    for step, name in zip(exact.solve(Objective.of(train, config), 0, "cpu"), ("start_and_sampled_seconds", "full_seconds"), strict=False):
+        row[name], clock = time.perf_counter() - clock, time.perf_counter()
+        assert np.isfinite(step.loss)
+        if not full:
+            row["full_seconds"] = ""
+            break
+    report("exact_growth", row | {"peak_memory_mb": peak_memory_mb()})
+
+
+def made_up(num_users: int, num_items: int, per_user: int = 65):
+    """Return interactions whose items have power-law popularity within one of 100 groups that a user mostly keeps to."""
+    import scipy.sparse as sp
+
+    from ultragcn.data.ids import IdMap
+    from ultragcn.data.interactions import Interactions
+
+    random = np.random.default_rng(0)
+    group = random.integers(0, 100, num_users)
+    rows, columns = [], []
+    for start in range(0, num_users, 100_000):
+        count = min(100_000, num_users - start)
+        places = (num_items // 100) * random.random((count, per_user)) ** 2
+        groups = np.where(
+            random.random((count, per_user)) < 0.8, group[start : start + count, None], random.integers(0, 100, (count, per_user))
+        )
+        columns.append((places.astype(np.int32) * 100 + groups).astype(np.int32).ravel())
+        rows.append(np.repeat(np.arange(start, start + count, dtype=np.int32), per_user))
+    pairs = (np.concatenate(rows), np.concatenate(columns))
+    matrix = sp.csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=(num_users, num_items))
+    return Interactions(matrix, IdMap(np.arange(num_users), "user"), IdMap(np.arange(num_items), "item"))
+
+
+def _seconds(work: Callable) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--datasets", default="electronics,ml-1m,gowalla,amazoncds")
+    parser.add_argument("--parts", default="peak,race,growth")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds that sgd may train in the race")
+    parser.add_argument("--largest", type=int, default=1_000_000, help="users of the largest made-up data")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        grow(arguments.one)
+        sys.exit()
+    parts, datasets = arguments.parts.split(","), arguments.datasets.split(",")
+    if "peak" in parts:
+        peak([name for name in datasets if name in ("gowalla", "amazoncds", "ml-1m")])
+    if "race" in parts:
+        race(datasets, arguments.limit)
+    if "growth" in parts:
+        growth(arguments.largest)
