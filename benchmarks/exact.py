@@ -269,9 +269,10 @@ if __name__ == "__main__":
         grow(arguments.one)
         sys.exit()
     parts, datasets = arguments.parts.split(","), arguments.datasets.split(",")
+    # First, because a child's peak memory is counted from its parent's size.
+    if "growth" in parts:
+        growth(arguments.largest)
     if "peak" in parts:
         peak([name for name in datasets if name in ("gowalla", "amazoncds", "ml-1m")])
     if "race" in parts:
         race(datasets, arguments.limit)
-    if "growth" in parts:
-        growth(arguments.largest)

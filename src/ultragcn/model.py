@@ -27,6 +27,8 @@ _FORMAT = "ultragcn-1"
 # Before this epoch, validation passes are `evaluate_every` epochs apart; the authors do the same.
 _EVERY_EPOCH_FROM = 50
 
+_FOLD_IN_ROWS = 4096
+
 Record = dict[str, Any]
 """One line of a training history: epoch, seconds, loss, and metrics when they were measured."""
 
@@ -268,7 +270,9 @@ class UltraGCN:
         self._check_fitted()
         if self._frozen_items is None or self._frozen_items.embedding is not self.item_embedding_:
             self._frozen_items = exact.FrozenItems(Objective.of(self.train_, self.config), self.item_embedding_)
-        return exact.fold_in(self._frozen_items, matrix)
+        # In batches, because folding in remembers several steps of every row.
+        starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
+        return np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
 
     def _baskets(self, item_ids: Any) -> tuple[bool, sp.csr_matrix]:
         """Return whether one user is meant, and the B x I matrix of what the users have."""
