@@ -103,3 +103,16 @@ def test_values_by_user_average_to_the_mean():
     result = evaluate_by_user(model, test, ["ndcg@3", "recall@5"])
     for label, values in result.values.items():
         assert values.mean() == pytest.approx(result.means[label])
+
+
+@pytest.mark.parametrize("dim", [3, 8, 64])
+def test_a_list_is_the_same_alone_and_among_others_also_where_scores_are_nearly_equal(dim):
+    random = np.random.default_rng(0)
+    items = np.repeat(random.standard_normal((40, dim)), 5, axis=0)  # in fives that only rounding tells apart
+    items = (items * (1 + 1e-7 * random.standard_normal(items.shape))).astype(np.float32)
+    users = random.standard_normal((150, dim)).astype(np.float32)
+    [(_, together, scores)] = rank(users, items, np.arange(150), 12)
+    for user in range(0, 150, 7):
+        [(_, alone, own_scores)] = rank(users, items, np.array([user]), 12)
+        np.testing.assert_array_equal(alone[0], together[user])
+        np.testing.assert_array_equal(own_scores[0], scores[user])

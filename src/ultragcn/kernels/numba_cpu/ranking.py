@@ -11,6 +11,8 @@ from ultragcn.kernels.numba_cpu.vectors import prefer_wide_vectors
 
 # Scores looked at together when searching for one above the list's last: long enough to vectorise, short enough to skip.
 _STRIP = 64
+# Candidates kept besides the list: as many near-equal scores may change places when they are made again in double precision.
+_SPARE = 6
 
 
 @njit(parallel=True, cache=True)
@@ -81,11 +83,31 @@ def top_k(scores, k):
     return columns, values
 
 
+@njit(cache=True)
+def _best_again(user, item_embedding, candidates, best, where):
+    """Put the candidates (-1 ends them) into the list `best`, `where` by (higher score, lower item), scores in double precision."""
+    for item in candidates:
+        if item < 0:
+            return
+        total = 0.0
+        for d in range(len(user)):
+            total += np.float64(user[d]) * np.float64(item_embedding[item, d])
+        score = np.float32(total)
+        place = len(best)
+        while place > 0 and (best[place - 1] < score or (best[place - 1] == score and where[place - 1] > item)):
+            place -= 1
+        if place < len(best) and score > -np.inf:
+            for n in range(len(best) - 1, place, -1):
+                best[n], where[n] = best[n - 1], where[n - 1]
+            best[place], where[place] = score, item
+
+
 @njit(parallel=True, cache=True)
 def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indices, block, tile):
     """Return the k items of highest score e_u . e_i of each user, seen ones left out, by (higher score, lower item).
 
-    Scores are made and looked at tile by tile, so they never leave the processor's cache.
+    Scores are made and looked at tile by tile, so they never leave the processor's cache. Their last digits depend on the shapes of
+    the tiles, so those of the list are made again, in double precision: a user's list is the same alone and among others.
 
     Parameters
     ----------
@@ -115,6 +137,8 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
         rows = np.empty((count, size), np.float32)
         seen = np.empty(count, np.int64)
         buffer = np.empty(count * tile, np.float32)
+        candidates = np.full((count, k + _SPARE), -1, dtype=np.int32)
+        values = np.full((count, k + _SPARE), -np.inf, dtype=np.float32)
         for i in range(count):
             rows[i] = user_embedding[users[first + i]]
             seen[i] = seen_indptr[users[first + i]]
@@ -129,9 +153,10 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
                     row[seen_indices[position] - start] = -np.inf
                     position += 1
                 seen[i] = position
-                best, where = best_scores[first + i], items[first + i]
                 for low in range(0, width, _STRIP):
-                    _insert(row, low, min(low + _STRIP, width), start, best, where)
+                    _insert(row, low, min(low + _STRIP, width), start, values[i], candidates[i])
+        for i in range(count):
+            _best_again(rows[i], item_embedding, candidates[i], best_scores[first + i], items[first + i])
     return items, best_scores
 
 
