@@ -122,7 +122,7 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
     config = objective.config
     users, items = _sides(objective)
     with numba_cpu.numba_threads():
-        x, y = _start(users, items, config, seed)
+        x, y = _start(objective, users, items, seed)
     user_damping, item_damping = np.ones(len(x), np.float32), np.ones(len(y), np.float32)
     pending: _Pending | None = None
     sweep = 0
@@ -307,17 +307,33 @@ def _sides(objective: Objective) -> tuple[Side, Side]:
     return users, items
 
 
-def _start(users: Side, items: Side, config: Config, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _start(objective: Objective, users: Side, items: Side, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first embeddings: random, then (quadratic start) a few sweeps whose negatives are quadratic."""
-    random = rng.stream(seed, "init")
+    config, random = objective.config, rng.stream(seed, "init")
     shapes = ((len(users.l2), config.embedding_dim), (len(items.l2), config.embedding_dim))
     x, y = ((_START_STD * random.standard_normal(shape)).astype(np.float32) for shape in shapes)
     if config.start == "quadratic":
+        users, items = _own_items_only(objective, users, items)
         parabola = _parabola(users.row_weight, users.positive, items.row_weight, config)
         for _ in range(config.start_sweeps):
             x = _quadratic_half_sweep(users, x, y, _grams(items.row_weight, y), *parabola)
             y = _quadratic_half_sweep(items, y, x, _grams(users.row_weight, x), *parabola)
     return x, y
+
+
+def _own_items_only(objective: Objective, users: Side, items: Side) -> tuple[Side, Side]:
+    """Return both sides with the entries of P on the train pairs alone, at an unchanged sum: a tenth of the work, a start as good."""
+    matrix = objective.train.matrix
+    own = sp.csr_matrix(sp.csr_matrix((users.positive, users.indices, users.indptr), matrix.shape).multiply(matrix))
+    if own.nnz == 0:
+        return users, items
+    own *= users.positive.sum(dtype=np.float64) / own.sum(dtype=np.float64)
+    own.sort_indices()
+    thinned = (
+        replace(side, indptr=by_row.indptr.astype(np.int64), indices=by_row.indices, positive=by_row.data.astype(np.float32))
+        for side, by_row in ((users, own), (items, own.T.tocsr()))
+    )
+    return next(thinned), next(thinned)
 
 
 def _grams(weight: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
