@@ -46,6 +46,15 @@ def test_masking_and_hits_equal_their_twins(density):
     )
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (0, 5), (7, 3), (40, 50)])
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+def test_list_statistics_equal_their_twin(shape, density):
+    hits = np.random.default_rng(3).random(shape) < density
+    for lengths in ([1], [shape[1]], sorted({1, (shape[1] + 1) // 2, shape[1]})):
+        lengths = np.array(lengths)
+        np.testing.assert_allclose(numba_cpu.list_statistics(hits, lengths), reference.list_statistics(hits, lengths), rtol=1e-12)
+
+
 @pytest.mark.parametrize("keep_diagonal", [True, False])
 @pytest.mark.parametrize(("num_users", "num_items", "density"), [(1, 1, 1), (4, 3, 0.5), (30, 90, 0.1), (50, 8, 0.9), (5, 5, 0)])
 @pytest.mark.parametrize("k", [0, 1, 5, 12])

@@ -15,6 +15,7 @@ from ultragcn.config import PARAMETERS, Config
 from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import NotFittedError, UsageError
+from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels
 from ultragcn.evaluation.ranking import rank
@@ -299,7 +300,9 @@ class UltraGCN:
         self._check_fitted()
         return _similar(self.user_embedding_, self.user_ids, user_id, top_k)
 
-    def evaluate(self, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str = "lightgcn") -> dict[str, float]:
+    def evaluate(
+        self, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
+    ) -> dict[str, float]:
         """Return metrics on held-out interactions; see `ultragcn.evaluate`."""
         self._check_fitted()
         return evaluate(self, targets, metrics, dialect)

@@ -1,54 +1,132 @@
-"""Evaluate a run on its data set's held-out interactions."""
+"""Evaluate a run, or ranked lists from anywhere, on a data set's held-out interactions."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ultragcn.data.datasets import Dataset
+    from ultragcn.evaluation.evaluate import Evaluation, Ranker
+    from ultragcn.evaluation.groups import Group
 
 SPLITS = ("test", "valid")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote")
+    parser.add_argument("run_folder", metavar="RUN", nargs="?", help="a folder that ultragcn train wrote")
     parser.add_argument("--split", choices=SPLITS, default="test", help="what to evaluate on (default: test)")
     parser.add_argument(
         "--metrics",
         default="recall@20,ndcg@20",
         metavar="LIST",
-        help="separated by commas: recall, ndcg, precision, map, mrr, hit_rate, f1, each @K (default: recall@20,ndcg@20)",
+        help="separated by commas: recall, ndcg, precision, map, mrr, hit_rate, f1, coverage, novelty, gini, popularity, each @K "
+        "(default: recall@20,ndcg@20)",
     )
     parser.add_argument(
         "--dialect",
         default="lightgcn",
         metavar="NAME",
-        help="whose definitions: lightgcn or authors (default: lightgcn)",
+        help="whose definitions: lightgcn, recbole, authors, lenskit, implicit, rectools, ngcf-legacy, lightgcn-tf, elliot, user-f1 "
+        "(default: lightgcn)",
     )
+    parser.add_argument("--ci", action="store_true", help="add 95 %% confidence intervals: bootstrap over users, 1000 samples, seed 0")
+    parser.add_argument("--groups", action="store_true", help="add tables by user activity and by item popularity, in quarters")
+    parser.add_argument("--per_user", metavar="FILE", help="also write every user's values to this file: TSV, or Parquet if so named")
     parser.add_argument("--data_dir", metavar="DIR", help="where the data set is (default: where the run found it)")
-    parser.add_argument("--per_user", metavar="FILE", help="also write every user's values to this TSV file")
+    group = parser.add_argument_group("lists from anywhere, instead of RUN")
+    group.add_argument(
+        "--ranking",
+        metavar="FILE",
+        help="TSV, CSV, JSON lines or Parquet with user_id, item_id, and rank or score, such as ultragcn recommend writes",
+    )
+    group.add_argument("--dataset", metavar="NAME|PATH", help="the data set that was ranked")
+    group.add_argument("--protocol", choices=("clean", "authors"), help="how it was split (default: clean)")
+    group.add_argument("--split_seed", type=int, metavar="N", help="which items clean held out (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn evaluate`."""
+    import sys
+
     from ultragcn.errors import UsageError
+    from ultragcn.evaluation.dialects import dialect_of
     from ultragcn.evaluation.evaluate import evaluate_by_user
     from ultragcn.evaluation.metrics import parse_labels
-    from ultragcn.experiments.run import load_run, load_run_data
-    from ultragcn.storage import atomic_path
 
     labels = [str(label) for label in parse_labels(arguments.metrics.split(","))]
-    model, manifest = load_run(Path(arguments.run_folder))
-    dataset = load_run_data(manifest, arguments.data_dir)
+    dialect_of(arguments.dialect)
+    model, dataset = _from_file(arguments) if arguments.ranking else _from_run(arguments)
     targets = getattr(dataset, arguments.split)
     if targets is None:
-        raise UsageError(f"the {manifest['protocol']} protocol has no {arguments.split} split; evaluate on test")
+        raise UsageError(f"the {dataset.protocol} protocol has no {arguments.split} split; evaluate on test")
+    result = evaluate_by_user(model, targets, labels, arguments.dialect)
+    print(f"ultragcn: {dataset.name} {arguments.split}, protocol {dataset.protocol}, dialect {arguments.dialect}", file=sys.stderr)
+    _print_means(result, arguments.ci)
+    if arguments.groups:
+        _print_groups("train items", "num_users", result.by_user_group())
+        _print_groups("train users", "num_items", result.by_item_group())
+    if arguments.per_user:
+        _write_per_user(Path(arguments.per_user), model, result)
+    return 0
+
+
+def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
+    from ultragcn.errors import UsageError
+    from ultragcn.experiments.run import load_run, load_run_data
+
+    if arguments.run_folder is None:
+        raise UsageError("give the folder of a run, or --ranking FILE with --dataset NAME")
+    for name in ("dataset", "protocol", "split_seed"):
+        if getattr(arguments, name) is not None:
+            raise UsageError(f"--{name} goes with --ranking; a run knows its own")
+    model, manifest = load_run(Path(arguments.run_folder))
     if manifest["refit"] and arguments.split == "valid":
         raise UsageError("this run was refitted on train and validation together, so valid measures nothing; evaluate on test")
-    result = evaluate_by_user(model, targets, labels, arguments.dialect)
-    for label, value in result.means.items():
-        print(f"{label}\t{value:.6g}" if isinstance(value, float) else f"{label}\t{value}")
-    if arguments.per_user:
-        import polars as pl
+    return model, load_run_data(manifest, arguments.data_dir)
 
-        table = pl.DataFrame({"user_id": model.user_ids.ids[result.user_index].tolist(), **result.values})
-        with atomic_path(Path(arguments.per_user)) as temporary:
+
+def _from_file(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
+    from ultragcn.data.datasets import load_dataset
+    from ultragcn.errors import UsageError
+    from ultragcn.evaluation.lists import read_lists
+
+    if arguments.run_folder is not None:
+        raise UsageError("give a run or --ranking FILE, not both")
+    if arguments.dataset is None:
+        raise UsageError("--ranking needs --dataset, the data set that was ranked")
+    dataset = load_dataset(
+        arguments.dataset, arguments.data_dir, protocol=arguments.protocol or "clean", split_seed=arguments.split_seed or 0
+    )
+    return read_lists(arguments.ranking, dataset.train, dataset.valid), dataset
+
+
+def _print_means(result: "Evaluation", with_intervals: bool) -> None:
+    intervals = result.intervals() if with_intervals else {}
+    for label, value in result.means.items():
+        print("\t".join([label, *_cells([value, *intervals.get(label, ())])]))
+
+
+def _print_groups(range_name: str, size_name: str, groups: Sequence["Group"]) -> None:
+    print()
+    print("\t".join([range_name, size_name, *groups[0].means]))
+    for group in groups:
+        print("\t".join([f"{group.low}-{group.high}", *_cells([group.size, *group.means.values()])]))
+
+
+def _cells(values: Sequence[float]) -> list[str]:
+    return [f"{value:.6g}" if isinstance(value, float) else str(value) for value in values]
+
+
+def _write_per_user(path: Path, model: "Ranker", result: "Evaluation") -> None:
+    import polars as pl
+
+    from ultragcn.storage import atomic_path
+
+    table = pl.DataFrame({"user_id": model.user_ids.ids[result.user_index].tolist(), **result.values})
+    with atomic_path(path) as temporary:
+        if path.suffix == ".parquet":
+            table.write_parquet(temporary)
+        else:
             table.write_csv(temporary, separator="\t")
-    return 0

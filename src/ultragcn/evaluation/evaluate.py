@@ -2,15 +2,19 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
-from ultragcn.errors import DataError, DataWarning, unknown_name
-from ultragcn.evaluation.metrics import DEFAULT_LABELS, DIALECTS, Label, mean_over_users, parse_labels, per_user
+from ultragcn.errors import DataError, DataWarning
+from ultragcn.evaluation.dialects import Dialect, dialect_of
+from ultragcn.evaluation.groups import Group, by_item_group, by_user_group
+from ultragcn.evaluation.metrics import DEFAULT_LABELS, UserValues, parse_labels, user_values, values_of_all_lists
+from ultragcn.evaluation.significance import bootstrap_intervals
 
 
 class Ranker(Protocol):
@@ -25,19 +29,43 @@ class Ranker(Protocol):
         """Yield blocks of (users (B,), items (B, K), scores (B, K)), as `evaluation.ranking.rank` does."""
 
 
-class Evaluation(NamedTuple):
-    """Metrics by user. Q users with held-out items."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics, what they are means of, and the lists they were read from. Q users with held-out items, N places."""
 
     means: dict[str, float]
+    """Label -> value, and `num_users`."""
     user_index: np.ndarray  # (Q,) int64
-    values: dict[str, np.ndarray]  # label -> (Q,) float64
+    values: dict[str, np.ndarray]
+    """Label -> (Q,) float64, for every metric that users have (coverage and Gini index belong to all lists together)."""
+    table: UserValues
+    """The same values, and how they are averaged."""
+    items: np.ndarray  # (Q, N) int32, the lists, -1 where a place is empty
+    hits: np.ndarray  # (Q, N) bool, which of them are relevant
+    relevant: sp.csr_matrix  # U x I, held-out pairs
+    train: Interactions
+
+    def intervals(self, level: float = 0.95, num_samples: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
+        """Return bootstrap confidence intervals over users: label -> (low, high); see `significance.bootstrap_intervals`."""
+        return bootstrap_intervals(self.table, level, num_samples, seed)
+
+    def by_user_group(self, num_groups: int = 4) -> list[Group]:
+        """Return the metrics of users who have few, more, ... most train items; see `groups.by_user_group`."""
+        return by_user_group(self.table, self.train.user_degrees[self.user_index], num_groups)
+
+    def by_item_group(self, num_groups: int = 4) -> list[Group]:
+        """Return the recall of items that few, more, ... most users have; see `groups.by_item_group`."""
+        relevant = sp.csr_matrix(self.relevant[self.user_index])
+        return by_item_group(self.table, self.items, self.hits, relevant, self.train.item_degrees, num_groups)
 
 
-def evaluate(model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str = "lightgcn") -> dict[str, float]:
+def evaluate(
+    model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
+) -> dict[str, float]:
     """Return metrics of `model` on held-out interactions, all items ranked for every user who has some.
 
     Items the model has seen in train are never listed; nor are its validation items, except when `targets` is that
-    validation set.
+    validation set or the dialect masks train alone.
 
     Parameters
     ----------
@@ -45,9 +73,9 @@ def evaluate(model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFA
     targets : Interactions
         The held-out pairs; ids are matched with the model's.
     metrics : list of str
-        Such as `["recall@20", "ndcg@20"]`; several list lengths cost one ranking.
-    dialect : {"lightgcn", "authors"}
-        See `evaluation.metrics.DIALECTS`.
+        Such as `["recall@20", "ndcg@20", "coverage@20"]` (`metrics.METRICS`); several list lengths cost one ranking.
+    dialect : str or Dialect
+        A name in `dialects.DIALECTS`, or one of your own.
 
     Returns
     -------
@@ -63,41 +91,36 @@ def evaluate(model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFA
 
 
 def evaluate_by_user(
-    model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str = "lightgcn"
+    model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
 ) -> Evaluation:
-    """Like `evaluate`, with every user's own values."""
-    if dialect not in DIALECTS:
-        raise unknown_name("dialect", dialect, DIALECTS)
+    """Like `evaluate`, with every user's own values, confidence intervals and groups."""
+    dialect = dialect_of(dialect)
     labels = parse_labels(metrics)
     matrix, num_relevant = _in_model_rows(model, targets)
     leaked = model.train_.matrix.multiply(matrix).nnz
     if leaked:
         raise DataError(f"{leaked} of the held-out pairs stand in train: such a score measures memory; remove them from one side")
     seen = model.train_.matrix
-    if model.valid_ is not None and (model.valid_.matrix != matrix).nnz:
+    if dialect.masked == "train_and_valid" and model.valid_ is not None and (model.valid_.matrix != matrix).nnz:
         seen = sp.csr_matrix(seen + model.valid_.matrix)
     users = np.flatnonzero(num_relevant)
     if len(users) == 0:
         raise DataError("there are no held-out pairs to evaluate on")
-    # The authors' F1 comes from mean precision and mean recall, so these are needed with it.
-    needed = labels + [Label(name, label.top_k) for label in labels if label.metric == "f1" for name in ("precision", "recall")]
-    hits = ranked_hits(model, users, matrix, max(label.top_k for label in labels), seen)
-    values = per_user(hits, num_relevant[users], needed)
-    means = mean_over_users(values, dialect, targets.num_users)
-    asked = {str(label) for label in labels}
-    return Evaluation(
-        {label: value for label, value in means.items() if label in asked} | {"num_users": len(users)},
-        users,
-        {label: value for label, value in values.items() if label in asked},
-    )
+    items, hits = ranked(model, users, matrix, max(label.top_k for label in labels), seen)
+    table = user_values(hits, items, num_relevant[users], labels, dialect, model.train_, targets.num_users)
+    means = {label: float(mean[0]) for label, mean in table.means().items()} | values_of_all_lists(items, labels, len(model.item_ids))
+    in_order = {str(label): means[label] for label in labels} | {"num_users": len(users)}
+    return Evaluation(in_order, users, table.by_label(), table, items, hits, matrix, model.train_)
 
 
-def ranked_hits(model: Ranker, users: np.ndarray, relevant: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> np.ndarray:
-    """Return hits (Q, K) bool: which of each user's listed items are relevant."""
+def ranked(
+    model: Ranker, users: np.ndarray, relevant: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lists (Q, K) int32 of `users`, and which listed items are relevant (Q, K) bool."""
     from ultragcn.kernels import numba_cpu
 
-    hits = [numba_cpu.find_hits(items, block, relevant.indptr, relevant.indices) for block, items, _ in model.rank(users, top_k, seen)]
-    return np.concatenate(hits)
+    items = np.concatenate([items for _, items, _ in model.rank(users, top_k, seen)])
+    return items, numba_cpu.find_hits(items, users, relevant.indptr, relevant.indices)
 
 
 def _in_model_rows(model: Ranker, targets: Interactions) -> tuple[sp.csr_matrix, np.ndarray]:

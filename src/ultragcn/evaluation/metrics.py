@@ -1,66 +1,24 @@
-"""What a ranking is worth. One function a metric, of the hits and the number of relevant items of each user.
+"""What rankings are worth: labels such as `recall@20`, every user's values, and how values become means.
 
-R the relevant (held-out) items of a user, h_n hits in the first n places, r_n = 1 when place n is a hit,
-D(m) = sum_{n <= m} 1 / log2(n + 1), K the list length. Q users are averaged.
+K the list length, |R| the number of relevant (held-out) items of a user, Q users who have some. Whose definitions: `dialects`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError, unknown_name
+from ultragcn.evaluation import beyond_accuracy
+from ultragcn.evaluation.dialects import CutLists, Dialect
 
-DIALECTS = ("lightgcn", "authors")
-"""`lightgcn` (default): means over users with relevant items. `authors`: means over all users, a user without relevant items
-counting 0, and F1 from mean precision and mean recall."""
-
-
-def recall(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """h_K / |R|."""
-    return hits.sum(axis=1) / num_relevant
-
-
-def precision(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """h_K / K, also when fewer than K items could be listed."""
-    return hits.sum(axis=1) / hits.shape[1]
-
-
-def ndcg(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """DCG / D(min(|R|, K)), DCG = sum_n r_n / log2(n + 1)."""
-    discounts = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-    ideal = np.concatenate(([0.0], np.cumsum(discounts)))
-    return np.asarray((hits * discounts).sum(axis=1) / ideal[np.minimum(num_relevant, hits.shape[1])])
-
-
-def average_precision(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """sum_n r_n h_n / n / min(|R|, K); its mean is MAP."""
-    precisions = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-    return (hits * precisions).sum(axis=1) / np.minimum(num_relevant, hits.shape[1])
-
-
-def reciprocal_rank(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """1 / place of the first hit, 0 when there is none among the K; its mean is MRR."""
-    return np.where(hits.any(axis=1), 1 / (1 + hits.argmax(axis=1)), 0.0)
-
-
-def hit_rate(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """1 when there is a hit among the K, else 0."""
-    return np.asarray(hits.any(axis=1), dtype=np.float64)
-
-
-def f1(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """The harmonic mean of a user's precision and recall, 0 when both are 0."""
-    p, r = precision(hits, num_relevant), recall(hits, num_relevant)
-    return np.divide(2 * p * r, p + r, out=np.zeros_like(p), where=p + r > 0)
-
-
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "recall": recall, "ndcg": ndcg, "precision": precision, "map": average_precision, "mrr": reciprocal_rank,
-    "hit_rate": hit_rate, "f1": f1,
-}  # fmt: skip
-"""Metric name -> per-user values (Q,) from hits (Q, K) bool and num_relevant (Q,) int >= 1."""
+ACCURACY = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate", "f1")
+OF_LISTS = ("novelty", "popularity")
+OF_ALL_LISTS = ("coverage", "gini")
+METRICS = (*ACCURACY, *OF_LISTS, *OF_ALL_LISTS)
+"""Names of all metrics: of hits; of every list, whatever is relevant; of all lists together, so that no user has a value."""
 
 DEFAULT_LABELS = ("recall@20", "ndcg@20")
 
@@ -88,44 +46,120 @@ def parse_labels(labels: Sequence[str]) -> list[Label]:
         parsed.append(Label(match[1], int(match[2])))
     if not parsed:
         raise UsageError("give at least one metric, such as recall@20")
-    return parsed
+    return list(dict.fromkeys(parsed))
 
 
-def per_user(hits: np.ndarray, num_relevant: np.ndarray, labels: Sequence[Label]) -> dict[str, np.ndarray]:
-    """Return each metric's value for each user.
+@dataclass(frozen=True)
+class UserValues:
+    """Values of Q users, and how they become means.
+
+    The mean of a metric is sum_q w_q v_q / sum_q w_q. Most weights are 1; those of a pooled metric are min(|R|, K), that of an
+    empty list, which has no novelty, is 0. Where a dialect averages all users, the divisor is their number.
+    """
+
+    labels: list[Label]  # those asked for; F1 needs precision and recall besides
+    values: dict[Label, np.ndarray]  # (Q,) float64 each
+    weights: dict[Label, np.ndarray]  # (Q,) float64 each
+    dialect: Dialect
+    population: int  # users averaged: Q, or all
+
+    def means(self, counts: np.ndarray | None = None, population: int | np.ndarray | None = None) -> dict[Label, np.ndarray]:
+        """Return the mean of each metric asked for, over the users or over other collections of them.
+
+        Parameters
+        ----------
+        counts : (B, Q), optional
+            How often each user counts in each of B collections (default: one collection, everyone once).
+        population : int or (B,), optional
+            How many users each collection has, including those without relevant items (default: the population, or what
+            `counts` sum to).
+
+        Returns
+        -------
+        dict of Label -> (B,) float64
+        """
+        if not self.values:
+            return {}
+        if counts is None:
+            counts, population = np.ones((1, len(next(iter(self.values.values())))), np.float64), self.population
+        elif population is None:
+            population = counts.sum(axis=1)
+        labels = list(self.values)
+        weights = np.stack([self.weights[label] for label in labels], axis=1)
+        sums = counts @ (weights * np.stack([self.values[label] for label in labels], axis=1))
+        totals = counts @ weights
+        means = {}
+        for column, label in enumerate(labels):
+            alike = label.metric in ACCURACY and not self._is_pooled(label)
+            total = np.broadcast_to(population, len(sums)) if alike else totals[:, column]
+            means[label] = np.divide(sums[:, column], total, out=np.zeros(len(sums)), where=total > 0)
+        if self.dialect.f1 == "of_means":
+            for label in self.labels:
+                if label.metric == "f1":
+                    means[label] = _harmonic_mean(*(means[part] for part in _parts_of_f1(label)))
+        return {label: means[label] for label in self.labels if label in means}
+
+    def by_label(self) -> dict[str, np.ndarray]:
+        """Return the values of every metric asked for that users have: label -> (Q,)."""
+        return {str(label): self.values[label] for label in self.labels if label in self.values}
+
+    def _is_pooled(self, label: Label) -> bool:
+        return label.metric == "precision" and self.dialect.precision == "pooled"
+
+
+def user_values(hits: np.ndarray, items: np.ndarray, num_relevant: np.ndarray, labels: Sequence[Label], dialect: Dialect,
+                train: Interactions, num_all_users: int) -> UserValues:  # fmt: skip
+    """Return every user's value of each metric that users have.
 
     Parameters
     ----------
-    hits : (Q, Kmax) bool
-        Kmax at least the longest list asked for.
+    hits : (Q, N) bool
+        Which listed items are relevant; N at least the longest list asked for.
+    items : (Q, N) int32
+        The lists, -1 where a place is empty.
     num_relevant : (Q,) int, >= 1
     labels : list of Label
-
-    Returns
-    -------
-    dict of label -> (Q,) float64
-    """
-    return {str(label): METRICS[label.metric](hits[:, : label.top_k], num_relevant) for label in labels}
-
-
-def mean_over_users(values: dict[str, np.ndarray], dialect: str, num_all_users: int) -> dict[str, float]:
-    """Return the mean of per-user values as `dialect` defines it.
-
-    Parameters
-    ----------
-    values : dict of label -> (Q,)
-        Of the users with relevant items.
-    dialect : {"lightgcn", "authors"}
+    dialect : Dialect
+    train : Interactions
+        What popularity is counted in.
     num_all_users : int
-        Users with relevant items or without, whom `authors` counts too.
+        Users with relevant items or without.
     """
-    if dialect not in DIALECTS:
-        raise unknown_name("dialect", dialect, DIALECTS)
-    count = max(num_all_users if dialect == "authors" else len(next(iter(values.values()))), 1)
-    means = {label: float(by_user.sum() / count) for label, by_user in values.items()}
-    if dialect == "authors":
-        for label in [label for label in means if label.startswith("f1@")]:
-            top_k = label.removeprefix("f1@")
-            p, r = means[f"precision@{top_k}"], means[f"recall@{top_k}"]
-            means[label] = 2 * p * r / (p + r) if p + r > 0 else 0.0
-    return means
+    from ultragcn.kernels import numba_cpu
+
+    needed = list(dict.fromkeys([*labels, *(part for label in labels if label.metric == "f1" for part in _parts_of_f1(label))]))
+    lengths = sorted({label.top_k for label in needed})
+    statistics = numba_cpu.list_statistics(hits, np.array(lengths, dtype=np.int64))
+    cut = {top_k: CutLists(top_k, num_relevant, *statistics[:, c]) for c, top_k in enumerate(lengths)}
+    values = {
+        label: dialect.definition(label.metric)(cut[label.top_k]) for label in needed if label.metric in ACCURACY and label.metric != "f1"
+    }
+    for label in needed:
+        if label.metric == "f1":
+            values[label] = _harmonic_mean(*(values[part] for part in _parts_of_f1(label)))
+    weights = {label: np.ones(len(hits)) for label in values}
+    if dialect.precision == "pooled":
+        weights |= {label: cut[label.top_k].reachable.astype(np.float64) for label in values if label.metric == "precision"}
+    for metric, of_item in (("novelty", beyond_accuracy.self_information), ("popularity", lambda train: train.item_degrees)):
+        asked = [top_k for top_k in lengths if Label(metric, top_k) in needed]
+        if asked:
+            for top_k, (mean, listed) in zip(asked, beyond_accuracy.list_means(of_item(train), items, asked), strict=True):
+                values[Label(metric, top_k)], weights[Label(metric, top_k)] = mean, listed.astype(np.float64)
+    return UserValues(list(labels), values, weights, dialect, num_all_users if dialect.users == "all" else len(hits))
+
+
+def values_of_all_lists(items: np.ndarray, labels: Sequence[Label], num_items: int) -> dict[Label, float]:
+    """Return the metrics of all lists (Q, N) together: coverage and Gini index."""
+    asked = [label for label in labels if label.metric in OF_ALL_LISTS]
+    lengths = sorted({label.top_k for label in asked})
+    times = dict(zip(lengths, beyond_accuracy.times_listed(items, num_items, lengths), strict=True))
+    return {label: getattr(beyond_accuracy, label.metric)(times[label.top_k]) for label in asked}
+
+
+def _parts_of_f1(label: Label) -> tuple[Label, Label]:
+    return Label("precision", label.top_k), Label("recall", label.top_k)
+
+
+def _harmonic_mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """2ab / (a + b), 0 when both are 0."""
+    return np.divide(2 * first * second, first + second, out=np.zeros_like(first), where=first + second > 0)

@@ -110,6 +110,18 @@ def find_hits(ranking, users, indptr, indices):
     return np.array([np.isin(ranking[b], indices[indptr[user] : indptr[user + 1]]) for b, user in enumerate(users)])
 
 
+def list_statistics(hits, lengths):
+    """Return h_K, DCG, sum_n r_n h_n / n, sum_n h_n / n and the reciprocal place of the first hit: (5, C, Q)."""
+    statistics = np.zeros((5, len(lengths), len(hits)))
+    for c, length in enumerate(lengths):
+        for q, r in enumerate(hits[:, :length].astype(np.float64)):
+            n = np.arange(1, length + 1)
+            h = np.cumsum(r)
+            first = 1 / n[r > 0][0] if r.any() else 0.0
+            statistics[:, c, q] = r.sum(), np.sum(r / np.log2(n + 1)), np.sum(r * h / n), np.sum(h / n), first
+    return statistics
+
+
 def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_diagonal):
     """Return the k neighbours of largest omega of each item and their weights, from the dense G = A^T A."""
     num_users, num_items = len(user_indptr) - 1, len(g)

@@ -1,6 +1,6 @@
 """Kernels in Numba: parallel over rows, compiled on first use and cached on disk. Twins of the same names in `reference`.
 
-ranking.py      seen items left out, the best of each row, hits
+ranking.py      seen items left out, the best of each row, hits, statistics of lists
 item_graph.py   the strongest neighbours of each item
 sweeps.py       half-sweeps of the exact solver, over blocks of cells
 rows.py         the problem of one row, and its D x D system
@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from ultragcn.kernels.numba_cpu.item_graph import item_neighbors
-from ultragcn.kernels.numba_cpu.ranking import find_hits, mask_seen, rank_users, top_k
+from ultragcn.kernels.numba_cpu.ranking import find_hits, list_statistics, mask_seen, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import cholesky_solve, newton_row, row_loss, row_system, row_work_space
 from ultragcn.kernels.numba_cpu.sweeps import activate_tile, half_sweep, negative_loss, quadratic_half_sweep, row_losses
 from ultragcn.kernels.numba_cpu.threads import numba_threads
@@ -25,6 +25,7 @@ __all__ = [
     "find_hits",
     "half_sweep",
     "item_neighbors",
+    "list_statistics",
     "mask_seen",
     "negative_loss",
     "newton_row",
@@ -49,7 +50,7 @@ def compile_kernels() -> float:
     users, scores = np.zeros(1, dtype=np.int64), np.zeros((1, 1), dtype=np.float32)
     mask_seen(scores, users, indptr, indices)
     ranking, _ = top_k(scores, 1)
-    find_hits(ranking, users, indptr, indices)
+    list_statistics(find_hits(ranking, users, indptr, indices), np.ones(1, dtype=np.int64))
     with numba_threads():
         rank_users(scores, scores, users, 1, indptr, indices, 1, 1)
     item_neighbors(indptr, indices, indptr, indices, np.ones(1, dtype=np.int64), 1, True)

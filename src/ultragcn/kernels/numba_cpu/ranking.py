@@ -1,6 +1,6 @@
-"""Ranking: leaving out seen items, the best of each row, which of them are relevant.
+"""Ranking: leaving out seen items, the best of each row, which of them are relevant, what metrics need of that.
 
-Letters: U users, I items, B rows of a block, K list length.
+Letters: U users, I items, B rows of a block, K list length, Q lists.
 """
 
 import numpy as np
@@ -188,3 +188,42 @@ def find_hits(ranking, users, indptr, indices):
                     high = middle
             hits[b, n] = low < end and indices[low] == ranking[b, n]
     return hits
+
+
+@njit(parallel=True, cache=True)
+def list_statistics(hits, lengths):
+    """Return what every metric needs of each list cut at each length, in one pass over the places.
+
+    h_n hits in the first n places, r_n = 1 when place n is a hit.
+
+    Parameters
+    ----------
+    hits : (Q, N) bool
+    lengths : (C,) int64, ascending, at most N
+
+    Returns
+    -------
+    (5, C, Q) float64
+        h_K; sum_n r_n / log2(n + 1); sum_n r_n h_n / n; sum_n h_n / n; 1 / place of the first hit, 0 when there is none.
+    """
+    num_lists, num_places = hits.shape
+    discounts = 1 / np.log2(np.arange(2, num_places + 2))
+    statistics = np.zeros((5, len(lengths), num_lists))
+    for q in prange(num_lists):
+        count, gain, at_hits, at_places, first, done = 0, 0.0, 0.0, 0.0, 0.0, 0
+        for c in range(len(lengths)):
+            for n in range(done, lengths[c]):
+                if hits[q, n]:
+                    count += 1
+                    gain += discounts[n]
+                    at_hits += count / (n + 1)
+                    if count == 1:
+                        first = 1 / (n + 1)
+                at_places += count / (n + 1)
+            done = lengths[c]
+            statistics[0, c, q] = count
+            statistics[1, c, q] = gain
+            statistics[2, c, q] = at_hits
+            statistics[3, c, q] = at_places
+            statistics[4, c, q] = first
+    return statistics
