@@ -1,6 +1,7 @@
-"""Every hyper-parameter, declared once: type, default, unit, range, meaning, and the name the authors gave it.
+"""Every hyper-parameter of UltraGCN, declared once: type, default, unit, range, meaning, and the name the authors gave it.
 
-The estimator, the command line, the configuration files and the documentation all read this one list.
+The estimator, the command line, the configuration files and the documentation all read this one list. Every baseline declares its own
+in the same way (`HyperParameters`, `parameter`), beside its model.
 """
 
 import configparser
@@ -15,8 +16,8 @@ from typing import Any
 from ultragcn.errors import UsageError, did_you_mean, unknown_name
 
 
-def _parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
-               positive: bool = False, choices: tuple[str, ...] = (), authors: str = "") -> Any:  # fmt: skip
+def parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
+              positive: bool = False, choices: tuple[str, ...] = (), authors: str = "") -> Any:  # fmt: skip
     """Declare one hyper-parameter; `positive` excludes zero, `low` and `high` are allowed values themselves."""
     return field(
         default=default,
@@ -26,8 +27,8 @@ def _parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math
 
 
 @dataclass(frozen=True)
-class Config:
-    """The hyper-parameters of one model. Values are checked when it is made; it never changes afterwards.
+class HyperParameters:
+    """What a model's hyper-parameters have in common. Values are checked when they are made; they never change afterwards.
 
     Raises
     ------
@@ -35,49 +36,66 @@ class Config:
         A value has the wrong type or is out of range; the message says which values are allowed.
     """
 
-    embedding_dim: int = _parameter(64, "length of an embedding", unit="numbers", low=1)
-    solver: str = _parameter(
+    def __post_init__(self) -> None:
+        for declared in fields(self):
+            object.__setattr__(self, declared.name, _checked(declared, getattr(self, declared.name)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all hyper-parameters by name."""
+        return dataclasses.asdict(self)
+
+    def changed(self) -> dict[str, Any]:
+        """Return those that differ from their defaults."""
+        return {declared.name: value for declared in fields(self) if (value := getattr(self, declared.name)) != declared.default}
+
+
+@dataclass(frozen=True)
+class Config(HyperParameters):
+    """The hyper-parameters of UltraGCN."""
+
+    embedding_dim: int = parameter(64, "length of an embedding", unit="numbers", low=1)
+    solver: str = parameter(
         "exact", "how the loss is minimised: exact samples nothing, sgd is the authors' procedure", choices=("exact", "sgd")
     )
 
     # The loss (docs/model.md).
-    w1: float = _parameter(1e-7, "constant part of a positive pair's weight", low=0)
-    w2: float = _parameter(1.0, "factor of beta in a positive pair's weight", low=0)
-    w3: float = _parameter(1e-7, "constant part of a negative pair's weight", low=0)
-    w4: float = _parameter(1.0, "factor of beta in a negative pair's weight", low=0)
-    negative_weight: float = _parameter(200.0, "weight of the mean over a pair's negatives", low=0)
-    num_item_neighbors: int = _parameter(10, "item neighbours K of an item", unit="items", low=0, authors="ii_neighbor_num")
-    item_item_weight: float = _parameter(1e-3, "weight of the item-item term", low=0, authors="lambda")
-    omega: str = _parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
-    l2_weight: float = _parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
-    l2_user: float = _parameter(
+    w1: float = parameter(1e-7, "constant part of a positive pair's weight", low=0)
+    w2: float = parameter(1.0, "factor of beta in a positive pair's weight", low=0)
+    w3: float = parameter(1e-7, "constant part of a negative pair's weight", low=0)
+    w4: float = parameter(1.0, "factor of beta in a negative pair's weight", low=0)
+    negative_weight: float = parameter(200.0, "weight of the mean over a pair's negatives", low=0)
+    num_item_neighbors: int = parameter(10, "item neighbours K of an item", unit="items", low=0, authors="ii_neighbor_num")
+    item_item_weight: float = parameter(1e-3, "weight of the item-item term", low=0, authors="lambda")
+    omega: str = parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
+    l2_weight: float = parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
+    l2_user: float = parameter(
         -1.0, "L2 strength of the users over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.2 for exact", low=0
     )
-    l2_item: float = _parameter(
+    l2_item: float = parameter(
         -1.0, "L2 strength of the items over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.2 for exact", low=0
     )
-    l2_user_exponent: float = _parameter(0.0, "the L2 strength of a user grows with this power of its degree, at the same mean")
-    l2_item_exponent: float = _parameter(0.0, "the L2 strength of an item grows with this power of its degree, at the same mean")
-    exclude_positives: bool = _parameter(False, "never draw a user's own train items as negatives", authors="sampling_sift_pos")
+    l2_user_exponent: float = parameter(0.0, "the L2 strength of a user grows with this power of its degree, at the same mean")
+    l2_item_exponent: float = parameter(0.0, "the L2 strength of an item grows with this power of its degree, at the same mean")
+    exclude_positives: bool = parameter(False, "never draw a user's own train items as negatives", authors="sampling_sift_pos")
 
     # The exact solver (docs/exact-solver.md).
-    start: str = _parameter(
+    start: str = parameter(
         "quadratic", "first embeddings of exact: cheap sweeps on quadratic negatives, or random", choices=("quadratic", "random")
     )
-    start_sweeps: int = _parameter(4, "sweeps of the quadratic start", unit="sweeps", low=1)
-    start_curvature: float = _parameter(8.0, "curvature of the quadratic start, relative to that of the best constant score", positive=True)
-    sampled_sweeps: int = _parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
-    cell_share: float = _parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
-    tile_megabytes: float = _parameter(
+    start_sweeps: int = parameter(4, "sweeps of the quadratic start", unit="sweeps", low=1)
+    start_curvature: float = parameter(8.0, "curvature of the quadratic start, relative to that of the best constant score", positive=True)
+    sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
+    cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
+    tile_megabytes: float = parameter(
         0.0, "scores that exact holds at a time, per thread; 0: half of the second-level cache", unit="MB", low=0, high=1024
     )
 
     # The sampled procedure.
-    learning_rate: float = _parameter(1e-3, "Adam's step size", positive=True)
-    batch_size: int = _parameter(1024, "train pairs in a batch", unit="pairs", low=1)
-    num_negatives: int = _parameter(200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num")
-    init_std: float = _parameter(1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight")
-    epochs: int = _parameter(
+    learning_rate: float = parameter(1e-3, "Adam's step size", positive=True)
+    batch_size: int = parameter(1024, "train pairs in a batch", unit="pairs", low=1)
+    num_negatives: int = parameter(200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num")
+    init_std: float = parameter(1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight")
+    epochs: int = parameter(
         0,
         "passes over the train pairs (exact: sweeps) at most; 0: the solver's own, 2000 for sgd and 30 for exact",
         unit="epochs",
@@ -86,25 +104,21 @@ class Config:
     )
 
     # Choosing when to stop.
-    patience: int = _parameter(
+    patience: int = parameter(
         0, "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 3 for exact", unit="evaluations", low=1,
         authors="early_stop_epoch",
     )  # fmt: skip
-    tolerance: float = _parameter(
+    tolerance: float = parameter(
         1e-3, "without validation data, a pass of exact that lowers the loss by a smaller share than this is no better", low=0
     )
-    evaluate_every: int = _parameter(
+    evaluate_every: int = parameter(
         5, "epochs of sgd between evaluations during the first 50; afterwards, and for exact, every epoch", unit="epochs", low=1
     )
-    select_by: str = _parameter("recall@20", "metric that chooses the epoch to keep")
+    select_by: str = parameter("recall@20", "metric that chooses the epoch to keep")
 
     # The machine.
-    seed: int = _parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
-    device: str = _parameter("auto", "where sgd computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
-
-    def __post_init__(self) -> None:
-        for declared in fields(self):
-            object.__setattr__(self, declared.name, _checked(declared, getattr(self, declared.name)))
+    seed: int = parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
+    device: str = parameter("auto", "where sgd computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
 
     @property
     def max_epochs(self) -> int:
@@ -119,10 +133,6 @@ class Config:
     def replace(self, **changes: Any) -> "Config":
         """Return a copy with `changes`; the authors' names are understood too."""
         return dataclasses.replace(self, **our_names(changes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all hyper-parameters by name."""
-        return dataclasses.asdict(self)
 
 
 PARAMETERS: dict[str, dataclasses.Field] = {declared.name: declared for declared in fields(Config)}

@@ -1,10 +1,8 @@
-"""The estimator: UltraGCN with the verbs fit, recommend, recommend_for, similar_items, similar_users, evaluate, save and load."""
+"""The estimator: UltraGCN, how it learns and folds in; its other verbs are those of every model (`recommender.py`)."""
 
 import inspect
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,19 +10,15 @@ import scipy.sparse as sp
 
 from ultragcn import rng, solvers
 from ultragcn.config import PARAMETERS, Config
-from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.data.interactions import Interactions
-from ultragcn.errors import NotFittedError, UsageError
-from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels
-from ultragcn.evaluation.ranking import rank
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
-from ultragcn.storage import atomic_path
+from ultragcn.recommender import MODEL_FILE, EmbeddingRecommender
 
-MODEL_FILE = "model.safetensors"
-_FORMAT = "ultragcn-1"
+__all__ = ["MODEL_FILE", "Record", "UltraGCN"]
+
 # Before this epoch, validation passes are `evaluate_every` epochs apart; the authors do the same.
 _EVERY_EPOCH_FROM = 50
 
@@ -34,7 +28,7 @@ Record = dict[str, Any]
 """One line of a training history: epoch, seconds, loss, and metrics when they were measured."""
 
 
-class UltraGCN:
+class UltraGCN(EmbeddingRecommender):
     """Graph collaborative filtering without message passing (Mao et al., CIKM 2021).
 
     Parameters
@@ -68,14 +62,12 @@ class UltraGCN:
     >>> items, scores = model.recommend("user-0001", top_k=3)
     """
 
+    config: Config
+    _format = "ultragcn-1"
+    _recorded = ("seed_", "history_", "best_epoch_", "stopped_", "train_seconds_", "compile_seconds_")
+
     def __init__(self, config: Config | None = None, **hyper_parameters: Any):
         self.config = (config or Config()).replace(**hyper_parameters)
-
-    def __repr__(self) -> str:
-        changed = {name: value for name, value in self.config.to_dict().items() if value != PARAMETERS[name].default}
-        return f"UltraGCN({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
-
-    # ---------------------------------------------------------------- learning
 
     def fit(
         self,
@@ -173,93 +165,8 @@ class UltraGCN:
         return often or epoch == self.config.max_epochs
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
-        if valid is not None and (valid.user_ids != train.user_ids or valid.item_ids != train.item_ids):
-            raise UsageError("train and valid must have the same ids; make both from one data set, as load_dataset does")
-        self.train_, self.valid_ = train, valid
+        super()._set_data(train, valid)
         self._frozen_items: Any = None  # made when the first new user comes
-        self.user_ids, self.item_ids = train.user_ids, train.item_ids
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "user_embedding_"):
-            raise NotFittedError("this model is not fitted yet; call fit(train) or UltraGCN.load(folder) first")
-
-    # ------------------------------------------------------------ recommending
-
-    @property
-    def seen_(self) -> sp.csr_matrix:
-        """Train and validation pairs, U x I: what `exclude_seen` leaves out."""
-        self._check_fitted()
-        return self.train_.matrix if self.valid_ is None else self.train_.union(self.valid_).matrix
-
-    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
-        self._check_fitted()
-        return rank(self.user_embedding_, self.item_embedding_, users, top_k, seen)
-
-    def recommend(
-        self, user_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 20, exclude_seen: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items with the highest scores for one user or several.
-
-        Parameters
-        ----------
-        user_ids : id, or list of B ids
-        top_k : int
-            K >= 1.
-        exclude_seen : bool
-            Leave out what the user has in train and validation.
-
-        Returns
-        -------
-        items : (K,) for one id, (B, K) for a list
-            Item ids, best first. A user with fewer than K items left gets fewer (one id), or places of score -inf, whose id is
-            -1 or "" (a list).
-        scores : float32, same shape
-            e_u . e_i; only their order means something.
-
-        Raises
-        ------
-        UsageError
-            Unknown user, or top_k below 1.
-        """
-        self._check_fitted()
-        one, ids = _one_or_many(user_ids)
-        rows = self.user_ids.rows(ids)
-        _check_top_k(top_k)
-        blocks = list(self.rank(rows, top_k, self.seen_ if exclude_seen else None))
-        items = np.concatenate([block[1] for block in blocks]) if blocks else np.zeros((0, top_k), np.int32)
-        scores = np.concatenate([block[2] for block in blocks]) if blocks else np.zeros((0, top_k), np.float32)
-        return _named(self.item_ids, items, scores, one)
-
-    def recommend_for(
-        self, item_ids: Sequence[Id] | Sequence[Sequence[Id]] | np.ndarray, top_k: int = 20, exclude_seen: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items with the highest scores for someone training has not seen, by what they have.
-
-        Their embedding is the exact minimiser of the loss with all items held still (`fold_in`): nothing is retrained.
-
-        Parameters
-        ----------
-        item_ids : list of ids, or list of such lists
-            What one new user has, or several.
-        top_k, exclude_seen
-            As in `recommend`; seen is what was given.
-
-        Returns
-        -------
-        items, scores : (K,) for one user, (B, K) for several
-            As in `recommend`.
-
-        Raises
-        ------
-        UsageError
-            Unknown item, no item, or top_k below 1.
-        """
-        _check_top_k(top_k)
-        one, matrix = self._baskets(item_ids)
-        embedding = self.fold_in(matrix)
-        blocks = list(rank(embedding, self.item_embedding_, np.arange(len(embedding)), top_k, matrix if exclude_seen else None))
-        return _named(self.item_ids, np.concatenate([b[1] for b in blocks]), np.concatenate([b[2] for b in blocks]), one)
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.
@@ -274,98 +181,6 @@ class UltraGCN:
         # In batches, because folding in remembers several steps of every row.
         starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
         return np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
-
-    def _baskets(self, item_ids: Any) -> tuple[bool, sp.csr_matrix]:
-        """Return whether one user is meant, and the B x I matrix of what the users have."""
-        self._check_fitted()
-        if isinstance(item_ids, (str, int, np.integer)):
-            raise UsageError(f"give the items of a new user as a list, such as [{item_ids!r}]")
-        listed = list(item_ids)
-        one = not listed or isinstance(listed[0], (str, int, np.integer))
-        baskets = [self.item_ids.rows(basket) for basket in ([listed] if one else listed)]
-        if any(len(basket) == 0 for basket in baskets):
-            raise UsageError("a new user needs at least one item; for nobody in particular, recommend what is popular")
-        rows = np.repeat(np.arange(len(baskets)), [len(basket) for basket in baskets])
-        columns = np.concatenate(baskets)
-        matrix = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(baskets), len(self.item_ids)))
-        return one, Interactions(matrix, IdMap(np.arange(len(baskets)), "user"), self.item_ids).matrix
-
-    def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Return the top_k items whose embeddings point most nearly the same way, and the cosines: (K,) each."""
-        self._check_fitted()
-        return _similar(self.item_embedding_, self.item_ids, item_id, top_k)
-
-    def similar_users(self, user_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Return the top_k users whose embeddings point most nearly the same way, and the cosines: (K,) each."""
-        self._check_fitted()
-        return _similar(self.user_embedding_, self.user_ids, user_id, top_k)
-
-    def evaluate(
-        self, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
-    ) -> dict[str, float]:
-        """Return metrics on held-out interactions; see `ultragcn.evaluate`."""
-        self._check_fitted()
-        return evaluate(self, targets, metrics, dialect)
-
-    # ----------------------------------------------------------------- keeping
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the model into `folder` (made if need be) as one safetensors file; return the folder.
-
-        The file appears whole or not at all, and holds everything: embeddings, ids, seen pairs, hyper-parameters, history.
-        """
-        from safetensors.numpy import save_file
-
-        self._check_fitted()
-        arrays = {
-            "user_embedding": np.ascontiguousarray(self.user_embedding_),
-            "item_embedding": np.ascontiguousarray(self.item_embedding_),
-            **_pack_ids("user_ids", self.user_ids),
-            **_pack_ids("item_ids", self.item_ids),
-            **_pack_pairs("train", self.train_),
-        }
-        if self.valid_ is not None:
-            arrays |= _pack_pairs("valid", self.valid_)
-        state = {
-            "config": self.config.to_dict(), "seed": self.seed_, "history": self.history_, "best_epoch": self.best_epoch_,
-            "stopped": self.stopped_, "train_seconds": self.train_seconds_, "compile_seconds": self.compile_seconds_,
-        }  # fmt: skip
-        with atomic_path(Path(folder) / MODEL_FILE) as temporary:
-            save_file(arrays, temporary, metadata={"format": _FORMAT, "state": json.dumps(state)})
-        return Path(folder)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "UltraGCN":
-        """Return the model that `save` wrote into `folder`.
-
-        Raises
-        ------
-        UsageError
-            There is no model, or its file is damaged.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(folder) / MODEL_FILE
-        if not path.is_file():
-            raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; give a folder that save or ultragcn train wrote")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT:
-                    raise UsageError(f"{path} is not a model of this version ({_FORMAT}); train it anew")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, OSError) as error:
-            raise UsageError(f"cannot read {path}: {error}; the file is damaged or not readable") from error
-        state = json.loads(metadata["state"])
-        model = cls(Config(**state["config"]))
-        user_ids, item_ids = _unpack_ids("user_ids", arrays, "user"), _unpack_ids("item_ids", arrays, "item")
-        train = _unpack_pairs("train", arrays, user_ids, item_ids)
-        model._set_data(train, _unpack_pairs("valid", arrays, user_ids, item_ids) if "valid.indptr" in arrays else None)
-        model.user_embedding_, model.item_embedding_ = arrays["user_embedding"], arrays["item_embedding"]
-        model.seed_, model.history_, model.best_epoch_ = state["seed"], state["history"], state["best_epoch"]
-        model.stopped_, model.train_seconds_ = state["stopped"], state["train_seconds"]
-        model.compile_seconds_ = state["compile_seconds"]
-        return model
 
 
 # The one declaration of every hyper-parameter is `Config`; help(UltraGCN) shows it as the signature.
@@ -385,62 +200,3 @@ def _compile_kernels() -> float:
     from ultragcn.kernels import numba_cpu
 
     return numba_cpu.compile_kernels()
-
-
-def _one_or_many(ids: Id | Sequence[Id] | np.ndarray) -> tuple[bool, list[Id] | np.ndarray]:
-    one = isinstance(ids, (str, int, np.integer))
-    return one, [ids] if one else (ids if isinstance(ids, np.ndarray) else list(ids))  # type: ignore[arg-type, list-item]
-
-
-def _check_top_k(top_k: int) -> None:
-    if not isinstance(top_k, (int, np.integer)) or top_k < 1:
-        raise UsageError(f"top_k must be a whole number of 1 or more, not {top_k!r}")
-
-
-def _named(ids: IdMap, rows: np.ndarray, scores: np.ndarray, one: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows (B, K) as ids, empty places (-1) as -1 or ""; the first line alone, without empty places, for `one`."""
-    names = np.where(rows >= 0, ids.ids[rows], "" if ids.are_strings else -1)
-    if one:
-        listed = rows[0] >= 0
-        return names[0][listed], scores[0][listed]
-    return names, scores
-
-
-def _similar(embedding: np.ndarray, ids: IdMap, one_id: Id, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    from ultragcn.kernels import numba_cpu
-
-    _check_top_k(top_k)
-    row = int(ids.rows([one_id])[0])
-    lengths = np.linalg.norm(embedding, axis=1)
-    unit = embedding / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
-    cosines = (unit[row] @ unit.T)[None, :].astype(np.float32)
-    cosines[0, row] = -np.inf
-    columns, values = numba_cpu.top_k(cosines, top_k)
-    return _named(ids, columns, values, one=True)
-
-
-def _pack_ids(name: str, ids: IdMap) -> dict[str, np.ndarray]:
-    if not ids.are_strings:
-        return {name: ids.ids}
-    encoded = [str(as_python(text)).encode("utf-8", "surrogatepass") for text in ids.ids]
-    ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
-    return {f"{name}.utf8": np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{name}.ends": ends}
-
-
-def _unpack_ids(name: str, arrays: Mapping[str, np.ndarray], what: str) -> IdMap:
-    if name in arrays:
-        return IdMap(arrays[name], what)
-    text, ends = arrays[f"{name}.utf8"].tobytes(), arrays[f"{name}.ends"].tolist()
-    ids = [text[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    return IdMap(np.array(ids, dtype=object), what)
-
-
-def _pack_pairs(name: str, pairs: Interactions) -> dict[str, np.ndarray]:
-    return {f"{name}.indptr": pairs.matrix.indptr, f"{name}.indices": pairs.matrix.indices}
-
-
-def _unpack_pairs(name: str, arrays: Mapping[str, np.ndarray], user_ids: IdMap, item_ids: IdMap) -> Interactions:
-    indices = arrays[f"{name}.indices"]
-    ones = np.ones(len(indices), dtype=np.float32)
-    shape = (len(user_ids), len(item_ids))
-    return Interactions(sp.csr_matrix((ones, indices, arrays[f"{name}.indptr"]), shape=shape), user_ids, item_ids)

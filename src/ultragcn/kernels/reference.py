@@ -258,3 +258,43 @@ def row_losses(x, y, indptr, indices, positive, excluded, out):
 def _all(excluded, s):
     """Return excluded weights, or zeros where none are given."""
     return excluded if len(excluded) else np.zeros(len(s))
+
+
+def ridge_rows(y, gram, indptr, indices, l2, x):
+    """Write x_r = (sum_p y_p y_p^T + gram + l2_r I)^-1 sum_p y_p."""
+    y = np.asarray(y, np.float64)
+    for r in range(len(x)):
+        own = y[indices[indptr[r] : indptr[r + 1]]]
+        x[r] = np.linalg.solve(own.T @ own + gram + l2[r] * np.eye(y.shape[1]), own.sum(axis=0))
+
+
+def inverse_factor(indptr, indices, data, neighbors, weights, pivots):
+    """Write weights_i = G_SS^-1 G_Si and D_i = G_ii - G_iS weights_i, from the dense G."""
+    g = np.zeros((len(neighbors), len(neighbors)))
+    for i in range(len(g)):
+        g[i, indices[indptr[i] : indptr[i + 1]]] = data[indptr[i] : indptr[i + 1]]
+    weights[...] = 0
+    for i, row in enumerate(neighbors):
+        s = row[row >= 0]
+        weights[i, : len(s)] = np.linalg.solve(g[np.ix_(s, s)], g[s, i])
+        pivots[i] = g[i, i] - g[i, s] @ weights[i, : len(s)]
+
+
+def propagate(adjacency, embedding, num_layers):
+    """Return (E + A E + ... + A^L E) / (L + 1), A (N, N) dense or sparse."""
+    layers = [np.asarray(embedding, np.float64)]
+    for _ in range(num_layers):
+        layers.append(adjacency @ layers[-1])
+    return np.mean(layers, axis=0)
+
+
+def pairwise_loss(embedding, users, positives, negatives):
+    """Return sum_b softplus(s_negative - s_positive) and its gradient (N, D)."""
+    embedding = np.asarray(embedding, np.float64)
+    user, difference = embedding[users], embedding[positives] - embedding[negatives]
+    margin = (user * difference).sum(axis=1)
+    slope = -sigmoid(-margin)[:, None]
+    gradient = np.zeros_like(embedding)
+    for rows, part in ((users, slope * difference), (positives, slope * user), (negatives, -slope * user)):
+        np.add.at(gradient, rows, part)
+    return softplus(-margin).sum(), gradient

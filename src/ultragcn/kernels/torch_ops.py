@@ -4,13 +4,32 @@ Letters: U users, I items, D dimensions, B rows of a batch, C columns (items loo
 """
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn.errors import UsageError
+
+# Threads that wait for each other actively slow down tenfold on a machine that has anything else to do. This must be said before
+# PyTorch is loaded, and whoever set it differently knows better.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device meant by "cpu", "cuda" or "auto" (a GPU when there is one)."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda was asked for, but PyTorch finds no GPU here; use --device cpu or auto")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
 
 
 class BatchLoss(NamedTuple):
@@ -110,3 +129,57 @@ def draw_negatives(ranks: Tensor, users: Tensor, indptr: Tensor, indices: Tensor
     wanted = users[:, None] * stride + ranks
     passed = torch.searchsorted(shifted, wanted, right=True) - indptr[users][:, None]
     return torch.where(ranks < 0, ranks, ranks + passed)
+
+
+def sparse_matrix(matrix: sp.csr_matrix, device: torch.device) -> Tensor:
+    """Return a csr_matrix as a sparse CSR tensor on `device`."""
+    indptr, indices = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
+    with _sparse_layouts():
+        return torch.sparse_csr_tensor(indptr, indices, torch.from_numpy(matrix.data), size=matrix.shape).to(device)
+
+
+def propagate(adjacency: Tensor, embedding: Tensor, num_layers: int) -> Tensor:
+    """Return (E + A E + ... + A^L E) / (L + 1): the mean of a graph's layers (LightGCN, eq. 8).
+
+    Parameters
+    ----------
+    adjacency : (N, N) sparse CSR float
+    embedding : (N, D) float
+    num_layers : int
+        L.
+
+    Returns
+    -------
+    (N, D) float
+    """
+    layer, total = embedding, embedding.clone()
+    for _ in range(num_layers):
+        layer = adjacency @ layer
+        total += layer
+    return total / (num_layers + 1)
+
+
+def pairwise_loss(embedding: Tensor, users: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the BPR loss of a batch, sum_b softplus(s_negative - s_positive), and its gradient.
+
+    Parameters
+    ----------
+    embedding : (N, D) float
+        Of users and items together.
+    users, positives, negatives : (B,) int64
+        Rows of `embedding`.
+
+    Returns
+    -------
+    loss : float, 0-D
+    gradient : (N, D) float
+    """
+    user, difference = embedding[users], embedding[positives] - embedding[negatives]
+    margin = (user * difference).sum(dim=1)
+    slope = -torch.sigmoid(-margin)[:, None]
+    gradient = torch.zeros_like(embedding)
+    gradient.index_add_(0, users, slope * difference)
+    pull = slope * user
+    gradient.index_add_(0, positives, pull)
+    gradient.index_add_(0, negatives, -pull)
+    return softplus(-margin).sum(), gradient

@@ -4,38 +4,29 @@ Differences from their code, none of them in the formulas: seeded; `softplus` in
 U x I mask and no I x I matrix; the gradient of a batch by sparse products instead of gathered rows (see `torch_ops.batch_loss`).
 """
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
 
 from ultragcn import rng
 from ultragcn.config import Config
-from ultragcn.errors import MissingDependencyError, NumericalError, UsageError
+from ultragcn.errors import MissingDependencyError, NumericalError
 from ultragcn.graph import DegreeWeights, ItemNeighbors
 from ultragcn.objective import Objective, batch_weights
 from ultragcn.solvers import Step
 
-# Threads that wait for each other actively slow down tenfold on a machine that has anything else to do. This must be said before
-# PyTorch is loaded, and whoever set it differently knows better.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 try:
-    import torch
+    from ultragcn.kernels import torch_ops
 except ImportError as error:
     raise MissingDependencyError(
         "solver sgd needs PyTorch, which is not installed; install it with: pip install 'ultragcn[torch]'"
     ) from error
 
-from ultragcn.kernels import torch_ops
+import torch
 
+from ultragcn.kernels.torch_ops import choose_device
 
-def choose_device(device: str) -> torch.device:
-    """Return the device meant by "cpu", "cuda" or "auto" (a GPU when there is one)."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for, but PyTorch finds no GPU here; use --device cpu or auto")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+__all__ = ["choose_device", "compile_kernels", "solve"]
 
 
 def compile_kernels(config: Config) -> float:

@@ -3,6 +3,7 @@
 ranking.py      seen items left out, the best of each row, hits, statistics of lists
 item_graph.py   the strongest neighbours of each item
 sweeps.py       half-sweeps of the exact solver, over blocks of cells
+least_squares.py  a ridge regression a row
 rows.py         the problem of one row, and its D x D system
 threads.py      who starts threads
 vectors.py      wide vectors and a sigmoid that vectorises
@@ -13,6 +14,7 @@ import time
 import numpy as np
 
 from ultragcn.kernels.numba_cpu.item_graph import item_neighbors
+from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.ranking import find_hits, list_statistics, mask_seen, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import cholesky_solve, newton_row, row_loss, row_system, row_work_space
 from ultragcn.kernels.numba_cpu.sweeps import activate_tile, half_sweep, negative_loss, quadratic_half_sweep, row_losses
@@ -24,6 +26,7 @@ __all__ = [
     "compile_kernels",
     "find_hits",
     "half_sweep",
+    "inverse_factor",
     "item_neighbors",
     "list_statistics",
     "mask_seen",
@@ -32,6 +35,7 @@ __all__ = [
     "numba_threads",
     "quadratic_half_sweep",
     "rank_users",
+    "ridge_rows",
     "row_loss",
     "row_losses",
     "row_system",

@@ -1,0 +1,42 @@
+"""RP3beta: a random walk of three steps, user - item - user - item, that popular items are made to pay for.
+
+Paudel, Christoffel, Newell, Bernstein: Updatable, accurate, diverse, and scalable recommendations for interactive applications (ACM TiiS
+2017), eq. 3 and 4.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ultragcn.baselines.item_weights import ItemWeightModel, strongest_neighbors, weights_of_neighbors
+from ultragcn.config import HyperParameters, parameter
+from ultragcn.data.interactions import Interactions
+from ultragcn.progress import Progress
+
+
+class RP3beta(ItemWeightModel):
+    """s_uj = sum over the items i of u of w_ij, what the walk i - v - j is worth:
+
+        w_ij = sum_v (1 / d_i)^alpha (1 / d_v)^alpha / d_j^beta.
+
+    The first step has the same probability 1 / d_u for all items of a user, so it changes no order. Of each item j only the K
+    largest w_ij are kept.
+    """
+
+    @dataclass(frozen=True)
+    class Settings(HyperParameters):
+        """The hyper-parameters of `RP3beta`."""
+
+        num_neighbors: int = parameter(100, "neighbours K that count for an item", unit="items", low=1)
+        alpha: float = parameter(1.0, "power of the transition probabilities", low=0)
+        beta: float = parameter(0.6, "power of the item's degree that its score is divided by", low=0)
+
+    def _learn(self, targets: Interactions | None, show: Progress) -> None:
+        users, items = (np.maximum(degrees, 1.0) for degrees in (self.train_.user_degrees, self.train_.item_degrees))
+        from_item, to_item = ((items**-power).astype(np.float32) for power in (self.config.alpha, self.config.beta))
+
+        def walk(block: np.ndarray, rows: np.ndarray) -> np.ndarray:  # C is symmetric: row j of C, over all i
+            return rows * from_item * to_item[block, None]
+
+        neighbors = strongest_neighbors(self.train_.matrix, users**-self.config.alpha, walk, self.config.num_neighbors)
+        self.item_weights_ = weights_of_neighbors(*neighbors)

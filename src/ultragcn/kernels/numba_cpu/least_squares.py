@@ -1,0 +1,101 @@
+"""Many small least-squares problems, a row each: implicit ALS, and the sparse factor of an inverse.
+
+Letters: R rows, D dimensions, I rows of the other side, or items; K neighbours.
+"""
+
+import numba
+import numpy as np
+
+from ultragcn.kernels.numba_cpu.rows import GATHER_ROWS, cholesky_solve
+from ultragcn.kernels.numba_cpu.vectors import LANES, prefer_wide_vectors
+
+# Pieces the rows are dealt into: enough to keep any number of threads busy until the end.
+_CHUNKS = 64
+
+
+@numba.njit(parallel=True, cache=True)
+def ridge_rows(y, gram, indptr, indices, l2, x):
+    """Write x_r = (sum_p y_p y_p^T + gram + l2_r I)^-1 sum_p y_p, p the entries of row r.
+
+    Parameters
+    ----------
+    y : (I, D) float32
+    gram : (D, D) float32
+        What every row has in common, symmetric.
+    indptr, indices : CSR rows of entries
+    l2 : (R,) float32, > 0
+    x : (R, D) float32, written
+        0 where a row has no entries.
+    """
+    num_rows, size = x.shape
+    num_chunks = min(num_rows, _CHUNKS)
+    for chunk in numba.prange(num_chunks):
+        prefer_wide_vectors()
+        system = np.zeros((size, (size + LANES - 1) // LANES * LANES), np.float32)
+        gathered, product = np.empty((GATHER_ROWS, size), np.float32), np.empty((size, size), np.float32)
+        for row in range(chunk, num_rows, num_chunks):
+            x[row] = 0.0
+            system[:, :size] = gram
+            for start in range(indptr[row], indptr[row + 1], GATHER_ROWS):
+                count = min(GATHER_ROWS, indptr[row + 1] - start)
+                for p in range(count):
+                    gathered[p] = y[indices[start + p]]
+                    x[row] += gathered[p]
+                np.dot(gathered[:count].T, gathered[:count], product)
+                system[:, :size] += product
+            for d in range(size):
+                system[d, d] += l2[row]
+            cholesky_solve(system, x[row])
+
+
+@numba.njit(parallel=True, cache=True)
+def inverse_factor(indptr, indices, data, neighbors, weights, pivots):
+    """Write the sparse factor W, D of an inverse, G^-1 = W^T D^-1 W, W unit lower triangular in an order of the items.
+
+    Row i of I - W regresses item i on its neighbours S, which come before it in the order:
+    weights_i = G_SS^-1 G_Si, D_i = G_ii - G_iS weights_i. When S is all that come before, this is exact.
+
+    Parameters
+    ----------
+    indptr, indices, data : CSR rows of G (I, I) float32, symmetric positive definite, diagonal included
+    neighbors : (I, K) int32
+        S, distinct; -1 after the last.
+    weights : (I, K) float32, written
+        0 where there is no neighbour.
+    pivots : (I,) float32, written
+        D.
+    """
+    num_items, k = neighbors.shape
+    num_chunks = min(num_items, _CHUNKS)
+    width = (k + LANES - 1) // LANES * LANES
+    for chunk in numba.prange(num_chunks):
+        prefer_wide_vectors()
+        place = np.full(num_items, -1, np.int32)  # of an item among the neighbours
+        buffer = np.empty(k * width, np.float32)
+        right = np.empty(k, np.float32)
+        for i in range(chunk, num_items, num_chunks):
+            count = 0
+            while count < k and neighbors[i, count] >= 0:
+                place[neighbors[i, count]] = count
+                count += 1
+            row_width = (count + LANES - 1) // LANES * LANES
+            system = buffer[: count * row_width].reshape(count, row_width)
+            system[:] = 0.0
+            right[:] = 0.0
+            weights[i] = 0.0
+            for q in range(count):
+                s = neighbors[i, q]
+                for position in range(indptr[s], indptr[s + 1]):
+                    if place[indices[position]] >= q:  # the upper triangle is enough
+                        system[q, place[indices[position]]] = data[position]
+            for position in range(indptr[i], indptr[i + 1]):
+                if indices[position] == i:
+                    pivots[i] = data[position]
+                elif place[indices[position]] >= 0:
+                    right[place[indices[position]]] = data[position]
+            weights[i, :count] = right[:count]
+            if count > 0:
+                cholesky_solve(system, weights[i, :count])
+            for q in range(count):
+                pivots[i] -= weights[i, q] * right[q]
+                place[neighbors[i, q]] = -1

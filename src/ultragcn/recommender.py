@@ -1,0 +1,352 @@
+"""What every model can be asked: recommend, recommend_for, similar_items, evaluate, save and load.
+
+A model says how it learns (`fit`), how it ranks (`rank`) and which arrays it has learned (`_learned`); the rest is here, once for
+UltraGCN and for every baseline.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn.config import HyperParameters
+from ultragcn.data.ids import Id, IdMap, as_python
+from ultragcn.data.interactions import Interactions
+from ultragcn.errors import NotFittedError, UsageError
+from ultragcn.evaluation.dialects import Dialect
+from ultragcn.evaluation.evaluate import evaluate
+from ultragcn.evaluation.metrics import DEFAULT_LABELS
+from ultragcn.evaluation.ranking import rank
+from ultragcn.storage import atomic_path
+
+MODEL_FILE = "model.safetensors"
+
+Ranking = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Blocks of (users (B,) int64, items (B, K) int32, scores (B, K) float32), as `evaluation.ranking.rank` yields them."""
+
+
+class Recommender:
+    """The verbs that all models share.
+
+    Attributes
+    ----------
+    config : HyperParameters
+    train_, valid_ : Interactions
+        What the model has seen; `valid_` is None when there was none.
+    user_ids, item_ids : IdMap
+        Ids of the rows and of the columns.
+    train_seconds_ : float
+        Seconds from data in memory to a model that can rank.
+    """
+
+    config: HyperParameters
+    train_: Interactions
+    valid_: Interactions | None
+    user_ids: IdMap
+    item_ids: IdMap
+    train_seconds_: float
+
+    _format: ClassVar[str]
+    """Name and version of the model's file."""
+    _learned: ClassVar[tuple[str, ...]]
+    """Attributes that hold what was learned, arrays or csr_matrix: their presence means fitted, and `save` writes them."""
+    _recorded: ClassVar[tuple[str, ...]] = ("train_seconds_",)
+    """Attributes that `save` writes as JSON."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config.changed().items())})"
+
+    def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
+        if valid is not None and (valid.user_ids != train.user_ids or valid.item_ids != train.item_ids):
+            raise UsageError("train and valid must have the same ids; make both from one data set, as load_dataset does")
+        self.train_, self.valid_ = train, valid
+        self.user_ids, self.item_ids = train.user_ids, train.item_ids
+
+    def _check_fitted(self) -> None:
+        if not all(hasattr(self, name) for name in self._learned):
+            raise NotFittedError(f"this model is not fitted yet; call fit(train) or {type(self).__name__}.load(folder) first")
+
+    # ------------------------------------------------------------ recommending
+
+    @property
+    def seen_(self) -> sp.csr_matrix:
+        """Train and validation pairs, U x I: what `exclude_seen` leaves out."""
+        self._check_fitted()
+        return self.train_.matrix if self.valid_ is None else self.train_.union(self.valid_).matrix
+
+    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
+        """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
+        raise NotImplementedError
+
+    def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
+        """Yield the top_k items of users that training has not seen, given by their items: a B x I matrix."""
+        raise UsageError(
+            f"{type(self).__name__} knows only the users it was fitted on; for someone new, fit again or use a model with recommend_for"
+        )
+
+    def recommend(
+        self, user_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 20, exclude_seen: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the items with the highest scores for one user or several.
+
+        Parameters
+        ----------
+        user_ids : id, or list of B ids
+        top_k : int
+            K >= 1.
+        exclude_seen : bool
+            Leave out what the user has in train and validation.
+
+        Returns
+        -------
+        items : (K,) for one id, (B, K) for a list
+            Item ids, best first. A user with fewer than K items left gets fewer (one id), or places of score -inf, whose id is
+            -1 or "" (a list).
+        scores : float32, same shape
+            Only their order means something.
+
+        Raises
+        ------
+        UsageError
+            Unknown user, or top_k below 1.
+        """
+        self._check_fitted()
+        one, ids = _one_or_many(user_ids)
+        rows = self.user_ids.rows(ids)
+        _check_top_k(top_k)
+        return _named(self.item_ids, *_joined(self.rank(rows, top_k, self.seen_ if exclude_seen else None), top_k), one)
+
+    def recommend_for(
+        self, item_ids: Sequence[Id] | Sequence[Sequence[Id]] | np.ndarray, top_k: int = 20, exclude_seen: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the items with the highest scores for someone training has not seen, by what they have.
+
+        Nothing is retrained: an embedding model solves the new user's row, items held still; others need the items alone.
+
+        Parameters
+        ----------
+        item_ids : list of ids, or list of such lists
+            What one new user has, or several.
+        top_k, exclude_seen
+            As in `recommend`; seen is what was given.
+
+        Returns
+        -------
+        items, scores : (K,) for one user, (B, K) for several
+            As in `recommend`.
+
+        Raises
+        ------
+        UsageError
+            Unknown item, no item, top_k below 1, or a model that learns its users' embeddings only by training.
+        """
+        _check_top_k(top_k)
+        one, matrix = self._baskets(item_ids)
+        return _named(self.item_ids, *_joined(self._rank_new(matrix, top_k, matrix if exclude_seen else None), top_k), one)
+
+    def _baskets(self, item_ids: Any) -> tuple[bool, sp.csr_matrix]:
+        """Return whether one user is meant, and the B x I matrix of what the users have."""
+        self._check_fitted()
+        if isinstance(item_ids, (str, int, np.integer)):
+            raise UsageError(f"give the items of a new user as a list, such as [{item_ids!r}]")
+        listed = list(item_ids)
+        one = not listed or isinstance(listed[0], (str, int, np.integer))
+        baskets = [self.item_ids.rows(basket) for basket in ([listed] if one else listed)]
+        if any(len(basket) == 0 for basket in baskets):
+            raise UsageError("a new user needs at least one item; for nobody in particular, recommend what is popular")
+        rows = np.repeat(np.arange(len(baskets)), [len(basket) for basket in baskets])
+        columns = np.concatenate(baskets)
+        matrix = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(baskets), len(self.item_ids)))
+        return one, Interactions(matrix, IdMap(np.arange(len(baskets)), "user"), self.item_ids).matrix
+
+    def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Return the top_k items most like `item_id`, itself left out, and how like they are: (K,) each, fewer if there are fewer."""
+        raise NotImplementedError
+
+    def evaluate(
+        self, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
+    ) -> dict[str, float]:
+        """Return metrics on held-out interactions; see `ultragcn.evaluate`."""
+        self._check_fitted()
+        return evaluate(self, targets, metrics, dialect)
+
+    # ----------------------------------------------------------------- keeping
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model into `folder` (made if need be) as one safetensors file; return the folder.
+
+        The file appears whole or not at all, and holds everything: what was learned, ids, seen pairs, hyper-parameters, seconds.
+        """
+        from safetensors.numpy import save_file
+
+        self._check_fitted()
+        arrays: dict[str, np.ndarray] = {}
+        for name in self._learned:
+            arrays |= _pack(name.rstrip("_"), getattr(self, name))
+        arrays |= _pack_ids("user_ids", self.user_ids) | _pack_ids("item_ids", self.item_ids) | _pack_pairs("train", self.train_)
+        if self.valid_ is not None:
+            arrays |= _pack_pairs("valid", self.valid_)
+        state = {"config": self.config.to_dict()} | {name.rstrip("_"): getattr(self, name) for name in self._recorded}
+        with atomic_path(Path(folder) / MODEL_FILE) as temporary:
+            save_file(arrays, temporary, metadata={"format": self._format, "state": json.dumps(state)})
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the model that `save` wrote into `folder`.
+
+        Raises
+        ------
+        UsageError
+            There is no model, it is of another kind, or its file is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(folder) / MODEL_FILE
+        if not path.is_file():
+            raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; give a folder that save or ultragcn train wrote")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != cls._format:
+                    raise UsageError(f"{path} is not a model of this version ({cls._format}); train it anew")
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (SafetensorError, OSError) as error:
+            raise UsageError(f"cannot read {path}: {error}; the file is damaged or not readable") from error
+        state = json.loads(metadata["state"])
+        model = cls(**state["config"])
+        user_ids, item_ids = _unpack_ids("user_ids", arrays, "user"), _unpack_ids("item_ids", arrays, "item")
+        train = _unpack_pairs("train", arrays, user_ids, item_ids)
+        model._set_data(train, _unpack_pairs("valid", arrays, user_ids, item_ids) if "valid.indptr" in arrays else None)
+        for name in cls._learned:
+            setattr(model, name, _unpack(name.rstrip("_"), arrays))
+        for name in cls._recorded:
+            setattr(model, name, state[name.rstrip("_")])
+        return model
+
+
+class EmbeddingRecommender(Recommender):
+    """A model whose score is a product of two embeddings, s_ui = e_u . e_i.
+
+    Attributes
+    ----------
+    user_embedding_, item_embedding_ : (U, D) and (I, D) float32
+    """
+
+    user_embedding_: np.ndarray
+    item_embedding_: np.ndarray
+
+    _learned = ("user_embedding_", "item_embedding_")
+
+    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
+        """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
+        self._check_fitted()
+        return rank(self.user_embedding_, self.item_embedding_, users, top_k, seen)
+
+    def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
+        """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32."""
+        raise UsageError(
+            f"{type(self).__name__} learns a user's embedding only by training; for someone new, fit again or use UltraGCN or IALS"
+        )
+
+    def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
+        embedding = self.fold_in(matrix)
+        return rank(embedding, self.item_embedding_, np.arange(len(embedding)), top_k, seen)
+
+    def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Return the top_k items whose embeddings point most nearly the same way, and the cosines: (K,) each."""
+        self._check_fitted()
+        return _similar(self.item_embedding_, self.item_ids, item_id, top_k)
+
+    def similar_users(self, user_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Return the top_k users whose embeddings point most nearly the same way, and the cosines: (K,) each."""
+        self._check_fitted()
+        return _similar(self.user_embedding_, self.user_ids, user_id, top_k)
+
+
+def _joined(blocks: Ranking, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return items and scores of all blocks, (B, K) each."""
+    listed = list(blocks)
+    if not listed:
+        return np.zeros((0, top_k), np.int32), np.zeros((0, top_k), np.float32)
+    return np.concatenate([items for _, items, _ in listed]), np.concatenate([scores for _, _, scores in listed])
+
+
+def _one_or_many(ids: Id | Sequence[Id] | np.ndarray) -> tuple[bool, list[Id] | np.ndarray]:
+    one = isinstance(ids, (str, int, np.integer))
+    return one, [ids] if one else (ids if isinstance(ids, np.ndarray) else list(ids))  # type: ignore[arg-type, list-item]
+
+
+def _check_top_k(top_k: int) -> None:
+    if not isinstance(top_k, (int, np.integer)) or top_k < 1:
+        raise UsageError(f"top_k must be a whole number of 1 or more, not {top_k!r}")
+
+
+def _named(ids: IdMap, rows: np.ndarray, scores: np.ndarray, one: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows (B, K) as ids, empty places (-1) as -1 or ""; the first line alone, without empty places, for `one`."""
+    names = np.where(rows >= 0, ids.ids[rows], "" if ids.are_strings else -1)
+    if one:
+        listed = rows[0] >= 0
+        return names[0][listed], scores[0][listed]
+    return names, scores
+
+
+def _best_but(row: int, scores: np.ndarray, ids: IdMap, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids of the top_k largest of `scores` (N,) float32 without that of `row` itself, and the scores: (K,) each."""
+    from ultragcn.kernels import numba_cpu
+
+    _check_top_k(top_k)
+    scores[row] = -np.inf
+    columns, values = numba_cpu.top_k(scores[None, :], top_k)
+    return _named(ids, columns, values, one=True)
+
+
+def _similar(embedding: np.ndarray, ids: IdMap, one_id: Id, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    row = int(ids.rows([one_id])[0])
+    lengths = np.linalg.norm(embedding, axis=1)
+    unit = embedding / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+    return _best_but(row, (unit[row] @ unit.T).astype(np.float32), ids, top_k)
+
+
+def _pack(name: str, value: np.ndarray | sp.csr_matrix) -> dict[str, np.ndarray]:
+    if isinstance(value, np.ndarray):
+        return {name: np.ascontiguousarray(value)}
+    parts = {"data": value.data, "indices": value.indices, "indptr": value.indptr, "shape": np.array(value.shape)}
+    return {f"{name}.{part}": array for part, array in parts.items()}
+
+
+def _unpack(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray | sp.csr_matrix:
+    if name in arrays:
+        return arrays[name]
+    data, indices, indptr, shape = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr", "shape"))
+    return sp.csr_matrix((data, indices, indptr), shape=tuple(shape.tolist()))
+
+
+def _pack_ids(name: str, ids: IdMap) -> dict[str, np.ndarray]:
+    if not ids.are_strings:
+        return {name: ids.ids}
+    encoded = [str(as_python(text)).encode("utf-8", "surrogatepass") for text in ids.ids]
+    ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+    return {f"{name}.utf8": np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{name}.ends": ends}
+
+
+def _unpack_ids(name: str, arrays: Mapping[str, np.ndarray], what: str) -> IdMap:
+    if name in arrays:
+        return IdMap(arrays[name], what)
+    text, ends = arrays[f"{name}.utf8"].tobytes(), arrays[f"{name}.ends"].tolist()
+    ids = [text[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return IdMap(np.array(ids, dtype=object), what)
+
+
+def _pack_pairs(name: str, pairs: Interactions) -> dict[str, np.ndarray]:
+    return {f"{name}.indptr": pairs.matrix.indptr, f"{name}.indices": pairs.matrix.indices}
+
+
+def _unpack_pairs(name: str, arrays: Mapping[str, np.ndarray], user_ids: IdMap, item_ids: IdMap) -> Interactions:
+    indices = arrays[f"{name}.indices"]
+    ones = np.ones(len(indices), dtype=np.float32)
+    shape = (len(user_ids), len(item_ids))
+    return Interactions(sp.csr_matrix((ones, indices, arrays[f"{name}.indptr"]), shape=shape), user_ids, item_ids)
