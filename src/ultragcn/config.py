@@ -15,9 +15,9 @@ from typing import Any
 from ultragcn.errors import UsageError, did_you_mean, unknown_name
 
 
-def _parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
+def parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
                positive: bool = False, choices: tuple[str, ...] = (), authors: str = "") -> Any:  # fmt: skip
-    """Declare one hyper-parameter; `positive` excludes zero, `low` and `high` are allowed values themselves."""
+    """Declare one hyper-parameter or other option; `positive` excludes zero, `low` and `high` are allowed values themselves."""
     return field(
         default=default,
         metadata={"meaning": meaning, "unit": unit, "low": 0.0 if positive else low, "high": high, "positive": positive,
@@ -35,49 +35,49 @@ class Config:
         A value has the wrong type or is out of range; the message says which values are allowed.
     """
 
-    embedding_dim: int = _parameter(64, "length of an embedding", unit="numbers", low=1)
-    solver: str = _parameter(
+    embedding_dim: int = parameter(64, "length of an embedding", unit="numbers", low=1)
+    solver: str = parameter(
         "exact", "how the loss is minimised: exact samples nothing, sgd is the authors' procedure", choices=("exact", "sgd")
     )
 
     # The loss (docs/model.md).
-    w1: float = _parameter(1e-7, "constant part of a positive pair's weight", low=0)
-    w2: float = _parameter(1.0, "factor of beta in a positive pair's weight", low=0)
-    w3: float = _parameter(1e-7, "constant part of a negative pair's weight", low=0)
-    w4: float = _parameter(1.0, "factor of beta in a negative pair's weight", low=0)
-    negative_weight: float = _parameter(200.0, "weight of the mean over a pair's negatives", low=0)
-    num_item_neighbors: int = _parameter(10, "item neighbours K of an item", unit="items", low=0, authors="ii_neighbor_num")
-    item_item_weight: float = _parameter(1e-3, "weight of the item-item term", low=0, authors="lambda")
-    omega: str = _parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
-    l2_weight: float = _parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
-    l2_user: float = _parameter(
+    w1: float = parameter(1e-7, "constant part of a positive pair's weight", low=0)
+    w2: float = parameter(1.0, "factor of beta in a positive pair's weight", low=0)
+    w3: float = parameter(1e-7, "constant part of a negative pair's weight", low=0)
+    w4: float = parameter(1.0, "factor of beta in a negative pair's weight", low=0)
+    negative_weight: float = parameter(200.0, "weight of the mean over a pair's negatives", low=0)
+    num_item_neighbors: int = parameter(10, "item neighbours K of an item", unit="items", low=0, authors="ii_neighbor_num")
+    item_item_weight: float = parameter(1e-3, "weight of the item-item term", low=0, authors="lambda")
+    omega: str = parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
+    l2_weight: float = parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
+    l2_user: float = parameter(
         -1.0, "L2 strength of the users over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.2 for exact", low=0
     )
-    l2_item: float = _parameter(
+    l2_item: float = parameter(
         -1.0, "L2 strength of the items over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.2 for exact", low=0
     )
-    l2_user_exponent: float = _parameter(0.0, "the L2 strength of a user grows with this power of its degree, at the same mean")
-    l2_item_exponent: float = _parameter(0.0, "the L2 strength of an item grows with this power of its degree, at the same mean")
-    exclude_positives: bool = _parameter(False, "never draw a user's own train items as negatives", authors="sampling_sift_pos")
+    l2_user_exponent: float = parameter(0.0, "the L2 strength of a user grows with this power of its degree, at the same mean")
+    l2_item_exponent: float = parameter(0.0, "the L2 strength of an item grows with this power of its degree, at the same mean")
+    exclude_positives: bool = parameter(False, "never draw a user's own train items as negatives", authors="sampling_sift_pos")
 
     # The exact solver (docs/exact-solver.md).
-    start: str = _parameter(
+    start: str = parameter(
         "quadratic", "first embeddings of exact: cheap sweeps on quadratic negatives, or random", choices=("quadratic", "random")
     )
-    start_sweeps: int = _parameter(4, "sweeps of the quadratic start", unit="sweeps", low=1)
-    start_curvature: float = _parameter(8.0, "curvature of the quadratic start, relative to that of the best constant score", positive=True)
-    sampled_sweeps: int = _parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
-    cell_share: float = _parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
-    tile_megabytes: float = _parameter(
+    start_sweeps: int = parameter(4, "sweeps of the quadratic start", unit="sweeps", low=1)
+    start_curvature: float = parameter(8.0, "curvature of the quadratic start, relative to that of the best constant score", positive=True)
+    sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
+    cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
+    tile_megabytes: float = parameter(
         0.0, "scores that exact holds at a time, per thread; 0: half of the second-level cache", unit="MB", low=0, high=1024
     )
 
     # The sampled procedure.
-    learning_rate: float = _parameter(1e-3, "Adam's step size", positive=True)
-    batch_size: int = _parameter(1024, "train pairs in a batch", unit="pairs", low=1)
-    num_negatives: int = _parameter(200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num")
-    init_std: float = _parameter(1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight")
-    epochs: int = _parameter(
+    learning_rate: float = parameter(1e-3, "Adam's step size", positive=True)
+    batch_size: int = parameter(1024, "train pairs in a batch", unit="pairs", low=1)
+    num_negatives: int = parameter(200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num")
+    init_std: float = parameter(1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight")
+    epochs: int = parameter(
         0,
         "passes over the train pairs (exact: sweeps) at most; 0: the solver's own, 2000 for sgd and 30 for exact",
         unit="epochs",
@@ -86,25 +86,25 @@ class Config:
     )
 
     # Choosing when to stop.
-    patience: int = _parameter(
+    patience: int = parameter(
         0, "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 3 for exact", unit="evaluations", low=1,
         authors="early_stop_epoch",
     )  # fmt: skip
-    tolerance: float = _parameter(
+    tolerance: float = parameter(
         1e-3, "without validation data, a pass of exact that lowers the loss by a smaller share than this is no better", low=0
     )
-    evaluate_every: int = _parameter(
+    evaluate_every: int = parameter(
         5, "epochs of sgd between evaluations during the first 50; afterwards, and for exact, every epoch", unit="epochs", low=1
     )
-    select_by: str = _parameter("recall@20", "metric that chooses the epoch to keep")
+    select_by: str = parameter("recall@20", "metric that chooses the epoch to keep")
 
     # The machine.
-    seed: int = _parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
-    device: str = _parameter("auto", "where sgd computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
+    seed: int = parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
+    device: str = parameter("auto", "where sgd computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
 
     def __post_init__(self) -> None:
         for declared in fields(self):
-            object.__setattr__(self, declared.name, _checked(declared, getattr(self, declared.name)))
+            object.__setattr__(self, declared.name, checked(declared, getattr(self, declared.name)))
 
     @property
     def max_epochs(self) -> int:
@@ -152,10 +152,10 @@ def our_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def parse_value(name: str, text: str) -> Any:
     """Return the value that `text` means for hyper-parameter `name`, checked."""
-    return _checked(PARAMETERS[name], text)
+    return checked(PARAMETERS[name], text)
 
 
-def _checked(declared: dataclasses.Field, value: Any) -> Any:
+def checked(declared: dataclasses.Field, value: Any) -> Any:
     """Return `value` as the declared type if it is allowed, else raise `UsageError` saying what is."""
     kind = declared.type if isinstance(declared.type, type) else {"int": int, "float": float, "bool": bool, "str": str}[declared.type]
     rule = declared.metadata
@@ -204,9 +204,10 @@ def _allowed(kind: type, rule: Mapping[str, Any]) -> str:
     if kind is str:
         return "text"
     noun = "a whole number" if kind is int else "a number"
+    most = f", {rule['high']:g} at most" if rule["high"] < math.inf else ""
     if rule["positive"]:
-        return f"{noun} above 0"
-    return noun if rule["low"] == -math.inf else f"{noun} of {rule['low']:g} or more"
+        return f"{noun} above 0{most}"
+    return noun if rule["low"] == -math.inf else f"{noun} of {rule['low']:g} or more{most}"
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def _from_toml(text: str, solver: str | None) -> dict[str, Any]:
             raise unknown_name("table", table, solvers)
     chosen = str(solver or shared.get("solver") or PARAMETERS["solver"].default)
     values = {**our_names(shared), **our_names(document.get(chosen, {}))}
-    return {name: _checked(PARAMETERS[name], value) for name, value in values.items()}
+    return {name: checked(PARAMETERS[name], value) for name, value in values.items()}
 
 
 def _from_ini(text: str, path: Path) -> ConfigFile:
@@ -270,7 +271,7 @@ def _from_ini(text: str, path: Path) -> ConfigFile:
         given["select_by"] = f"recall@{given.pop('topk')}"
     if "lr" in given:
         given["learning_rate"] = given.pop("lr")
-    values = {"solver": "sgd"} | {name: _checked(PARAMETERS[name], value) for name, value in our_names(given).items()}
+    values = {"solver": "sgd"} | {name: checked(PARAMETERS[name], value) for name, value in our_names(given).items()}
     files = None
     if len(paths) == len(_INI_PATHS):
         # The authors run from their own folder; look beside the file as well.

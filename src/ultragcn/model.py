@@ -12,8 +12,9 @@ import scipy.sparse as sp
 
 from ultragcn import rng, solvers
 from ultragcn.config import PARAMETERS, Config
-from ultragcn.data.ids import Id, IdMap, as_python
+from ultragcn.data.ids import Id, IdMap
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.split import refuse_overlap
 from ultragcn.errors import NotFittedError, UsageError
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels
@@ -48,6 +49,8 @@ class UltraGCN:
     user_embedding_, item_embedding_ : (U, D) and (I, D) float32
     user_ids, item_ids : IdMap
         Ids of their rows.
+    item_titles_ : (I,) array of str, or None
+        Titles of the items, "" where there is none; None when the data came without.
     train_, valid_ : Interactions
         What the model has seen; `valid_` is None when there was none.
     history_ : list of dict
@@ -110,7 +113,7 @@ class UltraGCN:
         Raises
         ------
         DataError
-            There are no train interactions.
+            There are no train interactions, or a held-out pair stands in train.
         NumericalError
             The loss became infinite; the message says what to change.
         """
@@ -119,6 +122,9 @@ class UltraGCN:
         started = time.perf_counter()
         labels = [str(label) for label in parse_labels(list(dict.fromkeys([self.config.select_by, *DEFAULT_LABELS])))]
         self._set_data(train, valid)
+        for name, held_out in (("valid", valid), ("test", select_on)):
+            if held_out is not None:
+                refuse_overlap(train, held_out, name)
         self.compile_seconds_ = compile_seconds
         self.seed_ = rng.fresh_seed() if self.config.seed == -1 else self.config.seed
         self.history_: list[Record] = []
@@ -181,6 +187,12 @@ class UltraGCN:
     def _check_fitted(self) -> None:
         if not hasattr(self, "user_embedding_"):
             raise NotFittedError("this model is not fitted yet; call fit(train) or UltraGCN.load(folder) first")
+
+    @property
+    def item_titles_(self) -> np.ndarray | None:
+        """Titles of the items, (I,), "" where there is none; None when the data came without."""
+        self._check_fitted()
+        return self.item_ids.titles
 
     # ------------------------------------------------------------ recommending
 
@@ -323,6 +335,8 @@ class UltraGCN:
         }
         if self.valid_ is not None:
             arrays |= _pack_pairs("valid", self.valid_)
+        if self.item_ids.titles is not None:
+            arrays |= _pack_texts("item_titles", self.item_ids.titles)
         state = {
             "config": self.config.to_dict(), "seed": self.seed_, "history": self.history_, "best_epoch": self.best_epoch_,
             "stopped": self.stopped_, "train_seconds": self.train_seconds_, "compile_seconds": self.compile_seconds_,
@@ -356,6 +370,7 @@ class UltraGCN:
         state = json.loads(metadata["state"])
         model = cls(Config(**state["config"]))
         user_ids, item_ids = _unpack_ids("user_ids", arrays, "user"), _unpack_ids("item_ids", arrays, "item")
+        item_ids.titles = _unpack_texts("item_titles", arrays) if "item_titles.ends" in arrays else None
         train = _unpack_pairs("train", arrays, user_ids, item_ids)
         model._set_data(train, _unpack_pairs("valid", arrays, user_ids, item_ids) if "valid.indptr" in arrays else None)
         model.user_embedding_, model.item_embedding_ = arrays["user_embedding"], arrays["item_embedding"]
@@ -417,19 +432,23 @@ def _similar(embedding: np.ndarray, ids: IdMap, one_id: Id, top_k: int) -> tuple
 
 
 def _pack_ids(name: str, ids: IdMap) -> dict[str, np.ndarray]:
-    if not ids.are_strings:
-        return {name: ids.ids}
-    encoded = [str(as_python(text)).encode("utf-8", "surrogatepass") for text in ids.ids]
+    return _pack_texts(name, ids.ids) if ids.are_strings else {name: ids.ids}
+
+
+def _unpack_ids(name: str, arrays: Mapping[str, np.ndarray], what: str) -> IdMap:
+    return IdMap(arrays[name] if name in arrays else _unpack_texts(name, arrays), what)
+
+
+def _pack_texts(name: str, texts: np.ndarray) -> dict[str, np.ndarray]:
+    encoded = [str(text).encode("utf-8", "surrogatepass") for text in texts]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return {f"{name}.utf8": np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{name}.ends": ends}
 
 
-def _unpack_ids(name: str, arrays: Mapping[str, np.ndarray], what: str) -> IdMap:
-    if name in arrays:
-        return IdMap(arrays[name], what)
+def _unpack_texts(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     text, ends = arrays[f"{name}.utf8"].tobytes(), arrays[f"{name}.ends"].tolist()
-    ids = [text[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    return IdMap(np.array(ids, dtype=object), what)
+    pieces = [text[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return np.array(pieces, dtype=object)
 
 
 def _pack_pairs(name: str, pairs: Interactions) -> dict[str, np.ndarray]:
