@@ -240,9 +240,8 @@ def load_dataset(
     else:
         files = _find_files(source)
     files = replace(files, **{name: value for name, value in given.items() if name != "source"})
-    dataset = _make(files, options, protocol, split_seed)
-    if public is not None and not given.keys() - {"source", "titles"}:
-        _check_sizes(public, home, dataset)
+    published = public if public is not None and test is None and public.num_test is not None else None
+    dataset = _make(files, options, protocol, split_seed, published)
     origin = None
     if all(isinstance(value, (str, Path)) for value in given.values()):
         origin = {name: str(Path(value).resolve()) for name, value in given.items()} | ({"source": public.name} if public else {})
@@ -273,8 +272,8 @@ def is_present(source: Source, folder: Path) -> bool:
     return all((folder / source.name / file).is_file() for file in source.urls)
 
 
-def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int) -> Dataset:
-    """Read, split and check: the way of every data set that is not made up."""
+def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int, published: Source | None) -> Dataset:
+    """Read, split and check: the way of every data set that is not made up. `published` is the split it must be, if any."""
     log = read_log(files.train, options)
     notes = [f"{log.name}: {log.about}"]
     if files.test is None:
@@ -292,6 +291,8 @@ def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int) -
         notes += [f"{other.name}: {other.about}" for other in list(logs.values())[1:]]
         parts = given_parts(logs, options)
     train, test, valid = parts["train"], parts["test"], parts.get("valid")
+    if published is not None:
+        _check_sizes(published, Path(files.train).parent, train.interactions, test.interactions)
     if files.titles is not None:
         # All parts share one map of the items.
         item_ids = train.interactions.item_ids
@@ -402,13 +403,9 @@ def _provide(source: Source, folder: Path, progress: Progress) -> None:
             )
 
 
-def _check_sizes(source: Source, folder: Path, dataset: Dataset) -> None:
-    if source.num_test is None:
-        return
-    num_train = len(dataset.train) + (0 if dataset.valid is None else len(dataset.valid))
-    sizes = (dataset.train.num_users, dataset.train.num_items, num_train, len(dataset.test))
+def _check_sizes(source: Source, home: Path, train: Interactions, test: Interactions) -> None:
+    sizes = (train.num_users, train.num_items, len(train), len(test))
     if sizes != (source.num_users, source.num_items, source.num_train, source.num_test):
-        home = folder / source.name
         raise DataError(
             f"{home} is not the published {source.name}: {sizes[0]} users, {sizes[1]} items, {sizes[2]} train and {sizes[3]} test pairs, "
             f"not {source.num_users}, {source.num_items}, {source.num_train}, {source.num_test}; "

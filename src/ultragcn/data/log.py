@@ -218,9 +218,7 @@ def _of_table(table: Table, options: DataOptions) -> Log:
     """Read the columns that are needed and no others, codes instead of ids, in one pass."""
     columns = {"user": table.find("user", options.user_column), "item": table.find("item", options.item_column)}
     if columns["user"] == columns["item"]:
-        raise DataError(
-            f"{table.name}: column {columns['user']} cannot hold both the users and the items; give user_column and item_column"
-        )
+        raise DataError(f"{table.name}: column {columns['user']} cannot hold both users and items; give user_column and item_column")
     for role, needed, given in (
         ("rating", options.needs_ratings, options.rating_column),
         ("time", options.needs_times, options.time_column),

@@ -35,9 +35,7 @@ class DataOptions:
         "what is held out: items of each user at random, the last items of each user, or everything from some time on",
         choices=("random", "last", "time"),
     )
-    test_share: float = parameter(
-        0.2, "share held out for test, of each user's items (random) or of all pairs (time)", positive=True, high=0.9
-    )
+    test_share: float = parameter(0.2, "share held out for test, of each user's items or (time) of all pairs", positive=True, high=0.9)
     last_k: int = parameter(1, "items of each user that split last holds out", unit="items", low=1)
     test_from: str = parameter("", "first time that split time holds out, such as 2020-01-31 (default: as test_share says)")
 

@@ -1,5 +1,6 @@
 """What is held out, and the guards: no split that leaks passes here."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -92,7 +93,7 @@ def given_parts(logs: dict[str, Log], options: DataOptions) -> dict[str, Events]
             _refuse_common(parts[name].interactions, parts[earlier].interactions, logs[name], earlier)
     if options.split == "time":
         order = [name for name in ("train", "valid", "test") if name in parts]
-        for earlier, later in zip(order, order[1:], strict=False):
+        for earlier, later in itertools.pairwise(order):
             refuse_future(parts[earlier], parts[later], earlier, later)
     return parts
 
@@ -177,9 +178,10 @@ def _refuse_common(part: Interactions, earlier: Interactions, log: Log, earlier_
         return
     row, column = common.row[0], common.col[0]
     place = log.place(int(np.flatnonzero((log.users == row) & (log.items == column))[0]))
+    item, user = log.item_ids.ids[column], log.user_ids.ids[row]
     raise DataError(
-        f"{place}: item {log.item_ids.ids[column]} of user {log.user_ids.ids[row]} is in {earlier_name} too, as are {common.nnz} such pairs "
-        "in all; remove them from one of the files"
+        f"{place}: item {item} of user {user} is in {earlier_name} too, as are {common.nnz} such pairs in all; "
+        "remove them from one of the files"
     )
 
 
