@@ -85,7 +85,8 @@ def test_similar_lists_items_and_users(run_folder):
 def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
     done = ultragcn("datasets", cwd=tmp_path)
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        "name", "demo", "gowalla", "yelp2018", "amazon-book", "ml-1m", "amazoncds", "electronics",
+        "name", "demo", "gowalla", "yelp2018", "amazon-book", "ml-1m", "amazoncds", "electronics", "ml-latest-small",
+        "movietweetings-100k",
     ]  # fmt: skip
 
 
@@ -95,7 +96,7 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
         (["trian"], "did you mean train"), ([], "give a command"), (["train", "--epoch", "3"], "did you mean --epochs"),
         (["train", "--epochs", "abc"], "epochs must be a whole number"), (["train", "--epochs", "0"], "1 or more"),
         (["train", "--dataset", "nosuch"], "unknown data set 'nosuch'"), (["train", "--dataset", "gowala"], "did you mean gowalla"),
-        (["train", "--dataset", "./nosuch/"], "no folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
+        (["train", "--dataset", "./nosuch/"], "no file and no folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
         (["train", "--protocol", "dirty"], "invalid choice"), (["train", "--config", "no.toml"], "cannot read the configuration"),
         (["train", "--refit", "--protocol", "authors"], "refit needs the clean protocol"), (["train", "--epochs"], "expected one argument"),
         (["train", "stray"], "stray"), (["evaluate", "nosuch"], "no run folder"),

@@ -9,8 +9,8 @@ import pytest
 from tests.conftest import interactions_of
 from ultragcn import Interactions, load_dataset
 from ultragcn.data import datasets, synthetic
-from ultragcn.data.readers import read_split, read_user_lines
 from ultragcn.data.split import hold_out
+from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, DataWarning, UsageError
 
 
@@ -19,6 +19,11 @@ def files(tmp_path, train="0 0 1\n1 1 2\n", test="0 2\n1 0\n"):
     for path, text in zip(paths, (train, test), strict=True):
         path.write_bytes(text.encode())
     return paths
+
+
+def read_split(train, test):
+    data = load_dataset(train, test=test, protocol="authors")
+    return data.train, data.test
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", " \n", "\t \r\n"])
@@ -62,7 +67,7 @@ def test_a_missing_file_is_one_sentence(tmp_path):
 
 
 def test_repeated_items_are_counted_and_kept_once(tmp_path):
-    with pytest.warns(DataWarning, match=r"train.txt, line 3: user 0 has item 0 twice; 2 such"):
+    with pytest.warns(DataWarning, match=r"train.txt, line 3: user 0 has item 1 twice; 2 such"):
         train, _ = read_split(*files(tmp_path, "0 0 1\n1 1 2\n0 1 0\n"))
     assert len(train) == 4
 

@@ -17,8 +17,8 @@ from ultragcn.errors import UsageError, did_you_mean, unknown_name
 
 
 def parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
-              positive: bool = False, choices: tuple[str, ...] = (), authors: str = "") -> Any:  # fmt: skip
-    """Declare one hyper-parameter; `positive` excludes zero, `low` and `high` are allowed values themselves."""
+               positive: bool = False, choices: tuple[str, ...] = (), authors: str = "") -> Any:  # fmt: skip
+    """Declare one hyper-parameter or other option; `positive` excludes zero, `low` and `high` are allowed values themselves."""
     return field(
         default=default,
         metadata={"meaning": meaning, "unit": unit, "low": 0.0 if positive else low, "high": high, "positive": positive,
@@ -38,7 +38,7 @@ class HyperParameters:
 
     def __post_init__(self) -> None:
         for declared in fields(self):
-            object.__setattr__(self, declared.name, _checked(declared, getattr(self, declared.name)))
+            object.__setattr__(self, declared.name, checked(declared, getattr(self, declared.name)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all hyper-parameters by name."""
@@ -162,10 +162,10 @@ def our_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def parse_value(name: str, text: str) -> Any:
     """Return the value that `text` means for hyper-parameter `name`, checked."""
-    return _checked(PARAMETERS[name], text)
+    return checked(PARAMETERS[name], text)
 
 
-def _checked(declared: dataclasses.Field, value: Any) -> Any:
+def checked(declared: dataclasses.Field, value: Any) -> Any:
     """Return `value` as the declared type if it is allowed, else raise `UsageError` saying what is."""
     kind = declared.type if isinstance(declared.type, type) else {"int": int, "float": float, "bool": bool, "str": str}[declared.type]
     rule = declared.metadata
@@ -214,9 +214,10 @@ def _allowed(kind: type, rule: Mapping[str, Any]) -> str:
     if kind is str:
         return "text"
     noun = "a whole number" if kind is int else "a number"
+    most = f", {rule['high']:g} at most" if rule["high"] < math.inf else ""
     if rule["positive"]:
-        return f"{noun} above 0"
-    return noun if rule["low"] == -math.inf else f"{noun} of {rule['low']:g} or more"
+        return f"{noun} above 0{most}"
+    return noun if rule["low"] == -math.inf else f"{noun} of {rule['low']:g} or more{most}"
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,7 @@ def _from_toml(text: str, solver: str | None) -> dict[str, Any]:
             raise unknown_name("table", table, solvers)
     chosen = str(solver or shared.get("solver") or PARAMETERS["solver"].default)
     values = {**our_names(shared), **our_names(document.get(chosen, {}))}
-    return {name: _checked(PARAMETERS[name], value) for name, value in values.items()}
+    return {name: checked(PARAMETERS[name], value) for name, value in values.items()}
 
 
 def _from_ini(text: str, path: Path) -> ConfigFile:
@@ -280,7 +281,7 @@ def _from_ini(text: str, path: Path) -> ConfigFile:
         given["select_by"] = f"recall@{given.pop('topk')}"
     if "lr" in given:
         given["learning_rate"] = given.pop("lr")
-    values = {"solver": "sgd"} | {name: _checked(PARAMETERS[name], value) for name, value in our_names(given).items()}
+    values = {"solver": "sgd"} | {name: checked(PARAMETERS[name], value) for name, value in our_names(given).items()}
     files = None
     if len(paths) == len(_INI_PATHS):
         # The authors run from their own folder; look beside the file as well.

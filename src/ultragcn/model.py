@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from ultragcn import rng, solvers
 from ultragcn.config import PARAMETERS, Config
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.split import refuse_overlap
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels
 from ultragcn.objective import Objective
@@ -103,10 +104,13 @@ class UltraGCN(EmbeddingRecommender):
         Raises
         ------
         DataError
-            There are no train interactions.
+            There are no train interactions, or a held-out pair stands in train.
         NumericalError
             The loss became infinite; the message says what to change.
         """
+        for name, held_out in (("valid", valid), ("test", select_on)):
+            if held_out is not None:
+                refuse_overlap(train, held_out, name)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels() + solvers.compile_kernels(self.config)
         started = time.perf_counter()

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.config import HyperParameters
-from ultragcn.data.ids import Id, IdMap, as_python
+from ultragcn.data.ids import Id, IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import NotFittedError, UsageError
 from ultragcn.evaluation.dialects import Dialect
@@ -70,6 +70,12 @@ class Recommender:
             raise NotFittedError(f"this model is not fitted yet; call fit(train) or {type(self).__name__}.load(folder) first")
 
     # ------------------------------------------------------------ recommending
+
+    @property
+    def item_titles_(self) -> np.ndarray | None:
+        """Titles of the items, (I,) array of str, "" where there is none; None when the data came without."""
+        self._check_fitted()
+        return self.item_ids.titles
 
     @property
     def seen_(self) -> sp.csr_matrix:
@@ -189,6 +195,8 @@ class Recommender:
         arrays |= _pack_ids("user_ids", self.user_ids) | _pack_ids("item_ids", self.item_ids) | _pack_pairs("train", self.train_)
         if self.valid_ is not None:
             arrays |= _pack_pairs("valid", self.valid_)
+        if self.item_ids.titles is not None:
+            arrays |= _pack_texts("item_titles", self.item_ids.titles)
         state = {"config": self.config.to_dict()} | {name.rstrip("_"): getattr(self, name) for name in self._recorded}
         with atomic_path(Path(folder) / MODEL_FILE) as temporary:
             save_file(arrays, temporary, metadata={"format": self._format, "state": json.dumps(state)})
@@ -219,6 +227,7 @@ class Recommender:
         state = json.loads(metadata["state"])
         model = cls(**state["config"])
         user_ids, item_ids = _unpack_ids("user_ids", arrays, "user"), _unpack_ids("item_ids", arrays, "item")
+        item_ids.titles = _unpack_texts("item_titles", arrays) if "item_titles.ends" in arrays else None
         train = _unpack_pairs("train", arrays, user_ids, item_ids)
         model._set_data(train, _unpack_pairs("valid", arrays, user_ids, item_ids) if "valid.indptr" in arrays else None)
         for name in cls._learned:
@@ -326,19 +335,23 @@ def _unpack(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray | sp.csr_
 
 
 def _pack_ids(name: str, ids: IdMap) -> dict[str, np.ndarray]:
-    if not ids.are_strings:
-        return {name: ids.ids}
-    encoded = [str(as_python(text)).encode("utf-8", "surrogatepass") for text in ids.ids]
+    return _pack_texts(name, ids.ids) if ids.are_strings else {name: ids.ids}
+
+
+def _unpack_ids(name: str, arrays: Mapping[str, np.ndarray], what: str) -> IdMap:
+    return IdMap(arrays[name] if name in arrays else _unpack_texts(name, arrays), what)
+
+
+def _pack_texts(name: str, texts: np.ndarray) -> dict[str, np.ndarray]:
+    encoded = [str(text).encode("utf-8", "surrogatepass") for text in texts]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return {f"{name}.utf8": np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{name}.ends": ends}
 
 
-def _unpack_ids(name: str, arrays: Mapping[str, np.ndarray], what: str) -> IdMap:
-    if name in arrays:
-        return IdMap(arrays[name], what)
+def _unpack_texts(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     text, ends = arrays[f"{name}.utf8"].tobytes(), arrays[f"{name}.ends"].tolist()
-    ids = [text[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    return IdMap(np.array(ids, dtype=object), what)
+    pieces = [text[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return np.array(pieces, dtype=object)
 
 
 def _pack_pairs(name: str, pairs: Interactions) -> dict[str, np.ndarray]:

@@ -19,10 +19,11 @@ def run(arguments: argparse.Namespace) -> int:
     sizes = (made.train.num_users, made.train.num_items, len(made.train), len(made.test))
     rows.append(("demo", *map(str, sizes), "yes", "made on the spot, best reachable recall known", "built in"))
     for source in SOURCES.values():
-        sizes = (source.num_users, source.num_items, source.num_train, source.num_test)
+        # A log is one file, split when it is loaded.
+        num_test = "-" if source.num_test is None else source.num_test
         here = "yes" if is_present(source, folder) else "no"
-        home = source.urls["train.txt"][0].split("/resolve/")[0]
-        rows.append((source.name, *map(str, sizes), here, source.about, home))
+        sizes_here = (source.num_users, source.num_items, source.num_train, num_test)
+        rows.append((source.name, *map(str, sizes_here), here, source.about, source.home))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

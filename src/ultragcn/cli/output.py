@@ -5,10 +5,15 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ultragcn.errors import UsageError
 from ultragcn.storage import atomic_path
+
+if TYPE_CHECKING:
+    from ultragcn.data.ids import IdMap
 
 Row = tuple[Any, ...]
 FORMATS = ("tsv", "json", "parquet")
@@ -24,6 +29,17 @@ def check(arguments: argparse.Namespace) -> None:
     """Refuse what cannot be written, before any work."""
     if arguments.format == "parquet" and not arguments.output:
         raise UsageError("parquet is not text; give --output FILE with --format parquet")
+
+
+def item_columns(item_ids: "IdMap") -> tuple[str, ...]:
+    """Return the names of the columns that say which item."""
+    return ("item_id",) if item_ids.titles is None else ("item_id", "title")
+
+
+def item_cells(item_ids: "IdMap", rows: np.ndarray) -> Iterator[Row]:
+    """Yield what stands in those columns for each item row."""
+    for row in rows:
+        yield (item_ids.ids[row],) if item_ids.titles is None else (item_ids.ids[row], item_ids.titles[row])
 
 
 def write(arguments: argparse.Namespace, names: tuple[str, ...], rows: Iterable[Row]) -> None:

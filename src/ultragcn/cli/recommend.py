@@ -35,12 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
     model = UltraGCN.load(arguments.run_folder)
     if arguments.items:
         items, scores = model.recommend_for(model.item_ids.parse(arguments.items), arguments.top_k, not arguments.include_seen)
-        ranked = zip(range(1, len(items) + 1), items, map(float, scores), strict=True)
-        output.write(arguments, ("rank", "item_id", "score"), ranked)
+        named = output.item_cells(model.item_ids, model.item_ids.rows(items))
+        ranked = ((place, *cells, float(score)) for place, (cells, score) in enumerate(zip(named, scores, strict=True), start=1))
+        output.write(arguments, ("rank", *output.item_columns(model.item_ids), "score"), ranked)
         return 0
     users = model.user_ids.rows(model.user_ids.ids if arguments.all else model.user_ids.parse(arguments.users))
     rows = _rows(model, users, arguments.top_k, not arguments.include_seen)
-    output.write(arguments, ("user_id", "rank", "item_id", "score"), rows)
+    output.write(arguments, ("user_id", "rank", *output.item_columns(model.item_ids), "score"), rows)
     return 0
 
 
@@ -49,5 +50,6 @@ def _rows(model: "UltraGCN", users: np.ndarray, top_k: int, exclude_seen: bool) 
     for block, items, scores in model.rank(users, top_k, model.seen_ if exclude_seen else None):
         for user, user_items, user_scores in zip(block, items, scores, strict=True):
             user_id = model.user_ids.ids[user]
-            for place in np.flatnonzero(user_items >= 0):
-                yield user_id, int(place) + 1, model.item_ids.ids[user_items[place]], float(user_scores[place])
+            places = np.flatnonzero(user_items >= 0)
+            for place, cells in zip(places, output.item_cells(model.item_ids, user_items[places]), strict=True):
+                yield user_id, int(place) + 1, *cells, float(user_scores[place])

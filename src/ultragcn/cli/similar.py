@@ -23,10 +23,12 @@ def run(arguments: argparse.Namespace) -> int:
     model = UltraGCN.load(arguments.run_folder)
     if arguments.item is not None:
         ids, cosines = model.similar_items(model.item_ids.parse([arguments.item])[0], arguments.top_k)
-        name = "item_id"
+        columns = output.item_columns(model.item_ids)
+        named = output.item_cells(model.item_ids, model.item_ids.rows(ids))
     else:
         ids, cosines = model.similar_users(model.user_ids.parse([arguments.user])[0], arguments.top_k)
-        name = "user_id"
-    rows = ((place, other, float(cosine)) for place, (other, cosine) in enumerate(zip(ids, cosines, strict=True), start=1))
-    output.write(arguments, ("rank", name, "cosine"), rows)
+        columns = ("user_id",)
+        named = ((user,) for user in ids)
+    rows = ((place, *cells, float(cosine)) for place, (cells, cosine) in enumerate(zip(named, cosines, strict=True), start=1))
+    output.write(arguments, ("rank", *columns, "cosine"), rows)
     return 0

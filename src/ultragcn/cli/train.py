@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ultragcn.cli import data_options
 from ultragcn.config import AUTHORS_NAMES, PARAMETERS, Config, configuration_for, parse_value, read_config
 
 _AUTHORS_NAME_OF = {ours: theirs for theirs, ours in AUTHORS_NAMES.items()}
@@ -13,16 +14,7 @@ _AUTHORS_NAME_OF = {ours: theirs for theirs, ours in AUTHORS_NAMES.items()}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; one for every hyper-parameter, from its one declaration."""
-    parser.add_argument(
-        "--dataset",
-        metavar="NAME|PATH",
-        help="a name from ultragcn datasets, or a folder with train.txt and test.txt (default: demo)",
-    )
-    parser.add_argument(
-        "--data_dir",
-        metavar="DIR",
-        help="where named data sets are looked for and put (default: $ULTRAGCN_DATA_DIR or datasets)",
-    )
+    data_options.add_arguments(parser)
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -34,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="clean",
         help="clean: choose on validation, read test once; authors: choose on test, as their code does (default: clean)",
     )
-    parser.add_argument("--split_seed", type=int, default=0, metavar="N", help="fixes which items clean holds out (default: 0)")
     parser.add_argument(
         "--refit",
         action="store_true",
@@ -67,18 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     tensorboard = _tensorboard_writer() if arguments.tensorboard else None
 
     from ultragcn.cli.progress import Bars
-    from ultragcn.data.datasets import as_dataset, load_dataset
-    from ultragcn.data.readers import read_split
     from ultragcn.experiments.run import train_run
     from ultragcn.progress import Silent
 
     progress = Silent() if arguments.quiet else Bars()
-    if files is not None:
-        dataset = as_dataset(source, *read_split(*files), arguments.protocol, arguments.split_seed)
-        source = str(files[0].parent.resolve())
-    else:
-        dataset = load_dataset(source, arguments.data_dir, protocol=arguments.protocol, split_seed=arguments.split_seed, progress=progress)
-        source = source if dataset.folder is not None or dataset.name == "demo" else str(Path(source).resolve())
+    dataset = data_options.load(arguments, source, files, progress)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     out = Path(arguments.out) if arguments.out else Path("runs") / f"{dataset.name}-{config.solver}-seed{config.seed}-{stamp}"
     writer = tensorboard(str(out)) if tensorboard is not None else None
@@ -92,9 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = None
     try:
         metrics = train_run(
-            dataset, config, out, data_source=source, refit=arguments.refit, overwrite=arguments.overwrite, progress=progress,
-            on_epoch=on_epoch,
-        )  # fmt: skip
+            dataset, config, out, refit=arguments.refit, overwrite=arguments.overwrite, progress=progress, on_epoch=on_epoch
+        )
     except KeyboardInterrupt:
         print(f"ultragcn: interrupted; the best model so far is in {out}", file=sys.stderr)
         raise

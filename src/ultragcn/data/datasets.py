@@ -1,17 +1,22 @@
-"""Named data sets: where they come from, where they are kept, and how they are loaded."""
+"""Data sets: found by name, in a folder, a file or in memory; fetched when they are not there; split; checked."""
 
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from ultragcn.data import synthetic
+from ultragcn.data import synthetic, times
 from ultragcn.data.download import fetch
 from ultragcn.data.interactions import Interactions
-from ultragcn.data.readers import read_split
-from ultragcn.data.split import hold_out
+from ultragcn.data.log import PARTS, Events, events_of, k_core, read_log
+from ultragcn.data.options import DataOptions
+from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, refuse_overlap, warn_of_gaps
+from ultragcn.data.tables import suffix_of
+from ultragcn.data.titles import read_titles
 from ultragcn.errors import DataError, UsageError, unknown_name
 from ultragcn.progress import Progress, Silent
 from ultragcn.storage import atomic_path, hash_bytes, hash_file
@@ -20,20 +25,32 @@ PROTOCOLS = ("clean", "authors")
 DATA_DIR_VARIABLE = "ULTRAGCN_DATA_DIR"
 _HUB = "https://huggingface.co/datasets/reczoo/{repository}/resolve/main/{file}"
 _FILES = ("train.txt", "test.txt")
+# What a log and a file of titles are called in a folder; of RecBole's files, the suffix tells.
+_LOGS = ("ratings", "interactions", "events", "reviews", "log")
+_TITLES = ("movies", "items", "products", "books", "titles")
+_READABLE = (".csv", ".tsv", ".dat", ".inter", ".item", ".parquet", ".txt")
+_VALID_NAMES = ("valid", "validation", "val")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A benchmark data set: its size, its public home and the SHA-256 of its two files where it is known."""
+    """A public data set: its size, its home and the SHA-256 of its files where it is known."""
 
     name: str
     about: str
     num_users: int
     num_items: int
     num_train: int
-    num_test: int
-    urls: Mapping[str, tuple[str, ...]]  # file name -> addresses to try in turn
+    """Train pairs; all pairs of a log."""
+    num_test: int | None
+    """Test pairs; None for a log, which is split when it is loaded."""
+    urls: Mapping[str, tuple[str, ...]]  # file name -> addresses to try in turn; a .zip has the file inside
     sha256: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> str:
+        """Where it comes from, for people."""
+        return next(iter(self.urls.values()))[0].split("/resolve/")[0]
 
 
 def _source(name: str, about: str, repository: str, sizes: tuple[int, int, int, int], *hashes: str) -> Source:
@@ -68,23 +85,37 @@ _BENCHMARKS = (
         "36162d78d851dd566c41380434b33785564761bc9e3bf869a523bb8bdde46cdd",
         "3484521a88bb32dccf5f09839446b3adbb21796bb075cf6eba37be411eadf0a6",
     ),
+    Source(
+        "ml-latest-small", "MovieLens latest small of 2018, a log with titles", 610, 9_724, 100_836, None,
+        dict.fromkeys(("ratings.csv", "movies.csv"), ("https://files.grouplens.org/datasets/movielens/ml-latest-small.zip",)),
+        {"ratings.csv": "aa289ca83157595d0df6aea1be6a4ded676ddc4385472e8313a8ed9805352646",
+         "movies.csv": "0b51fea714421d61045d49a335db61ffd732a49a6569bd83738ab700edc3b9db"},
+    ),
+    Source(
+        "movietweetings-100k", "MovieTweetings snapshot, a log with titles", 16_554, 10_506, 100_000, None,
+        {file: (f"https://raw.githubusercontent.com/sidooms/MovieTweetings/master/snapshots/100K/{file}",)
+         for file in ("ratings.dat", "movies.dat")},
+        {"ratings.dat": "c0dd868c2632d10002ebc928ddc5345f33adeaa59eca52c2941c26a2c5e36fd6",
+         "movies.dat": "e63fb84bc734e3c574f135634a40d3cbafab22b8f94f5fc0b80f80d1d2076efc"},
+    ),
 )  # fmt: skip
 
 SOURCES: dict[str, Source] = {source.name: source for source in _BENCHMARKS}
-"""The benchmark data sets by name, besides `demo`, which is made on the spot."""
+"""The public data sets by name, besides `demo`, which is made on the spot."""
 
 # Other names under which the authors' files and papers know the same data.
 ALIASES = {"yelp18": "yelp2018", "amazonbooks": "amazon-book", "amazonbook": "amazon-book", "movielens1m": "ml-1m",
            "movielens": "ml-1m", "ml1m": "ml-1m", "cds": "amazoncds", "amazonelectronics": "electronics",
            "gowallam1": "gowalla", "yelp18m1": "yelp2018", "amazonbooksm1": "amazon-book", "movielens1mm1": "ml-1m",
-           "amazoncdsm1": "amazoncds", "amazonelectronicsm1": "electronics"}  # fmt: skip
+           "amazoncdsm1": "amazoncds", "amazonelectronicsm1": "electronics",
+           "movielenslatestsmall": "ml-latest-small", "movietweetings": "movietweetings-100k"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Train, validation and test interactions over the same ids.
+    """Train, validation and test interactions over the same ids; a held-out pair that stands in train is refused.
 
-    Under the `clean` protocol `valid` was held out of the published train; under `authors` it is None and train is whole.
+    Under the `clean` protocol `valid` was held out of train, if it was not given; under `authors` it is None and train is whole.
     """
 
     name: str
@@ -93,13 +124,35 @@ class Dataset:
     valid: Interactions | None
     test: Interactions
     hash: str
-    """SHA-256 over the published train and test, before anything was held out."""
+    """SHA-256 over train, test and a given valid, before anything was held out for validation."""
     split_seed: int = 0
     """Fixes which items were held out."""
     folder: str | None = None
-    """The data folder it was found in; None for data that are made or given by their own folder."""
+    """The data folder it was found in; None for data that are made or given by their own place."""
     best_recall: Mapping[str, float] = field(default_factory=dict)
     """For made-up data: metric label -> the best value that any model can expect on test."""
+    options: DataOptions = field(default_factory=DataOptions)
+    """How it was read and split."""
+    origin: Mapping[str, str] | None = None
+    """What to give `load_dataset` to get it again: `source`, and `test`, `valid`, `titles` if given; None for data in memory."""
+    notes: tuple[str, ...] = ()
+    """What was read and kept, a sentence each."""
+
+    def __post_init__(self) -> None:
+        refuse_overlap(self.train, self.test, "test")
+        if self.valid is not None:
+            refuse_overlap(self.train, self.valid, "valid")
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a data set is made from: files, frames or matrices. Without `test`, `train` is a log still to be split."""
+
+    name: str
+    train: Any
+    test: Any = None
+    valid: Any = None
+    titles: Any = None
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -119,55 +172,80 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
 
 
 def load_dataset(
-    name: str | Path = "demo",
+    source: Any = "demo",
     data_dir: str | Path | None = None,
     *,
+    test: Any = None,
+    valid: Any = None,
+    titles: Any = None,
+    options: DataOptions | None = None,
     protocol: str = "clean",
     split_seed: int = 0,
     progress: Progress | None = None,
+    **choices: Any,
 ) -> Dataset:
-    """Load a data set by name, or from a folder that holds `train.txt` and `test.txt` in the user-line format.
+    """Load a data set and split it.
 
     Parameters
     ----------
-    name : str or Path
-        One of `dataset_names()`, or a folder. A benchmark that is not in `data_dir` yet is downloaded into it.
+    source : str, Path, frame or sparse matrix
+        One of `dataset_names()` (what is not in `data_dir` yet is downloaded into it); a file, frame or matrix that `read_log`
+        reads; or a folder that holds `train` and `test` files, and perhaps `valid`, or a log such as `ratings.csv`, and perhaps
+        titles such as `movies.csv`.
     data_dir : str or Path, optional
         Where named data sets are looked for and put (default: $ULTRAGCN_DATA_DIR, else `datasets`).
+    test, valid : str, Path, frame or sparse matrix, optional
+        Interactions that are held out already; `source` is all train then.
+    titles : str, Path or frame, optional
+        A table of item ids and titles.
+    options : DataOptions, optional
+        How files are read and split.
     protocol : {"clean", "authors"}
-        `clean` holds out validation items from train: per user 10 %, at least one where the user has three or more.
-        `authors` leaves train whole and has no validation set.
+        `clean` holds out validation items from train as `options.split` says, unless `valid` is given: at random, per user 10 %,
+        at least one where the user has three or more. `authors` leaves train whole and has no validation set.
     split_seed : int
         Fixes which items are held out.
     progress : Progress, optional
         Shown the download.
+    **choices
+        Any of `DataOptions` by its name, taking precedence over `options`.
 
     Raises
     ------
     UsageError
-        No such data set or protocol; the nearest name is suggested.
+        No such data set, protocol or option; the nearest name is suggested.
     DataError
-        Files that cannot be read, contradict themselves or are not the published ones.
+        Files that cannot be read, contradict themselves or are not the published ones; a split that leaks.
     DownloadError
         The files are not there and cannot be fetched; the message says where to put them by hand.
     """
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS)
-    if str(name) == "demo":
+    options = (options or DataOptions()).replace(**choices)
+    given = {name: value for name, value in {"source": source, "test": test, "valid": valid, "titles": titles}.items() if value is not None}
+    if valid is not None and protocol == "authors":
+        raise UsageError("valid needs the clean protocol: authors has no validation set")
+    if valid is not None and test is None:
+        raise UsageError("valid needs test: give both, or neither")
+    if isinstance(source, str) and source == "demo":
+        if len(given) > 1 or options.changed():
+            unwanted = [name for name in (*given, *options.changed()) if name != "source"]
+            raise UsageError(f"demo is made on the spot and split already; drop {', '.join(unwanted)}")
         return demo_dataset(protocol, split_seed)
-    source = SOURCES.get(str(name))
-    if source is not None:
-        home = data_folder(data_dir)
-        train, test = _load_benchmark(source, home, progress or Silent())
-        return replace(as_dataset(source.name, train, test, protocol, split_seed), folder=str(home.resolve()))
-    folder = Path(name)
-    if folder.is_dir():
-        return as_dataset(folder.resolve().name, *read_folder(folder), protocol, split_seed)
-    if folder.exists():
-        raise UsageError(f"{name} is a file; give the folder that holds its train.txt and test.txt")
-    if os.sep in str(name):
-        raise UsageError(f"no folder {name}; give a folder with train.txt and test.txt, or a name: {', '.join(dataset_names())}")
-    raise unknown_name("data set", str(name), dataset_names())
+    home = data_folder(data_dir)
+    public = SOURCES.get(str(source)) if isinstance(source, (str, Path)) else None
+    if public is not None:
+        _provide(public, home, progress or Silent())
+        files = replace(_files_in(home / public.name), name=public.name)
+    else:
+        files = _find_files(source)
+    files = replace(files, **{name: value for name, value in given.items() if name != "source"})
+    published = public if public is not None and test is None and public.num_test is not None else None
+    dataset = _make(files, options, protocol, split_seed, published)
+    origin = None
+    if all(isinstance(value, (str, Path)) for value in given.values()):
+        origin = {name: str(Path(value).resolve()) for name, value in given.items()} | ({"source": public.name} if public else {})
+    return replace(dataset, folder=str(home.resolve()) if public else None, origin=origin)
 
 
 def as_dataset(name: str, train: Interactions, test: Interactions, protocol: str, split_seed: int = 0) -> Dataset:
@@ -186,35 +264,146 @@ def demo_dataset(protocol: str = "clean", split_seed: int = 0) -> Dataset:
     made = synthetic.make_demo()
     dataset = as_dataset("demo", made.train, made.test, protocol, split_seed)
     best = {f"recall@{top_k}": synthetic.best_reachable_recall(made, top_k) for top_k in (10, 20, 50)}
-    return replace(dataset, best_recall=best)
-
-
-def read_folder(folder: Path) -> tuple[Interactions, Interactions]:
-    """Read `train.txt` and `test.txt` of a folder."""
-    missing = [file for file in _FILES if not (folder / file).exists()]
-    if missing:
-        try:
-            os.listdir(folder)
-        except OSError as error:
-            raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-        raise DataError(f"{folder} has no {' and no '.join(missing)}; a data set is a folder with train.txt and test.txt")
-    return read_split(folder / _FILES[0], folder / _FILES[1])
+    return replace(dataset, best_recall=best, origin={"source": "demo"})
 
 
 def is_present(source: Source, folder: Path) -> bool:
-    """Return whether both files of a benchmark are in its place under the data folder."""
-    return all((folder / source.name / file).is_file() for file in _FILES)
+    """Return whether all files of a public data set are in its place under the data folder."""
+    return all((folder / source.name / file).is_file() for file in source.urls)
 
 
-def _load_benchmark(source: Source, folder: Path, progress: Progress) -> tuple[Interactions, Interactions]:
+def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int, published: Source | None) -> Dataset:
+    """Read, split and check: the way of every data set that is not made up. `published` is the split it must be, if any."""
+    log = read_log(files.train, options)
+    notes = [f"{log.name}: {log.about}"]
+    if files.test is None:
+        whole = k_core(events_of(log), options.k_core)
+        train, test = hold_out_by(whole, options, split_seed, "test")
+        parts = {"train": train, "test": test}
+        if options.split == "time":
+            refuse_future(train, test, "train", "test")
+    else:
+        if options.k_core > 1:
+            raise UsageError("k_core would change a split that is given; drop it, or give one file to be split")
+        logs = {"train": log, "test": read_log(files.test, options)}
+        if files.valid is not None and protocol == "clean":
+            logs["valid"] = read_log(files.valid, options)
+        notes += [f"{other.name}: {other.about}" for other in list(logs.values())[1:]]
+        parts = given_parts(logs, options)
+    train, test, valid = parts["train"], parts["test"], parts.get("valid")
+    if published is not None:
+        _check_sizes(published, Path(files.train).parent, train.interactions, test.interactions)
+    if files.titles is not None:
+        # All parts share one map of the items.
+        item_ids = train.interactions.item_ids
+        item_ids.titles = read_titles(files.titles, item_ids, options)
+    warn_of_gaps(train.interactions, test.interactions)
+    data_hash = hash_bytes([part.interactions.hash.encode() for part in parts.values()])
+    if protocol == "clean" and valid is None:
+        train, valid = hold_out_by(train, options, split_seed, "valid")
+    notes.append(_summary(parts, options, given=files.test is not None))
+    return Dataset(
+        files.name, protocol, train.interactions, None if valid is None else valid.interactions, test.interactions, data_hash, split_seed,
+        options=options, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _summary(parts: Mapping[str, Events], options: DataOptions, given: bool) -> str:
+    train, test = parts["train"].interactions, parts["test"].interactions
+    core = f" in the {options.k_core}-core" if options.k_core > 1 else ""
+    how = {
+        "random": f"{options.test_share:.0%} of each user's items at random",
+        "last": f"the last {options.last_k} of each user",
+        "time": f"from {times.shown(int(parts['test'].times.min()))} on" if parts["test"].times is not None else "",
+    }[options.split]
+    held = "as given" if given else how
+    return f"{train.num_users} users x {train.num_items} items{core}: {len(train)} pairs for train, {len(test)} for test ({held})"
+
+
+def _find_files(source: Any) -> _Files:
+    if not isinstance(source, (str, Path)):
+        return _Files("data", source)
+    path = Path(source)
+    if path.is_dir():
+        return _files_in(path)
+    if path.exists():
+        return _Files(_stem(path), path)
+    if os.sep in str(source) or suffix_of(path) in _READABLE:
+        raise UsageError(f"no file and no folder {source}; give one, or a name: {', '.join(dataset_names())}")
+    raise unknown_name("data set", str(source), dataset_names())
+
+
+def _files_in(folder: Path) -> _Files:
+    """Return the files of a folder by what they are called."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file() and suffix_of(path) in _READABLE)
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(_role(path), []).append(path)
+    tables = [path for path in found.pop("", []) if suffix_of(path) != ".txt"]
+    if not found.keys() & {"train", "test", "log"} and len(tables) == 1:
+        found["log"] = tables
+    for several in found.values():
+        if len(several) > 1:
+            names = " and ".join(path.name for path in several)
+            raise DataError(f"{folder} has several files of one kind, {names}; give the one that counts instead of the folder")
+    one = {role: several[0] for role, several in found.items()}
+    name = folder.resolve().name
+    if "train" in one and "test" in one:
+        return _Files(name, one["train"], one["test"], one.get("valid"), one.get("titles"))
+    if "log" in one and not one.keys() & {"train", "test"}:
+        return _Files(name, one["log"], titles=one.get("titles"))
+    missing = " and no ".join(file for file in _FILES if file.removesuffix(".txt") not in one)
+    raise DataError(
+        f"{folder} has no {missing}; a data set is a folder with train and test files (train.txt, train.csv, ...), or with a log "
+        "such as ratings.csv"
+    )
+
+
+def _role(path: Path) -> str:
+    """Return what a file is by its name: train, test, valid, log or titles; "" where the name does not tell."""
+    stem = _stem(path).lower()
+    last = stem.rsplit(".", 1)[-1]
+    if last in _VALID_NAMES:
+        return "valid"
+    if last in PARTS:
+        return last
+    if stem in _LOGS or suffix_of(path) == ".inter":
+        return "log"
+    return "titles" if stem in _TITLES or suffix_of(path) == ".item" else ""
+
+
+def _stem(path: Path) -> str:
+    """Return the name of a file without its suffix and that of its compression."""
+    suffix = suffix_of(path)
+    return path.name[: path.name.lower().rindex(suffix)] if suffix else path.name
+
+
+# ------------------------------------------------------------- public data sets
+
+
+def _provide(source: Source, folder: Path, progress: Progress) -> None:
+    """Download what is missing of a public data set; refuse other data under its name."""
     home = folder / source.name
     for place in (folder, home):
         if place.exists() and not (place.is_dir() and os.access(place, os.R_OK | os.X_OK)):
             raise DataError(f"cannot read the folder {place}: it is no folder, or you may not read it; give another --data_dir")
-    for file in _FILES:
+    for file, urls in source.urls.items():
         if not (home / file).is_file():
-            _fetch(source, file, home / file, progress)
-    train, test = read_folder(home)
+            if urls[0].endswith(".zip"):
+                _fetch_archive(source, home, progress)
+            else:
+                _fetch(source, file, home / file, progress)
+        # A split is known by its sizes, because it may have come as JSON lists; a log by its bytes.
+        if source.num_test is None and hash_file(home / file) != source.sha256.get(file):
+            raise DataError(
+                f"{home / file} is not the published file (another SHA-256); to use it as your own data, give it as --dataset {home}"
+            )
+
+
+def _check_sizes(source: Source, home: Path, train: Interactions, test: Interactions) -> None:
     sizes = (train.num_users, train.num_items, len(train), len(test))
     if sizes != (source.num_users, source.num_items, source.num_train, source.num_test):
         raise DataError(
@@ -222,7 +411,24 @@ def _load_benchmark(source: Source, folder: Path, progress: Progress) -> tuple[I
             f"not {source.num_users}, {source.num_items}, {source.num_train}, {source.num_test}; "
             f"to use it as your own data, give it as --dataset {home}"
         )
-    return train, test
+
+
+def _fetch_archive(source: Source, home: Path, progress: Progress) -> None:
+    """Download a zip, unless it was put there by hand, and take the files out of it."""
+    url = next(iter(source.urls.values()))[0]
+    archive = home / url.rsplit("/", 1)[-1]
+    if not archive.is_file():
+        fetch(url, archive, sha256=None, progress=progress)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = {member.rsplit("/", 1)[-1]: member for member in opened.namelist()}
+            for file in source.urls:
+                with atomic_path(home / file) as temporary, opened.open(members[file]) as inside, open(temporary, "wb") as outside:
+                    shutil.copyfileobj(inside, outside)
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise DataError(f"the downloaded {archive} is damaged or lacks {' and '.join(source.urls)}; run again to fetch it anew") from error
+    finally:
+        archive.unlink(missing_ok=True)
 
 
 def _fetch(source: Source, file: str, path: Path, progress: Progress) -> None:

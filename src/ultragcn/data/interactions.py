@@ -1,6 +1,7 @@
 """Who used what: a sparse user x item matrix with the ids of its rows and columns."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -57,6 +58,28 @@ class Interactions:
         matrix = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(user_ids), len(item_ids)))
         return cls(matrix, user_ids, item_ids)
 
+    @classmethod
+    def from_frame(cls, frame: Any, **options: Any) -> "Interactions":
+        """Return the interactions in a polars or pandas frame, a SciPy matrix or a file.
+
+        Parameters
+        ----------
+        frame : frame, sparse matrix, str or Path
+            Whatever `ultragcn.data.log.read_log` reads.
+        **options
+            `user_column`, `item_column`, `min_rating`, `k_core` and the like: `ultragcn.data.options.DataOptions`.
+
+        Raises
+        ------
+        DataError
+            What cannot be read, with its row.
+        """
+        from ultragcn.data import log  # which itself makes interactions
+        from ultragcn.data.options import DataOptions
+
+        chosen = DataOptions().replace(**options)
+        return log.k_core(log.events_of(log.read_log(frame, chosen)), chosen.k_core).interactions
+
     def __len__(self) -> int:
         return int(self.matrix.nnz)
 
@@ -102,6 +125,13 @@ class Interactions:
     def with_matrix(self, matrix: sp.csr_matrix) -> "Interactions":
         """Return other pairs over the same ids."""
         return Interactions(matrix, self.user_ids, self.item_ids)
+
+    def part(self, mask: np.ndarray) -> "Interactions":
+        """Return the pairs chosen by a mask (N,) over the same ids."""
+        users, items = self.pairs
+        indptr = np.concatenate(([0], np.cumsum(np.bincount(users[mask], minlength=self.num_users))))
+        ones = np.ones(indptr[-1], dtype=np.float32)
+        return self.with_matrix(sp.csr_matrix((ones, items[mask], indptr), shape=self.matrix.shape))
 
     def union(self, other: "Interactions") -> "Interactions":
         """Return the pairs in either; both must have the same ids."""

@@ -34,7 +34,6 @@ def train_run(
     config: Config,
     out: Path,
     *,
-    data_source: str | None = None,
     refit: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -51,8 +50,6 @@ def train_run(
     config : Config
     out : Path
         The run folder. It must be new or empty unless `overwrite`.
-    data_source : str, optional
-        Name or folder that `load_dataset` finds the data under again (default: the data set's name).
     refit : bool
         Under `clean`, train once more on train and validation together for as many epochs as were chosen, before reading test.
     overwrite : bool
@@ -76,7 +73,7 @@ def train_run(
         raise UsageError("refit needs the clean protocol: under authors there is no validation set to add to train")
     parse_labels(_labels(config))
     _prepare(out, overwrite)
-    storage.write_json(out / MANIFEST, _manifest(dataset, config, data_source, refit))
+    storage.write_json(out / MANIFEST, _manifest(dataset, config, refit))
 
     def record_epoch(record: Record) -> None:
         # Every line has every column, measured or not, so that the file can be read while it grows.
@@ -117,19 +114,40 @@ def load_run(folder: Path) -> tuple[UltraGCN, dict[str, Any]]:
 
 
 def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
-    """Return the data set a run was trained on; other data under the same name raise `UsageError`."""
+    """Return the data set a run was trained on, read and split as it was.
+
+    Raises
+    ------
+    UsageError
+        There are other data in that place now, they are split otherwise, or the run was trained on data in memory.
+    """
+    source = manifest["data_source"]
+    if source is None:
+        raise UsageError("this run was trained on data in memory, which cannot be loaded again; evaluate the model in Python")
     dataset = load_dataset(
-        manifest["data_source"],
+        source,
         data_dir or manifest["data_dir"],
+        **manifest["data_files"],
         protocol=manifest["protocol"],
         split_seed=manifest["split_seed"],
+        **manifest["data_options"],
     )
-    if dataset.hash != manifest["data_hash"]:
-        raise UsageError(
-            f"{manifest['data_source']} is not the data this run was trained on (hash {dataset.hash[:12]}, not "
-            f"{manifest['data_hash'][:12]}); give the right place with --data_dir"
-        )
+    for name, found, trained_on in (
+        ("data", dataset.hash, manifest["data_hash"]),
+        ("split", _split_hash(dataset), manifest["split_hash"]),
+    ):
+        if found != trained_on:
+            raise UsageError(
+                f"{source} is not the {name} this run was trained on (hash {found[:12]}, not {trained_on[:12]}); "
+                "give the right place with --data_dir"
+            )
     return dataset
+
+
+def _split_hash(dataset: Dataset) -> str:
+    """Return the SHA-256 over what train, valid and test became."""
+    parts = (dataset.train, dataset.valid, dataset.test)
+    return storage.hash_bytes([part.hash.encode() for part in parts if part is not None])
 
 
 def _prepare(out: Path, overwrite: bool) -> None:
@@ -149,13 +167,17 @@ def _labels(config: Config) -> list[str]:
     return list(dict.fromkeys([*DEFAULT_LABELS, config.select_by]))
 
 
-def _manifest(dataset: Dataset, config: Config, data_source: str | None, refit: bool) -> dict[str, Any]:
+def _manifest(dataset: Dataset, config: Config, refit: bool) -> dict[str, Any]:
+    origin = dict(dataset.origin or {})
     versions = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
     return {
         "dataset": dataset.name,
-        "data_source": data_source or dataset.name,
+        "data_source": origin.pop("source", None),
+        "data_files": origin,
         "data_dir": dataset.folder,
+        "data_options": dataset.options.changed(),
         "data_hash": dataset.hash,
+        "split_hash": _split_hash(dataset),
         "protocol": dataset.protocol,
         "split_seed": dataset.split_seed,
         "refit": refit,

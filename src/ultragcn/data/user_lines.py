@@ -1,18 +1,15 @@
-"""Reading interactions from files: the user-line text format of the published splits.
+"""The user-line text format of the published splits.
 
 One line a user: `user item item ...`, non-negative integers separated by blanks or tabs; the line may end in LF or CRLF. The
 same user may come twice (the items are joined), a user may have no items, a user may have an item twice (counted, kept once).
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ultragcn.data.ids import IdMap
-from ultragcn.data.interactions import Interactions
-from ultragcn.errors import DataError, DataWarning
+from ultragcn.errors import DataError
 
 # Digits of the largest id that surely fits 64 bits.
 _MAX_DIGITS = 18
@@ -88,66 +85,3 @@ def _refuse(path: Path, data: np.ndarray, position: int, expected: str) -> None:
     rest = text[start : position + 40].split(None, 1)
     word = rest[0].decode("utf-8", "replace") if text[position] not in blanks else "\\r"
     raise DataError(f"{path}, line {line}: cannot read {word!r}: {expected}")
-
-
-def read_split(train_path: str | Path, test_path: str | Path) -> tuple[Interactions, Interactions]:
-    """Read a published split: train and test in the user-line format, over the ids that occur in either.
-
-    Warns
-    -----
-    DataWarning
-        Items listed twice by a user (kept once) and users without train or test items, each with its count and first place.
-
-    Raises
-    ------
-    DataError
-        A file cannot be read, or test pairs also stand in train: such a test would measure memory, not recommendation.
-    """
-    train_lines, test_lines = read_user_lines(train_path), read_user_lines(test_path)
-    user_ids = IdMap.of(np.concatenate((train_lines.all_users, test_lines.all_users)), "user")
-    item_ids = IdMap.of(np.concatenate((train_lines.items, test_lines.items)), "item")
-    if len(train_lines.items) == 0:
-        raise DataError(f"{train_lines.path} names users but no items; expected one line a user: user item item ...")
-    train, test = (Interactions.from_pairs(lines.users, lines.items, user_ids, item_ids) for lines in (train_lines, test_lines))
-    for lines, interactions in ((train_lines, train), (test_lines, test)):
-        _warn_duplicates(lines, interactions)
-    overlap = train.common(test).tocoo()
-    if overlap.nnz:
-        user, item = user_ids.ids[overlap.row[0]], item_ids.ids[overlap.col[0]]
-        line = test_lines.lines[(test_lines.users == user) & (test_lines.items == item)][0]
-        raise DataError(
-            f"{test_lines.path}, line {line}: item {item} of user {user} is in train too, as are {overlap.nnz} test pairs in all; "
-            "remove them from one of the files"
-        )
-    for name, interactions in (("train", train), ("test", test)):
-        empty = np.flatnonzero(interactions.user_degrees == 0)
-        if len(empty):
-            warnings.warn(
-                f"{len(empty)} users have no {name} items (first: user {user_ids.ids[empty[0]]})",
-                DataWarning,
-                stacklevel=2,
-            )
-    unseen = np.flatnonzero(train.item_degrees == 0)
-    if len(unseen):
-        warnings.warn(
-            f"{len(unseen)} items have no train interaction (first: item {item_ids.ids[unseen[0]]}); nothing can be learned about them",
-            DataWarning,
-            stacklevel=2,
-        )
-    return train, test
-
-
-def _warn_duplicates(lines: UserLines, interactions: Interactions) -> None:
-    surplus = len(lines.items) - len(interactions)
-    if not surplus:
-        return
-    order = np.lexsort((lines.lines, lines.items, lines.users))
-    users, items = lines.users[order], lines.items[order]
-    again = np.flatnonzero((users[1:] == users[:-1]) & (items[1:] == items[:-1])) + 1
-    first = order[again[np.argmin(lines.lines[order[again]])]]
-    warnings.warn(
-        f"{lines.path}, line {lines.lines[first]}: user {lines.users[first]} has item {lines.items[first]} twice; "
-        f"{surplus} such repetitions were counted once",
-        DataWarning,
-        stacklevel=3,
-    )

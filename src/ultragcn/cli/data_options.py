@@ -1,0 +1,57 @@
+"""The options that say which data, how they are read and how they are split."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ultragcn.data.options import DATA_OPTIONS
+from ultragcn.progress import Progress
+
+if TYPE_CHECKING:
+    from ultragcn.data.datasets import Dataset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare them; one for every data option, from its one declaration."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--dataset",
+        metavar="NAME|PATH",
+        help="a name from ultragcn datasets, a file (CSV, TSV, ::, RecBole, user lines, Parquet), or a folder (default: demo)",
+    )
+    group.add_argument(
+        "--data_dir",
+        metavar="DIR",
+        help="where named data sets are looked for and put (default: $ULTRAGCN_DATA_DIR or datasets)",
+    )
+    group.add_argument("--test", metavar="FILE", help="test interactions, held out already; --dataset is all train then")
+    group.add_argument("--valid", metavar="FILE", help="validation interactions, held out already")
+    group.add_argument("--titles", metavar="FILE", help="item ids and titles, shown beside recommendations")
+    group.add_argument("--split_seed", type=int, default=0, metavar="N", help="fixes what is held out (default: 0)")
+    for name, declared in DATA_OPTIONS.items():
+        meaning, choices = declared.metadata["meaning"], " | ".join(declared.metadata["choices"])
+        default = "" if "(default" in meaning else f" (default: {declared.default})"
+        group.add_argument(f"--{name}", dest=f"data_{name}", metavar=choices or "X", help=meaning + default)
+
+
+def load(arguments: argparse.Namespace, source: str, files: tuple[Path, Path] | None, progress: Progress) -> "Dataset":
+    """Return the data set that the options name, or that of train and test `files`, and say on stderr what was read."""
+    from ultragcn.data.datasets import load_dataset
+
+    choices = {name: value for name in DATA_OPTIONS if (value := getattr(arguments, f"data_{name}")) is not None}
+    dataset = load_dataset(
+        source if files is None else files[0],
+        arguments.data_dir,
+        test=arguments.test if files is None else files[1],
+        valid=arguments.valid,
+        titles=arguments.titles,
+        protocol=arguments.protocol,
+        split_seed=arguments.split_seed,
+        progress=progress,
+        **choices,
+    )
+    for note in dataset.notes:
+        print(f"ultragcn: {note}", file=sys.stderr)
+    return dataset if files is None else replace(dataset, name=source)
