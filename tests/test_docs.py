@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ultragcn import UltraGCN, load_dataset
+from ultragcn.evaluation.evaluate import evaluate_by_user
+
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.ko.md")
 
@@ -49,6 +52,15 @@ def test_following_adding_a_model_to_the_letter_gives_a_model_that_learns(tmp_pa
     assert done.returncode == 0, done.stderr
     accuracy = float(re.search(r"accuracy\W+([0-9.]+)", done.stdout)[1])
     assert 0.9 < accuracy < 1
+
+
+def test_the_python_of_the_evaluation_page_runs_as_it_stands():
+    data = load_dataset("demo")
+    model, other = (UltraGCN(epochs=1, seed=seed).fit(data.train, data.valid) for seed in (0, 1))
+    (code,) = code_blocks("docs/evaluation.md")
+    found = {"model": model, "other": evaluate_by_user(other, data.test), "data": data}
+    exec(code, found)
+    assert 0 < found["result"].means["ndcg@20"] < 1
 
 
 @pytest.mark.parametrize("document", READMES)

@@ -60,6 +60,12 @@ def test_every_format_is_read_whatever_the_order_of_rows_and_columns(tmp_path, k
     assert result.means == {"recall@2": (1 / 2 + 1) / 2, "mrr@2": 1, "num_users": 2}
 
 
+def test_a_text_file_may_have_a_byte_order_mark_other_line_ends_and_empty_lines(tmp_path):
+    path = tmp_path / "lists"
+    path.write_bytes("\ufeffuser_id\titem_id\trank\r\n0\t1\t1\r\n\r\n1\t3\t1\r\n\r\n".encode())
+    assert evaluate(read_lists(path, TRAIN), TEST, ["recall@1"])["recall@1"] == (1 / 2 + 1) / 2
+
+
 def test_equal_scores_go_by_the_lower_item_and_rank_counts_more_than_score(tmp_path):
     table = pl.DataFrame({"user_id": [0, 0, 0], "item_id": [4, 2, 3], "score": [1.0, 1.0, 2.0]})
     (_, items, _), *_ = read_lists(write(table, tmp_path / "a", "tsv"), TRAIN).rank(np.array([0]), 3)

@@ -1,6 +1,8 @@
 """Evaluate a run, or ranked lists from anywhere, on a data set's held-out interactions."""
 
 import argparse
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,8 @@ SPLITS = ("test", "valid")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    from ultragcn.evaluation.dialects import DIALECTS
+
     parser.add_argument("run_folder", metavar="RUN", nargs="?", help="a folder that ultragcn train wrote")
     parser.add_argument("--split", choices=SPLITS, default="test", help="what to evaluate on (default: test)")
     parser.add_argument(
@@ -28,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dialect",
         default="lightgcn",
         metavar="NAME",
-        help="whose definitions: lightgcn, recbole, authors, lenskit, implicit, rectools, ngcf-legacy, lightgcn-tf, elliot, user-f1 "
-        "(default: lightgcn)",
+        help=f"whose definitions: {', '.join(DIALECTS)} (default: lightgcn)",
     )
     parser.add_argument("--ci", action="store_true", help="add 95 %% confidence intervals: bootstrap over users, 1000 samples, seed 0")
     parser.add_argument("--groups", action="store_true", help="add tables by user activity and by item popularity, in quarters")
@@ -48,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn evaluate`."""
-    import sys
-
-    from ultragcn.errors import UsageError
+    from ultragcn.errors import DataWarning, UsageError
     from ultragcn.evaluation.dialects import dialect_of
     from ultragcn.evaluation.evaluate import evaluate_by_user
     from ultragcn.evaluation.metrics import parse_labels
@@ -62,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     if targets is None:
         raise UsageError(f"the {dataset.protocol} protocol has no {arguments.split} split; evaluate on test")
     result = evaluate_by_user(model, targets, labels, arguments.dialect)
+    if arguments.ranking and not result.hits.any():
+        warnings.warn(f"no listed item is held out: were the {arguments.split} items left out of {arguments.ranking}?", DataWarning, 2)
     print(f"ultragcn: {dataset.name} {arguments.split}, protocol {dataset.protocol}, dialect {arguments.dialect}", file=sys.stderr)
     _print_means(result, arguments.ci)
     if arguments.groups:

@@ -22,7 +22,7 @@ class RankedLists:
     Parameters
     ----------
     users, items : (N,) int
-        Rows; the items of each user from best to worst.
+        Rows; the items of each user from best to worst. An item of -1 is an empty place.
     train, valid : Interactions
         What nobody should be recommended; `valid` may be None.
     source : str
@@ -39,6 +39,7 @@ class RankedLists:
         self.train_, self.valid_ = train, valid
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
         self.source = source
+        users, items = users[items >= 0], items[items >= 0]
         pairs = np.sort(users.astype(np.int64) * train.num_items + items)
         repeated = pairs[1:][pairs[1:] == pairs[:-1]]
         if len(repeated):
@@ -165,8 +166,10 @@ def _read_table(path: Path) -> Any:
             return pl.read_ndjson(path)
         if b"\t" in start:
             # Ids may contain quotation marks; tabs cannot be in them.
-            return pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False)
-        return pl.read_csv(path, infer_schema=False)
+            table = pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False)
+        else:
+            table = pl.read_csv(path, infer_schema=False)
+        return table.filter(~pl.all_horizontal(pl.all().is_null()))  # lines left empty
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:

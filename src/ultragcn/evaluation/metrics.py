@@ -6,6 +6,7 @@ K the list length, |R| the number of relevant (held-out) items of a user, Q user
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -84,12 +85,10 @@ class UserValues:
             counts, population = np.ones((1, len(next(iter(self.values.values())))), np.float64), self.population
         elif population is None:
             population = counts.sum(axis=1)
-        labels = list(self.values)
-        weights = np.stack([self.weights[label] for label in labels], axis=1)
-        sums = counts @ (weights * np.stack([self.values[label] for label in labels], axis=1))
-        totals = counts @ weights
+        weighted, weights = self._columns
+        sums, totals = counts @ weighted, counts @ weights
         means = {}
-        for column, label in enumerate(labels):
+        for column, label in enumerate(self.values):
             alike = label.metric in ACCURACY and not self._is_pooled(label)
             total = np.broadcast_to(population, len(sums)) if alike else totals[:, column]
             means[label] = np.divide(sums[:, column], total, out=np.zeros(len(sums)), where=total > 0)
@@ -102,6 +101,12 @@ class UserValues:
     def by_label(self) -> dict[str, np.ndarray]:
         """Return the values of every metric asked for that users have: label -> (Q,)."""
         return {str(label): self.values[label] for label in self.labels if label in self.values}
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Values times weights, and weights: (Q, number of metrics) each."""
+        weights = np.stack([self.weights[label] for label in self.values], axis=1)
+        return weights * np.stack(list(self.values.values()), axis=1), weights
 
     def _is_pooled(self, label: Label) -> bool:
         return label.metric == "precision" and self.dialect.precision == "pooled"
