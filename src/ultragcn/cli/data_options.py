@@ -4,7 +4,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.progress import Progress
@@ -36,22 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", dest=f"data_{name}", metavar=choices or "X", help=meaning + default)
 
 
+def arguments_of_load(arguments: argparse.Namespace, source: str) -> dict[str, Any]:
+    """Return what the options say as arguments of `load_dataset`, for a data set that is called `source`."""
+    choices = {name: value for name in DATA_OPTIONS if (value := getattr(arguments, f"data_{name}")) is not None}
+    named = {name: getattr(arguments, name) for name in ("data_dir", "test", "valid", "titles", "protocol", "split_seed")}
+    return {"source": source} | named | choices
+
+
 def load(arguments: argparse.Namespace, source: str, files: tuple[Path, Path] | None, progress: Progress) -> "Dataset":
     """Return the data set that the options name, or that of train and test `files`, and say on stderr what was read."""
     from ultragcn.data.datasets import load_dataset
 
-    choices = {name: value for name in DATA_OPTIONS if (value := getattr(arguments, f"data_{name}")) is not None}
-    dataset = load_dataset(
-        source if files is None else files[0],
-        arguments.data_dir,
-        test=arguments.test if files is None else files[1],
-        valid=arguments.valid,
-        titles=arguments.titles,
-        protocol=arguments.protocol,
-        split_seed=arguments.split_seed,
-        progress=progress,
-        **choices,
-    )
+    given = {} if files is None else {"source": files[0], "test": files[1]}
+    dataset = load_dataset(**(arguments_of_load(arguments, source) | given), progress=progress)
     for note in dataset.notes:
         print(f"ultragcn: {note}", file=sys.stderr)
     return dataset if files is None else replace(dataset, name=source)

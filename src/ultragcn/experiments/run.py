@@ -134,7 +134,7 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
     )
     for name, found, trained_on in (
         ("data", dataset.hash, manifest["data_hash"]),
-        ("split", _split_hash(dataset), manifest["split_hash"]),
+        ("split", split_hash(dataset), manifest["split_hash"]),
     ):
         if found != trained_on:
             raise UsageError(
@@ -144,7 +144,7 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
     return dataset
 
 
-def _split_hash(dataset: Dataset) -> str:
+def split_hash(dataset: Dataset) -> str:
     """Return the SHA-256 over what train, valid and test became."""
     parts = (dataset.train, dataset.valid, dataset.test)
     return storage.hash_bytes([part.hash.encode() for part in parts if part is not None])
@@ -177,7 +177,7 @@ def _manifest(dataset: Dataset, config: Config, refit: bool) -> dict[str, Any]:
         "data_dir": dataset.folder,
         "data_options": dataset.options.changed(),
         "data_hash": dataset.hash,
-        "split_hash": _split_hash(dataset),
+        "split_hash": split_hash(dataset),
         "protocol": dataset.protocol,
         "split_seed": dataset.split_seed,
         "refit": refit,
@@ -211,6 +211,12 @@ def _summary(
 
 def peak_memory_mb() -> float | None:
     """Return the largest resident memory of this process so far, in MB; None where the system does not tell (Windows)."""
+    try:
+        # On Linux, getrusage also counts what the parent had before this program was started.
+        with open("/proc/self/status", encoding="ascii") as status:
+            return round(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10, 1)
+    except (OSError, StopIteration):
+        pass
     try:
         import resource
     except ImportError:

@@ -1,0 +1,75 @@
+"""Compare models on a data set: the same protocol, several seeds, one table."""
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from ultragcn.cli import data_options
+
+_DEFAULT_SEEDS = "0,1,2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    data_options.add_arguments(parser)
+    parser.add_argument("--models", metavar="LIST", help="separated by commas (default: popularity,itemknn,rp3beta,ease,ials,ultragcn)")
+    parser.add_argument("--seeds", default=_DEFAULT_SEEDS, metavar="LIST", help=f"separated by commas (default: {_DEFAULT_SEEDS})")
+    parser.add_argument(
+        "--protocol",
+        choices=("clean", "authors"),
+        default="clean",
+        help="clean: epochs are chosen on validation, test is read once; authors: chosen on test, as their code does (default: clean)",
+    )
+    parser.add_argument(
+        "--metrics", default="recall@20,ndcg@20", metavar="LIST", help="the first one orders the table (default: recall@20,ndcg@20)"
+    )
+    parser.add_argument("--settings", metavar="FILE", help="a .toml file with a table of hyper-parameters for each model, such as [ease]")
+    parser.add_argument("--out", metavar="DIR", help="results, kept run by run (default: runs/compare-DATASET-PROTOCOL)")
+    parser.add_argument("--overwrite", action="store_true", help="drop another comparison in --out")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `ultragcn compare`."""
+    from ultragcn.cli.progress import Bars
+    from ultragcn.errors import UsageError
+    from ultragcn.experiments import compare
+    from ultragcn.progress import Silent
+
+    try:
+        seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    except ValueError:
+        raise UsageError(f"seeds are whole numbers separated by commas, such as 0,1,2, not {arguments.seeds!r}") from None
+    if min(seeds) < 0:
+        raise UsageError(f"seeds must be 0 or more, so that a comparison can be repeated, not {min(seeds)}")
+    models = arguments.models.split(",") if arguments.models else compare.DEFAULT_MODELS
+    source = data_options.arguments_of_load(arguments, arguments.dataset or "demo") | {"protocol": arguments.protocol}
+    name = Path(str(source["source"])).name.split(".")[0]
+    out = Path(arguments.out) if arguments.out else Path("runs") / f"compare-{name}-{arguments.protocol}"
+    table = compare.compare(
+        source, models, seeds, out, metrics=arguments.metrics.split(","), settings=_settings(arguments.settings),
+        overwrite=arguments.overwrite, progress=Silent() if arguments.quiet else Bars(),
+    )  # fmt: skip
+    print(compare.markdown(table), end="")
+    print(f"ultragcn: {out} holds every run, user by user", file=sys.stderr)
+    failed = [line for line in table.lines if not line.num_seeds]
+    for line in failed:
+        print(f"ultragcn: {line.model} failed: {line.settings}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _settings(path: str | None) -> dict[str, dict[str, Any]]:
+    from ultragcn.errors import UsageError
+
+    if path is None:
+        return {}
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    wrong = [name for name, table in document.items() if not isinstance(table, dict)]
+    if wrong:
+        raise UsageError(f"{path}: {wrong[0]} stands outside a table; put it under the model it is meant for, such as [ease]")
+    return document
