@@ -88,5 +88,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     for name in arguments.datasets.split(","):
         for protocol in arguments.protocols.split(","):
+            if protocol == "authors" and name not in PUBLISHED:
+                continue
             compare(name, protocol, arguments.seeds)
             write()
