@@ -73,7 +73,8 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
         out = _times_of(events) >= _first_time(events, options.test_from if part == "test" else "", share)
     if out.all() or not out.any():
         what = "leaves no pair to train on" if out.all() else f"holds out no pair for {part}"
-        raise DataError(f"split {options.split} {what} of {len(out)}; give another split, or less to hold out")
+        instead = "hold out less" if part == "test" else "use the authors protocol, which holds out nothing"
+        raise DataError(f"split {options.split} {what} of {len(out)}; give another split, or {instead}")
     return events.part(~out), events.part(out)
 
 
@@ -113,7 +114,7 @@ def refuse_overlap(train: Interactions, held_out: Interactions, name: str) -> No
     """Raise `DataError` if a pair of `held_out` stands in `train` too."""
     common = train.common(held_out).tocoo()
     if common.nnz:
-        user, item = train.user_ids.ids[common.row[0]], train.item_ids.ids[common.col[0]]
+        user, item = train.user_ids.shown(common.row[0]), train.item_ids.shown(common.col[0])
         raise DataError(f"{common.nnz} {name} pairs are in train too (first: item {item} of user {user}); remove them from one of the two")
 
 
@@ -122,10 +123,10 @@ def warn_of_gaps(train: Interactions, test: Interactions) -> None:
     for name, part in (("train", train), ("test", test)):
         empty = np.flatnonzero(part.user_degrees == 0)
         if len(empty):
-            _warn(f"{len(empty)} users have no {name} items (first: user {part.user_ids.ids[empty[0]]})")
+            _warn(f"{len(empty)} users have no {name} items (first: user {part.user_ids.shown(empty[0])})")
     unseen = np.flatnonzero(train.item_degrees == 0)
     if len(unseen):
-        first = train.item_ids.ids[unseen[0]]
+        first = train.item_ids.shown(unseen[0])
         _warn(f"{len(unseen)} items have no train interaction (first: item {first}); nothing can be learned about them")
 
 
@@ -178,7 +179,7 @@ def _refuse_common(part: Interactions, earlier: Interactions, log: Log, earlier_
         return
     row, column = common.row[0], common.col[0]
     place = log.place(int(np.flatnonzero((log.users == row) & (log.items == column))[0]))
-    item, user = log.item_ids.ids[column], log.user_ids.ids[row]
+    item, user = log.item_ids.shown(column), log.user_ids.shown(row)
     raise DataError(
         f"{place}: item {item} of user {user} is in {earlier_name} too, as are {common.nnz} such pairs in all; "
         "remove them from one of the files"
