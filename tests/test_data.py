@@ -176,7 +176,7 @@ def test_a_benchmark_is_downloaded_once_as_text_or_from_json_lists(tmp_path, mon
 
 
 RATINGS = b"userId,movieId,rating\r\n" + b"".join(b"%d,%d,4.0\r\n" % (user, item) for user in (1, 2) for item in range(1, 6))
-MOVIES = "movieId,title\r\n1,\"Am\u00e9lie, or so (2001)\"\r\n2,Two\r\n3,Three\r\n4,Four\r\n5,Five\r\n".encode()
+MOVIES = 'movieId,title\r\n1,"Am\u00e9lie, or so (2001)"\r\n2,Two\r\n3,Three\r\n4,Four\r\n5,Five\r\n'.encode()
 
 
 def zipped(**files):
@@ -189,7 +189,9 @@ def zipped(**files):
 
 def test_a_log_is_downloaded_once_out_of_its_zip_and_must_be_the_published_one(tmp_path, monkeypatch):
     digests = {"ratings.csv": hashlib.sha256(RATINGS).hexdigest(), "movies.csv": hashlib.sha256(MOVIES).hexdigest()}
-    with served({"small.zip": zipped(ratings=RATINGS, movies=MOVIES), "bad.zip": b"PK", "part.zip": zipped(ratings=RATINGS)}, tmp_path) as base:
+    with served(
+        {"small.zip": zipped(ratings=RATINGS, movies=MOVIES), "bad.zip": b"PK", "part.zip": zipped(ratings=RATINGS)}, tmp_path
+    ) as base:
 
         def publish(archive):
             urls = dict.fromkeys(digests, (base + archive,))
@@ -206,7 +208,7 @@ def test_a_log_is_downloaded_once_out_of_its_zip_and_must_be_the_published_one(t
     assert sorted(path.name for path in home.iterdir()) == ["movies.csv", "ratings.csv"]
     assert load_dataset("small", tmp_path / "data").hash == data.hash  # the server is gone
     (home / "ratings.csv").write_bytes(RATINGS + b"3,1,4.0\r\n")
-    with pytest.raises(DataError, match="ratings.csv is not the published file"):
+    with pytest.raises(DataError, match=r"ratings.csv is not the published file"):
         load_dataset("small", tmp_path / "data")
 
 

@@ -61,12 +61,14 @@ def test_last_holds_out_the_latest_items_of_each_user(log, k):
 
 
 def test_last_leaves_users_with_too_few_items_alone_and_breaks_ties_by_seed():
-    frame = pl.DataFrame({"user": [0, 0, *[user for user in range(1, 40) for _ in range(4)]], "item": [0, 1, *[0, 1, 2, 3] * 39], "time": 5})
+    frame = pl.DataFrame(
+        {"user": [0, 0, *[user for user in range(1, 40) for _ in range(4)]], "item": [0, 1, *[0, 1, 2, 3] * 39], "time": 5}
+    )
     data = quiet_load(frame, split="last", last_k=2, protocol="authors")
     assert data.test.user_degrees.tolist() == [0] + [2] * 39
     same, other = (quiet_load(frame, split="last", last_k=2, protocol="authors", split_seed=seed) for seed in (0, 1))
     assert data.hash == same.hash != other.hash
-    with pytest.raises(DataError, match="split last holds out no pair for valid of 80; .* use the authors protocol"):
+    with pytest.raises(DataError, match=r"split last holds out no pair for valid of 80; .* use the authors protocol"):
         quiet_load(frame, split="last", last_k=2)
     # No item is preferred for its id.
     assert data.test.item_degrees.min() > 8
@@ -100,7 +102,9 @@ def test_given_files_in_different_formats_are_a_split(tmp_path, log):
     log[400:].write_csv(tmp_path / "test.tsv", separator="\t")
     by_folder = quiet_load(tmp_path)
     data = quiet_load(tmp_path / "train.csv", valid=tmp_path / "valid.parquet", test=tmp_path / "test.tsv")
-    assert [pairs(part) for part in (data.train, data.valid, data.test)] == [everything(log[a:b]) for a, b in ((0, 300), (300, 400), (400, 480))]
+    assert [pairs(part) for part in (data.train, data.valid, data.test)] == [
+        everything(log[a:b]) for a, b in ((0, 300), (300, 400), (400, 480))
+    ]
     assert by_folder.hash == data.hash
     authors = quiet_load(tmp_path, protocol="authors")
     assert (len(authors.train), authors.valid, len(authors.test)) == (300, None, 80)
@@ -218,7 +222,10 @@ def test_a_file_becomes_recommendations_with_titles_in_two_commands(tmp_path, mo
     words = ["--min_rating", "2", "--k_core", "3", "--split", "last", "--titles", "things.csv", "--title_column", "label"]
     assert run("train", "--dataset", "my.csv", *words, "--out", "run", *QUICK) == 0
     errors = capsys.readouterr().err
-    assert "rows rated 2 or higher; users in column customer, items in column product, ratings in column rating, times in column date" in errors
+    assert (
+        "rows rated 2 or higher; users in column customer, items in column product, ratings in column rating, times in column date"
+        in errors
+    )
     assert "items in the 3-core:" in errors
     assert run("recommend", "run", "--users", "Zoë 3", "--top_k", "2") == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
@@ -267,7 +274,7 @@ def test_given_files_are_recorded_too(tmp_path, monkeypatch, capsys, log):
     [
         ("user,item,time\na,x,2020-01-01\na,y,someday\n", ["--split", "time"], "row 3: cannot read the time 'someday'"),
         ("user,item\na,x\n,y\n", [], "row 3: no user id"), ("a,b\n1,2\n", [], "give user_column"),
-        ("user,item\na,x\n", ["--split", "tim"], "did you mean time"), ("user,item\na,x\n", ["--min_rating", "x"], "min_rating must be a number"),
+        ("user,item\na,x\n", ["--split", "tim"], "did you mean time"), ("user,item\na,x\n", ["--min_rating", "x"], "must be a number"),
         ("user,item\na,x\n", ["--usr_column", "x"], "did you mean --user_column"),
     ],
 )  # fmt: skip

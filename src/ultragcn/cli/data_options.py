@@ -44,7 +44,7 @@ def load(arguments: argparse.Namespace, source: str, files: tuple[Path, Path] | 
     dataset = load_dataset(
         source if files is None else files[0],
         arguments.data_dir,
-        test=arguments.test if files is None else files[1],
+        test=arguments.test or (files[1] if files is not None else None),
         valid=arguments.valid,
         titles=arguments.titles,
         protocol=arguments.protocol,

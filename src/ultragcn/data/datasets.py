@@ -11,10 +11,10 @@ from typing import Any
 
 from ultragcn.data import synthetic, times
 from ultragcn.data.download import fetch
-from ultragcn.data.interactions import Interactions
+from ultragcn.data.interactions import Interactions, refuse_overlap
 from ultragcn.data.log import PARTS, Events, events_of, k_core, read_log
 from ultragcn.data.options import DataOptions
-from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, refuse_overlap, warn_of_gaps
+from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_gaps
 from ultragcn.data.tables import suffix_of
 from ultragcn.data.titles import read_titles
 from ultragcn.errors import DataError, UsageError, unknown_name

@@ -1,4 +1,4 @@
-"""What is held out, and the guards: no split that leaks passes here."""
+"""What is held out by which rule, and the guards that refuse a split that leaks."""
 
 import itertools
 import warnings
@@ -108,14 +108,6 @@ def refuse_future(earlier: Events, later: Events, name: str, later_name: str) ->
             f"{count} pairs of {name} are not older than the first of {later_name} ({times.shown(first)}; the latest of {name}: "
             f"{times.shown(last)}): the model would learn from the future; cut the files at one time, or drop split time"
         )
-
-
-def refuse_overlap(train: Interactions, held_out: Interactions, name: str) -> None:
-    """Raise `DataError` if a pair of `held_out` stands in `train` too."""
-    common = train.common(held_out).tocoo()
-    if common.nnz:
-        user, item = train.user_ids.shown(common.row[0]), train.item_ids.shown(common.col[0])
-        raise DataError(f"{common.nnz} {name} pairs are in train too (first: item {item} of user {user}); remove them from one of the two")
 
 
 def warn_of_gaps(train: Interactions, test: Interactions) -> None:

@@ -33,7 +33,7 @@ def microseconds(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
         return column.dt.epoch("us")
     text = column.cast(pl.String, strict=False).str.strip_chars()
     number = text.cast(pl.Float64, strict=False)
-    date = pl.when(number.is_null()).then(text)
+    date: pl.Expr = pl.when(number.is_null()).then(text)
     for pattern, replacement in _REWRITES:
         date = date.str.replace(pattern, replacement)
     return pl.coalesce(_from_number(number), date.str.to_datetime(_FORMAT, time_unit="us", strict=False).dt.epoch("us"))
