@@ -46,6 +46,7 @@ EXPECTED = [("ann", "007"), ("bob", "7"), ("ann", "7")]
         ("quotes.csv", '"user","item"\n"ann","007"\n"bob",7\nann,"7"\n'),
         ("order.csv", "ItemId,rating,User-ID\n007,5,ann\n7,3,bob\n7,1,ann\n"),
         ("a.inter", "user_id:token\titem_id:token\trating:float\nann\t007\t5\nbob\t7\t3\nann\t7\t1\n"),
+        ("bom.dat", "\ufeff" + TEXT.replace(",", "::")),
         ("none.csv", TEXT.split("\n", 1)[1]), ("none.dat", TEXT.split("\n", 1)[1].replace(",", "::")),
         ("a.csv.gz", gzip.compress(TEXT.encode())), ("none.dat.gz", gzip.compress(TEXT.split("\n", 1)[1].replace(",", "::").encode())),
     ],
@@ -91,6 +92,17 @@ def test_a_matrix_has_its_numbers_as_ids_and_its_values_as_ratings():
     assert rows_of(read_log(matrix, DataOptions(min_rating=4))) == [(0, 1), (1, 2)]
     with pytest.raises(UsageError, match="a matrix has none"):
         read_log(matrix, DataOptions(split="last"))
+
+
+def test_user_lines_are_read_also_from_gzip_and_after_a_byte_order_mark(tmp_path):
+    for name, content in (
+        ("a.txt", b"3 1 2\n4 1\n"),
+        ("b.txt", b"\xef\xbb\xbf3 1 2\n4 1"),
+        ("train.txt.gz", gzip.compress(b"3\t1\t2\n4 1\n")),
+    ):
+        assert rows_of(read(tmp_path, content, name)) == [(3, 1), (3, 2), (4, 1)]
+    with pytest.raises(DataError, match=r"cannot read .*train.txt.gz"):
+        read(tmp_path, gzip.compress(b"3 1 2\n" * 99)[:30], "train.txt.gz")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +326,8 @@ def read_or_refuse(path, options):
 
 
 PIECES = st.sampled_from([
-    "a", "b", "1", "2", "007", ",", ",", ",", "\n", "\n", "\r\n", '"', '""', ";", "\t", "::", " ", "user", "item", "rating", "é", "\ufeff", "-", ".",
+    "a", "b", "1", "2", "007", ",", ",", ",", "\n", "\n", "\r\n", '"', '""', ";", "\t", "::", " ", "user", "item", "rating",
+    "é", "\ufeff", "-", ".",
 ])  # fmt: skip
 
 

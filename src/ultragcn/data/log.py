@@ -17,7 +17,7 @@ from ultragcn.data import times
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.options import DataOptions
-from ultragcn.data.tables import ROW, Table, first_line, is_frame, open_table
+from ultragcn.data.tables import ROW, Table, first_line, is_frame, open_table, suffix_of
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, DataWarning, UsageError
 
@@ -189,10 +189,10 @@ def _first_repetition(keys: np.ndarray) -> int:
 
 def _has_user_lines(path: Path, options: DataOptions) -> bool:
     """Return whether a file is in the user-line format: a `.txt` of numbers between blanks."""
-    if path.suffix.lower() != ".txt" or options.separator:
+    if suffix_of(path) != ".txt" or options.separator:
         return False
     # Tabs may stand between the numbers of a published split; elsewhere they make a table.
-    blanks = " \t" if path.stem in PARTS else " "
+    blanks = " \t" if path.name.split(".")[0] in PARTS else " "
     return re.fullmatch(rf"[0-9{blanks}]+", first_line(path).strip()) is not None
 
 
@@ -252,7 +252,7 @@ def _of_table(table: Table, options: DataOptions) -> Log:
     user_ids, users = _decoded(found["user"], "user")
     item_ids, items = _decoded(found["item"], "item")
     when = found["time"].to_numpy() if options.needs_times else None
-    header = "" if table.has_header else ", no header"
+    header = "" if table.has_header else ", no header, row 1 is data"
     named = ", ".join(f"{role}s in column {name}" for role, name in columns.items())
     about = f"{_kept(num_rows, len(found), 'rows', options)}{header}; {named}"
     return Log(table.name, "row", user_ids, item_ids, users, items, found[ROW].to_numpy(), when, about)
