@@ -68,7 +68,7 @@ def test_last_leaves_users_with_too_few_items_alone_and_breaks_ties_by_seed():
     assert data.test.user_degrees.tolist() == [0] + [2] * 39
     same, other = (quiet_load(frame, split="last", last_k=2, protocol="authors", split_seed=seed) for seed in (0, 1))
     assert data.hash == same.hash != other.hash
-    with pytest.raises(DataError, match=r"split last holds out no pair for valid of 80; .* use the authors protocol"):
+    with pytest.raises(DataError, match=r"split last finds none of 80 pairs to hold out for valid; .* use the authors protocol"):
         quiet_load(frame, split="last", last_k=2)
     # No item is preferred for its id.
     assert data.test.item_degrees.min() > 8
@@ -90,9 +90,9 @@ def test_time_can_be_given_and_ties_go_to_test(log):
     assert len(quiet_load(frame, split="time", test_share=0.1).test) == 80
     with pytest.raises(UsageError, match="test_from must be seconds"):
         quiet_load(frame, split="time", test_from="May 1997")
-    with pytest.raises(DataError, match="leaves no pair to train on"):
+    with pytest.raises(DataError, match="leaves none to train on"):
         quiet_load(frame, split="time", test_from="1970-01-01")
-    with pytest.raises(DataError, match="holds out no pair for test"):
+    with pytest.raises(DataError, match="finds none of 480 pairs to hold out for test"):
         quiet_load(frame, split="time", test_from="2050-01-01")
 
 

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--split_seed", type=int, default=0, metavar="N", help="fixes what is held out (default: 0)")
     for name, declared in DATA_OPTIONS.items():
         meaning, choices = declared.metadata["meaning"], " | ".join(declared.metadata["choices"])
-        default = "" if "(default" in meaning else f" (default: {declared.default})"
+        default = "" if "(default" in meaning or declared.default == "" else f" (default: {declared.default})"
         group.add_argument(f"--{name}", dest=f"data_{name}", metavar=choices or "X", help=meaning + default)
 
 

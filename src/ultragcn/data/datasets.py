@@ -50,7 +50,8 @@ class Source:
     @property
     def home(self) -> str:
         """Where it comes from, for people."""
-        return next(iter(self.urls.values()))[0].split("/resolve/")[0]
+        file, urls = next(iter(self.urls.items()))
+        return urls[0].split("/resolve/")[0].removesuffix(f"/{file}")
 
 
 def _source(name: str, about: str, repository: str, sizes: tuple[int, int, int, int], *hashes: str) -> Source:

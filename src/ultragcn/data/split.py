@@ -71,10 +71,11 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
         out = _last_items(events, options.last_k, seed, part)
     else:
         out = _times_of(events) >= _first_time(events, options.test_from if part == "test" else "", share)
-    if out.all() or not out.any():
-        what = "leaves no pair to train on" if out.all() else f"holds out no pair for {part}"
-        instead = "hold out less" if part == "test" else "use the authors protocol, which holds out nothing"
-        raise DataError(f"split {options.split} {what} of {len(out)}; give another split, or {instead}")
+    if out.all():
+        raise DataError(f"split {options.split} holds out all {len(out)} pairs for {part} and leaves none to train on; hold out less")
+    if not out.any():
+        instead = "" if part == "test" else ", or use the authors protocol, which has no validation set"
+        raise DataError(f"split {options.split} finds none of {len(out)} pairs to hold out for {part}; give another split{instead}")
     return events.part(~out), events.part(out)
 
 
