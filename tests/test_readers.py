@@ -40,7 +40,7 @@ EXPECTED = [("ann", "007"), ("bob", "7"), ("ann", "7")]
     ("name", "content"),
     [
         ("a.csv", TEXT), ("crlf.csv", TEXT.replace("\n", "\r\n")), ("bom.csv", "\ufeff" + TEXT), ("no_end.csv", TEXT.rstrip()),
-        ("blank.csv", "\n\n" + TEXT.replace("bob", "\n\nbob") + "\n\n"), ("semicolon.csv", TEXT.replace(",", ";")),
+        ("my[1]*.csv", TEXT), ("blank.csv", "\n\n" + TEXT.replace("bob", "\n\nbob") + "\n\n"), ("semicolon.csv", TEXT.replace(",", ";")),
         ("pipe.csv", TEXT.replace(",", "|")), ("tab.csv", TEXT.replace(",", "\t")), ("a.tsv", TEXT.replace(",", "\t")),
         ("colons.dat", TEXT.replace(",", "::")), ("crlf.dat", TEXT.replace(",", "::").replace("\n", "\r\n")),
         ("quotes.csv", '"user","item"\n"ann","007"\n"bob",7\nann,"7"\n'),
@@ -90,6 +90,8 @@ def test_a_matrix_has_its_numbers_as_ids_and_its_values_as_ratings():
     matrix = sp.csr_matrix(np.array([[0, 5, 1], [2, 0, 4]]))
     assert rows_of(read_log(matrix, DataOptions())) == [(0, 1), (0, 2), (1, 0), (1, 2)]
     assert rows_of(read_log(matrix, DataOptions(min_rating=4))) == [(0, 1), (1, 2)]
+    # Rows and columns without entries are users and items all the same.
+    assert Interactions.from_frame(sp.csr_matrix(np.eye(3, 5, 1))).matrix.shape == (3, 5)
     with pytest.raises(UsageError, match="a matrix has none"):
         read_log(matrix, DataOptions(split="last"))
 

@@ -1,5 +1,7 @@
 """Splits: what is held out by which rule, that it is the same again, and the guards that refuse a leak."""
 
+import datetime
+import gzip
 import json
 import warnings
 
@@ -238,6 +240,37 @@ def test_a_file_becomes_recommendations_with_titles_in_two_commands(tmp_path, mo
     assert run("similar", "run", "--user", "Zoë 3") == 0
     assert "title" not in capsys.readouterr().out
     assert UltraGCN.load("run").item_titles_.tolist() == [f"Thing {item}" for item in UltraGCN.load("run").item_ids.ids]
+
+
+def spoilt(log, separator=",", header=True, newline="\n", encoding="utf-8", quote=""):
+    """The log as a file with names in UTF-8 and dates in every form."""
+    forms = ("{:%Y-%m-%d}", "{:%Y-%m-%dT%H:%M:%SZ}", "{:%Y/%m/%d %H:%M}", "{:%d.%m.%Y}")
+    lines = [separator.join(("user", "item", "rating", "date"))] if header else []
+    for number, (user, item, day) in enumerate(log.rows()):
+        when = datetime.datetime(2020, 1, 1) + datetime.timedelta(days=day - 1_000_000)
+        date = forms[number % 5].format(when) if number % 5 < 4 else str(int((when - datetime.datetime(1970, 1, 1)).total_seconds()))
+        lines.append(separator.join((f"{quote}Zoë {user}{quote}", f"{quote}00{item}{quote}", "5", date)))
+    return newline.join(lines).encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("my.csv", {"newline": "\r\n"}), ("my.csv", {"encoding": "utf-8-sig"}), ("my.csv", {"quote": '"'}), ("my.csv", {"header": False}),
+        ("my.csv", {"separator": ";"}), ("my.tsv", {"separator": "\t"}), ("my.dat", {"separator": "::", "header": False}),
+        ("my.csv.gz", {"newline": "\r\n", "quote": '"', "encoding": "utf-8-sig"}),
+    ],
+)  # fmt: skip
+def test_the_same_log_in_any_dress_gives_the_same_run(tmp_path, monkeypatch, log, name, how):
+    monkeypatch.chdir(tmp_path)
+    plain = tmp_path / "plain.csv"
+    plain.write_bytes(spoilt(log))
+    content = spoilt(log, **how)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    assert run("train", "--dataset", name, "--split", "time", "--out", "run", *QUICK) == 0
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text())
+    assert manifest["data_hash"] == quiet_load(plain, split="time").hash
+    assert UltraGCN.load("run").user_ids.ids[0] == "Zoë 0"
 
 
 def test_evaluate_loads_the_very_data_of_the_run_or_refuses(tmp_path, monkeypatch, capsys, log):

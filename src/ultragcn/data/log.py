@@ -137,6 +137,8 @@ def k_core(events: Events, k: int) -> Events:
     DataError
         Nothing is left.
     """
+    if k <= 1:
+        return events
     users, items = events.interactions.pairs
     latest = events.times
     while True:

@@ -159,7 +159,7 @@ def _plain(name: str) -> str:
 
 def _open_parquet(path: Path) -> Table:
     try:
-        return _of_frame(pl.scan_parquet(path), str(path))
+        return _of_frame(pl.scan_parquet(path, glob=False), str(path))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"cannot read {path}: {_reason(error)}") from error
 
@@ -216,12 +216,12 @@ def _open_text(path: Path, options: DataOptions) -> Table:
 
 
 def _scan(path: Path, **how: Any) -> pl.LazyFrame:
-    return pl.scan_csv(path, has_header=False, infer_schema=False, **how)
+    return pl.scan_csv(path, has_header=False, infer_schema=False, glob=False, **how)
 
 
 def _scan_lines(path: Path, **how: Any) -> pl.LazyFrame:
     # A separator and quotes that no text has: each line is one cell.
-    return pl.scan_csv(path, has_header=False, schema={"line": pl.String}, separator="\x01", quote_char=None, **how)
+    return pl.scan_csv(path, has_header=False, schema={"line": pl.String}, separator="\x01", quote_char=None, glob=False, **how)
 
 
 def _scan_words(path: Path, separator: str, blank: int, width: int) -> pl.LazyFrame:
