@@ -1,7 +1,11 @@
 """Reading, splitting, naming: right counts, or one sentence with file and line."""
 
+import contextlib
+import hashlib
 import http.server
+import io
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -139,30 +143,73 @@ def test_other_data_under_a_known_name_are_refused(tmp_path):
         load_dataset("electronics", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("file", "content"), [("train.txt", b"0 0 1\n1 1 2\n2 3 4 5\n"), ("train_data.json", b"[[0, 1], [1, 2], [3, 4, 5]]")]
-)
-def test_a_benchmark_is_downloaded_once_as_text_or_from_json_lists(tmp_path, monkeypatch, file, content):
+@contextlib.contextmanager
+def served(contents, tmp_path):
+    """Yield the address of a server that has these files."""
     server = tmp_path / "server"
     server.mkdir()
-    (server / file).write_bytes(content)
-    (server / "test.txt").write_bytes(b"0 2\n1 0\n2 0\n")
+    for file, content in contents.items():
+        (server / file).write_bytes(content)
     handler = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: handler(*a, directory=str(server))) as httpd:
         thread = threading.Thread(target=httpd.serve_forever)
         thread.start()
         try:
-            base = f"http://127.0.0.1:{httpd.server_address[1]}/"
-            urls = {"train.txt": (base + "train.txt", base + "train_data.json"), "test.txt": (base + "test.txt",)}
-            monkeypatch.setitem(datasets.SOURCES, "small", datasets.Source("small", "", 3, 6, 7, 3, urls))
-            data = load_dataset("small", tmp_path / "data", protocol="authors")
+            yield f"http://127.0.0.1:{httpd.server_address[1]}/"
         finally:
             httpd.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("train.txt", b"0 0 1\n1 1 2\n2 3 4 5\n"), ("train_data.json", b"[[0, 1], [1, 2], [3, 4, 5]]")]
+)
+def test_a_benchmark_is_downloaded_once_as_text_or_from_json_lists(tmp_path, monkeypatch, file, content):
+    with served({file: content, "test.txt": b"0 2\n1 0\n2 0\n"}, tmp_path) as base:
+        urls = {"train.txt": (base + "train.txt", base + "train_data.json"), "test.txt": (base + "test.txt",)}
+        monkeypatch.setitem(datasets.SOURCES, "small", datasets.Source("small", "", 3, 6, 7, 3, urls))
+        data = load_dataset("small", tmp_path / "data", protocol="authors")
     assert (len(data.train), len(data.test)) == (7, 3)
     assert sorted(path.name for path in (tmp_path / "data" / "small").iterdir()) == ["test.txt", "train.txt"]
     # The server is gone: the second time the files are used as they are.
     assert load_dataset("small", tmp_path / "data", protocol="authors").hash == data.hash
+
+
+RATINGS = b"userId,movieId,rating\r\n" + b"".join(b"%d,%d,4.0\r\n" % (user, item) for user in (1, 2) for item in range(1, 6))
+MOVIES = 'movieId,title\r\n1,"Am\u00e9lie, or so (2001)"\r\n2,Two\r\n3,Three\r\n4,Four\r\n5,Five\r\n'.encode()
+
+
+def zipped(**files):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name, content in files.items():
+            opened.writestr(f"small/{name}.csv", content)
+    return archive.getvalue()
+
+
+def test_a_log_is_downloaded_once_out_of_its_zip_and_must_be_the_published_one(tmp_path, monkeypatch):
+    digests = {"ratings.csv": hashlib.sha256(RATINGS).hexdigest(), "movies.csv": hashlib.sha256(MOVIES).hexdigest()}
+    with served(
+        {"small.zip": zipped(ratings=RATINGS, movies=MOVIES), "bad.zip": b"PK", "part.zip": zipped(ratings=RATINGS)}, tmp_path
+    ) as base:
+
+        def publish(archive):
+            urls = dict.fromkeys(digests, (base + archive,))
+            monkeypatch.setitem(datasets.SOURCES, "small", datasets.Source("small", "", 2, 5, 10, None, urls, digests))
+
+        for archive in ("bad.zip", "part.zip"):
+            publish(archive)
+            with pytest.raises(DataError, match="is damaged or lacks"):
+                load_dataset("small", tmp_path / archive)
+        publish("small.zip")
+        data = load_dataset("small", tmp_path / "data")
+    assert data.train.item_ids.titles.tolist()[:2] == ["Am\u00e9lie, or so (2001)", "Two"]
+    home = tmp_path / "data" / "small"
+    assert sorted(path.name for path in home.iterdir()) == ["movies.csv", "ratings.csv"]
+    assert load_dataset("small", tmp_path / "data").hash == data.hash  # the server is gone
+    (home / "ratings.csv").write_bytes(RATINGS + b"3,1,4.0\r\n")
+    with pytest.raises(DataError, match=r"ratings.csv is not the published file"):
+        load_dataset("small", tmp_path / "data")
 
 
 @pytest.mark.real_data

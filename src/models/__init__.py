@@ -131,7 +131,7 @@ def _recommendation_dataset(given: str | None) -> str:
     from ultragcn.data.datasets import canonical_name, dataset_names
 
     chosen = canonical_name(given or "demo")
-    if chosen in dataset_names() or Path(chosen).is_dir():
+    if chosen in dataset_names() or Path(chosen).exists():
         return chosen
     raise unknown_name("data set", chosen, dataset_names())
 

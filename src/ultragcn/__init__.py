@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from ultragcn.config import Config
     from ultragcn.data.datasets import Dataset, load_dataset
     from ultragcn.data.interactions import Interactions
+    from ultragcn.data.options import DataOptions
     from ultragcn.evaluation.evaluate import evaluate
     from ultragcn.model import UltraGCN
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Dataset", "Interactions", "UltraGCN", "evaluate", "load_dataset"]
+__all__ = ["Config", "DataOptions", "Dataset", "Interactions", "UltraGCN", "evaluate", "load_dataset"]
 
 _HOME = {
     "Config": "ultragcn.config",
+    "DataOptions": "ultragcn.data.options",
     "Dataset": "ultragcn.data.datasets",
     "Interactions": "ultragcn.data.interactions",
     "UltraGCN": "ultragcn.model",

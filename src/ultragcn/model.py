@@ -10,8 +10,7 @@ import scipy.sparse as sp
 
 from ultragcn import rng, solvers
 from ultragcn.config import PARAMETERS, Config
-from ultragcn.data.interactions import Interactions
-from ultragcn.data.split import refuse_overlap
+from ultragcn.data.interactions import Interactions, refuse_overlap
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels
 from ultragcn.objective import Objective

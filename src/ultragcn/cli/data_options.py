@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--split_seed", type=int, default=0, metavar="N", help="fixes what is held out (default: 0)")
     for name, declared in DATA_OPTIONS.items():
         meaning, choices = declared.metadata["meaning"], " | ".join(declared.metadata["choices"])
-        default = "" if "(default" in meaning else f" (default: {declared.default})"
+        default = "" if "(default" in meaning or declared.default == "" else f" (default: {declared.default})"
         group.add_argument(f"--{name}", dest=f"data_{name}", metavar=choices or "X", help=meaning + default)
 
 
@@ -47,7 +47,7 @@ def load(arguments: argparse.Namespace, source: str, files: tuple[Path, Path] | 
     """Return the data set that the options name, or that of train and test `files`, and say on stderr what was read."""
     from ultragcn.data.datasets import load_dataset
 
-    given = {} if files is None else {"source": files[0], "test": files[1]}
+    given = {} if files is None else {"source": files[0], "test": arguments.test or files[1]}
     dataset = load_dataset(**(arguments_of_load(arguments, source) | given), progress=progress)
     for note in dataset.notes:
         print(f"ultragcn: {note}", file=sys.stderr)

@@ -11,10 +11,10 @@ from typing import Any
 
 from ultragcn.data import synthetic, times
 from ultragcn.data.download import fetch
-from ultragcn.data.interactions import Interactions
+from ultragcn.data.interactions import Interactions, refuse_overlap
 from ultragcn.data.log import PARTS, Events, events_of, k_core, read_log
 from ultragcn.data.options import DataOptions
-from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, refuse_overlap, warn_of_gaps
+from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_gaps
 from ultragcn.data.tables import suffix_of
 from ultragcn.data.titles import read_titles
 from ultragcn.errors import DataError, UsageError, unknown_name
@@ -50,7 +50,8 @@ class Source:
     @property
     def home(self) -> str:
         """Where it comes from, for people."""
-        return next(iter(self.urls.values()))[0].split("/resolve/")[0]
+        file, urls = next(iter(self.urls.items()))
+        return urls[0].split("/resolve/")[0].removesuffix(f"/{file}")
 
 
 def _source(name: str, about: str, repository: str, sizes: tuple[int, int, int, int], *hashes: str) -> Source:
@@ -227,25 +228,25 @@ def load_dataset(
         raise UsageError("valid needs the clean protocol: authors has no validation set")
     if valid is not None and test is None:
         raise UsageError("valid needs test: give both, or neither")
-    if isinstance(source, str) and source == "demo":
+    named = str(source) if isinstance(source, (str, Path)) else None
+    if named == "demo":
         if len(given) > 1 or options.changed():
             unwanted = [name for name in (*given, *options.changed()) if name != "source"]
             raise UsageError(f"demo is made on the spot and split already; drop {', '.join(unwanted)}")
         return demo_dataset(protocol, split_seed)
     home = data_folder(data_dir)
-    public = SOURCES.get(str(source)) if isinstance(source, (str, Path)) else None
+    public = SOURCES.get(named) if named is not None else None
     if public is not None:
         _provide(public, home, progress or Silent())
         files = replace(_files_in(home / public.name), name=public.name)
     else:
         files = _find_files(source)
     files = replace(files, **{name: value for name, value in given.items() if name != "source"})
-    published = public if public is not None and test is None and public.num_test is not None else None
-    dataset = _make(files, options, protocol, split_seed, published)
     origin = None
     if all(isinstance(value, (str, Path)) for value in given.values()):
         origin = {name: str(Path(value).resolve()) for name, value in given.items()} | ({"source": public.name} if public else {})
-    return replace(dataset, folder=str(home.resolve()) if public else None, origin=origin)
+    published = public if public is not None and test is None and public.num_test is not None else None
+    return _make(files, options, protocol, split_seed, published, folder=str(home.resolve()) if public else None, origin=origin)
 
 
 def as_dataset(name: str, train: Interactions, test: Interactions, protocol: str, split_seed: int = 0) -> Dataset:
@@ -272,8 +273,11 @@ def is_present(source: Source, folder: Path) -> bool:
     return all((folder / source.name / file).is_file() for file in source.urls)
 
 
-def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int, published: Source | None) -> Dataset:
-    """Read, split and check: the way of every data set that is not made up. `published` is the split it must be, if any."""
+def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int, published: Source | None, **where: Any) -> Dataset:
+    """Read, split and check: the way of every data set that is not made up.
+
+    `published` is the split it must be, if any; `where` it was found are the fields of the result that say so.
+    """
     log = read_log(files.train, options)
     notes = [f"{log.name}: {log.about}"]
     if files.test is None:
@@ -304,7 +308,7 @@ def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int, p
     notes.append(_summary(parts, options, given=files.test is not None))
     return Dataset(
         files.name, protocol, train.interactions, None if valid is None else valid.interactions, test.interactions, data_hash, split_seed,
-        options=options, notes=tuple(notes),
+        options=options, notes=tuple(notes), **where,
     )  # fmt: skip
 
 

@@ -48,6 +48,10 @@ class IdMap:
         """Return the map of the ids at ascending `rows`, with their titles."""
         return IdMap(self.ids[rows], self.what, None if self.titles is None else self.titles[rows])
 
+    def shown(self, row: int) -> str:
+        """Return the id at `row` for messages, strings in quotes."""
+        return repr(as_python(self.ids[row]))
+
     @property
     def are_strings(self) -> bool:
         """Whether the ids are strings (else integers)."""

@@ -140,3 +140,11 @@ class Interactions:
     def common(self, other: "Interactions") -> sp.csr_matrix:
         """Return the matrix of the pairs in both; both must have the same ids."""
         return sp.csr_matrix(self.matrix.multiply(other.matrix))
+
+
+def refuse_overlap(train: Interactions, held_out: Interactions, name: str) -> None:
+    """Raise `DataError` if a pair of `held_out` stands in `train` too."""
+    common = train.common(held_out).tocoo()
+    if common.nnz:
+        user, item = train.user_ids.shown(common.row[0]), train.item_ids.shown(common.col[0])
+        raise DataError(f"{common.nnz} {name} pairs are in train too (first: item {item} of user {user}); remove them from one of the two")

@@ -17,7 +17,7 @@ from ultragcn.data import times
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.options import DataOptions
-from ultragcn.data.tables import ROW, Table, first_line, is_frame, open_table
+from ultragcn.data.tables import ROW, Table, first_line, is_frame, open_table, suffix_of
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, DataWarning, UsageError
 
@@ -107,21 +107,20 @@ def over_same_ids(logs: list[Log]) -> list[Log]:
 
 def events_of(log: Log) -> Events:
     """Return the distinct pairs of a log, with the latest time of each; repetitions are counted in a `DataWarning`."""
-    num_items = len(log.item_ids)
-    keys = log.users.astype(np.int64) * num_items + log.items
+    keys = log.users.astype(np.int64) * len(log.item_ids) + log.items
     if log.times is None:
-        latest = None
-        distinct = np.unique(keys)
+        latest, sorted_keys = None, np.sort(keys)
+        starts = _starts(sorted_keys)
     else:
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys)
         sorted_keys = keys[order]
-        starts = np.flatnonzero(np.concatenate(([True], sorted_keys[1:] != sorted_keys[:-1])))
-        distinct = sorted_keys[starts]
+        starts = _starts(sorted_keys)
         latest = np.maximum.reduceat(log.times[order], starts)
+    distinct = sorted_keys[starts]
     repeated = len(keys) - len(distinct)
     if repeated:
         first = _first_repetition(keys)
-        user, item = log.user_ids.ids[log.users[first]], log.item_ids.ids[log.items[first]]
+        user, item = log.user_ids.shown(log.users[first]), log.item_ids.shown(log.items[first])
         warnings.warn(
             f"{log.place(first)}: user {user} has item {item} twice; {repeated} such repetitions were counted once",
             DataWarning,
@@ -138,6 +137,8 @@ def k_core(events: Events, k: int) -> Events:
     DataError
         Nothing is left.
     """
+    if k <= 1:
+        return events
     users, items = events.interactions.pairs
     latest = events.times
     while True:
@@ -148,11 +149,15 @@ def k_core(events: Events, k: int) -> Events:
         latest = None if latest is None else latest[keep]
     if len(users) == 0:
         raise DataError(f"the {k}-core is empty: no part of the data has {k} interactions of every user and item; lower k_core")
-    user_rows, users = np.unique(users, return_inverse=True)
-    item_rows, items = np.unique(items, return_inverse=True)
-    user_ids = events.interactions.user_ids.part(user_rows)
-    item_ids = events.interactions.item_ids.part(item_rows)
+    user_ids, users = _compacted(events.interactions.user_ids, users)
+    item_ids, items = _compacted(events.interactions.item_ids, items)
     return Events(_interactions(users * np.int64(len(item_ids)) + items, user_ids, item_ids), latest)
+
+
+def _compacted(ids: IdMap, rows: np.ndarray) -> tuple[IdMap, np.ndarray]:
+    """Return the map of those ids that occur in `rows` (N,), and `rows` in that map."""
+    occurs = np.bincount(rows, minlength=len(ids)) > 0
+    return ids.part(np.flatnonzero(occurs)), (np.cumsum(occurs) - 1)[rows]
 
 
 def _interactions(keys: np.ndarray, user_ids: IdMap, item_ids: IdMap) -> Interactions:
@@ -162,6 +167,11 @@ def _interactions(keys: np.ndarray, user_ids: IdMap, item_ids: IdMap) -> Interac
     indices = (keys % len(item_ids)).astype(np.int32)
     shape = (len(user_ids), len(item_ids))
     return Interactions(sp.csr_matrix((np.ones(len(keys), np.float32), indices, indptr), shape=shape), user_ids, item_ids)
+
+
+def _starts(sorted_keys: np.ndarray) -> np.ndarray:
+    """Return where each key begins among ascending ones."""
+    return np.flatnonzero(np.concatenate(([True], sorted_keys[1:] != sorted_keys[:-1])))
 
 
 def _first_repetition(keys: np.ndarray) -> int:
@@ -181,10 +191,10 @@ def _first_repetition(keys: np.ndarray) -> int:
 
 def _has_user_lines(path: Path, options: DataOptions) -> bool:
     """Return whether a file is in the user-line format: a `.txt` of numbers between blanks."""
-    if path.suffix.lower() != ".txt" or options.separator:
+    if suffix_of(path) != ".txt" or options.separator:
         return False
     # Tabs may stand between the numbers of a published split; elsewhere they make a table.
-    blanks = " \t" if path.stem in PARTS else " "
+    blanks = " \t" if path.name.split(".")[0] in PARTS else " "
     return re.fullmatch(rf"[0-9{blanks}]+", first_line(path).strip()) is not None
 
 
@@ -244,7 +254,7 @@ def _of_table(table: Table, options: DataOptions) -> Log:
     user_ids, users = _decoded(found["user"], "user")
     item_ids, items = _decoded(found["item"], "item")
     when = found["time"].to_numpy() if options.needs_times else None
-    header = "" if table.has_header else ", no header"
+    header = "" if table.has_header else ", no header, row 1 is data"
     named = ", ".join(f"{role}s in column {name}" for role, name in columns.items())
     about = f"{_kept(num_rows, len(found), 'rows', options)}{header}; {named}"
     return Log(table.name, "row", user_ids, item_ids, users, items, found[ROW].to_numpy(), when, about)

@@ -1,4 +1,4 @@
-"""What is held out, and the guards: no split that leaks passes here."""
+"""What is held out by which rule, and the guards that refuse a split that leaks."""
 
 import itertools
 import warnings
@@ -71,9 +71,11 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
         out = _last_items(events, options.last_k, seed, part)
     else:
         out = _times_of(events) >= _first_time(events, options.test_from if part == "test" else "", share)
-    if out.all() or not out.any():
-        what = "leaves no pair to train on" if out.all() else f"holds out no pair for {part}"
-        raise DataError(f"split {options.split} {what} of {len(out)}; give another split, or less to hold out")
+    if out.all():
+        raise DataError(f"split {options.split} holds out all {len(out)} pairs for {part} and leaves none to train on; hold out less")
+    if not out.any():
+        instead = "" if part == "test" else ", or use the authors protocol, which has no validation set"
+        raise DataError(f"split {options.split} finds none of {len(out)} pairs to hold out for {part}; give another split{instead}")
     return events.part(~out), events.part(out)
 
 
@@ -109,23 +111,15 @@ def refuse_future(earlier: Events, later: Events, name: str, later_name: str) ->
         )
 
 
-def refuse_overlap(train: Interactions, held_out: Interactions, name: str) -> None:
-    """Raise `DataError` if a pair of `held_out` stands in `train` too."""
-    common = train.common(held_out).tocoo()
-    if common.nnz:
-        user, item = train.user_ids.ids[common.row[0]], train.item_ids.ids[common.col[0]]
-        raise DataError(f"{common.nnz} {name} pairs are in train too (first: item {item} of user {user}); remove them from one of the two")
-
-
 def warn_of_gaps(train: Interactions, test: Interactions) -> None:
     """Count in a `DataWarning` the users without train or test items and the items without train users."""
     for name, part in (("train", train), ("test", test)):
         empty = np.flatnonzero(part.user_degrees == 0)
         if len(empty):
-            _warn(f"{len(empty)} users have no {name} items (first: user {part.user_ids.ids[empty[0]]})")
+            _warn(f"{len(empty)} users have no {name} items (first: user {part.user_ids.shown(empty[0])})")
     unseen = np.flatnonzero(train.item_degrees == 0)
     if len(unseen):
-        first = train.item_ids.ids[unseen[0]]
+        first = train.item_ids.shown(unseen[0])
         _warn(f"{len(unseen)} items have no train interaction (first: item {first}); nothing can be learned about them")
 
 
@@ -178,7 +172,7 @@ def _refuse_common(part: Interactions, earlier: Interactions, log: Log, earlier_
         return
     row, column = common.row[0], common.col[0]
     place = log.place(int(np.flatnonzero((log.users == row) & (log.items == column))[0]))
-    item, user = log.item_ids.ids[column], log.user_ids.ids[row]
+    item, user = log.item_ids.shown(column), log.user_ids.shown(row)
     raise DataError(
         f"{place}: item {item} of user {user} is in {earlier_name} too, as are {common.nnz} such pairs in all; "
         "remove them from one of the files"

@@ -100,7 +100,7 @@ class Table:
     def cell(self, row: int, column: str) -> str:
         """Return the text of one cell, for messages."""
         found = self.collect(self.rows.filter(pl.col(ROW) == row).select(pl.col(column).cast(pl.String)))
-        return str(found.item())
+        return str(found.item() or "")
 
     def blank_rows(self) -> list[int]:
         """Return the numbers of the rows in which nothing stands."""
@@ -112,7 +112,10 @@ class Table:
 
     def fault(self, error: Exception | None = None) -> DataError:
         """Return the sentence for what polars could not read. It says what is wrong; here is looked up where."""
-        found = _find_fault(self.path, self.separator) if self.path is not None else None
+        try:
+            found = _find_fault(self.path, self.separator) if self.path is not None else None
+        except (pl.exceptions.PolarsError, OSError):  # a damaged archive has no rows to look at
+            found = None
         if found is not None:
             return DataError(f"{self.place(found[0])}: {found[1]}")
         return DataError(f"cannot read {self.name}: {_reason(error) if error is not None else 'its rows differ in length'}")
@@ -156,7 +159,7 @@ def _plain(name: str) -> str:
 
 def _open_parquet(path: Path) -> Table:
     try:
-        return _of_frame(pl.scan_parquet(path), str(path))
+        return _of_frame(pl.scan_parquet(path, glob=False), str(path))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"cannot read {path}: {_reason(error)}") from error
 
@@ -172,10 +175,12 @@ def _of_frame(frame: Any, name: str) -> Table:
 
 def _column(column: Any, name: str) -> pl.Series:
     """Return a column of a pandas frame; one of mixed integers and strings becomes strings."""
-    values = column.to_numpy()
+    missing = column.isna().to_numpy()
+    # As objects where cells are missing: pandas would make numbers of a column of integers floats.
+    values = column.to_numpy(dtype=object) if missing.any() else column.to_numpy()
     if values.dtype != object:
         return pl.Series(name, values)
-    cells = [None if missing else cell for cell, missing in zip(values.tolist(), column.isna().to_numpy().tolist(), strict=True)]
+    cells = [None if gone else cell for cell, gone in zip(values.tolist(), missing.tolist(), strict=True)]
     kinds = {type(cell) for cell in cells if cell is not None}
     if len(kinds) > 1:
         cells = [None if cell is None else str(cell) for cell in cells]
@@ -192,9 +197,11 @@ def _open_text(path: Path, options: DataOptions) -> Table:
         rows = _scan_words(path, separator, blank, width=lines[blank].count(separator) + 1)
     unnamed = Table(str(path), rows, (), has_header=False, path=path, separator=separator)
     head = unnamed.collect(rows.head(_HEAD_ROWS)).drop(ROW)
+    if head.height == 0:
+        raise unnamed.fault()
     if head.width < 2:
         raise DataError(f"{path} has a single column ({lines[blank].strip()[:40]!r}); give the separator that stands between its cells")
-    names = [(cell or "").strip() for cell in head.row(0)]
+    names = [" ".join((cell or "").split()) for cell in head.row(0)]
     if all(_TYPED_NAME.fullmatch(name) for name in names):
         names, has_header = [name.rsplit(":", 1)[0] for name in names], True
     else:
@@ -209,12 +216,12 @@ def _open_text(path: Path, options: DataOptions) -> Table:
 
 
 def _scan(path: Path, **how: Any) -> pl.LazyFrame:
-    return pl.scan_csv(path, has_header=False, infer_schema=False, **how)
+    return pl.scan_csv(path, has_header=False, infer_schema=False, glob=False, **how)
 
 
 def _scan_lines(path: Path, **how: Any) -> pl.LazyFrame:
     # A separator and quotes that no text has: each line is one cell.
-    return pl.scan_csv(path, has_header=False, schema={"line": pl.String}, separator="\x01", quote_char=None, **how)
+    return pl.scan_csv(path, has_header=False, schema={"line": pl.String}, separator="\x01", quote_char=None, glob=False, **how)
 
 
 def _scan_words(path: Path, separator: str, blank: int, width: int) -> pl.LazyFrame:

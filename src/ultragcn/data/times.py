@@ -6,10 +6,19 @@ import polars as pl
 
 ALLOWED = "seconds or milliseconds since 1970, or a date such as 2020-01-31, 2020-01-31T12:00:00Z or 31.01.2020"
 
-_DATES = ("%Y-%m-%d", "%d.%m.%Y")
-_CLOCKS = ("%H:%M:%S%.f", "%H:%M")
-_ZONED = tuple(f"{date} {clock}%z" for date in _DATES for clock in _CLOCKS)
-_NAIVE = tuple(f"{date} {clock}" for date in _DATES for clock in _CLOCKS)
+_FORMAT = "%Y-%m-%d %H:%M:%S%.f%z"
+# Rewritten to that format step by step: a pattern and what takes its place.
+_REWRITES = (
+    (r"^(\d{4})/(\d{1,2})/(\d{1,2})", "$1-$2-$3"),
+    (r"^(\d{1,2})\.(\d{1,2})\.(\d{4})", "$3-$2-$1"),
+    (r"^(\d+-\d+-\d+)[Tt ]+", "$1 "),
+    (r"^(\d+-\d+-\d+)$", "$1 00:00:00"),
+    (r" ?(?:Z|z|UTC)$", "+0000"),
+    (r"(:\d\d(?:\.\d+)?) ?([+-]\d\d)$", "$1${2}00"),
+    (r"(:\d\d(?:\.\d+)?) ?([+-]\d\d):?(\d\d)$", "$1$2$3"),
+    (r"^(\d+-\d+-\d+ \d+:\d\d)([+-]\d{4})?$", "$1:00$2"),
+    (r"(:\d\d:\d\d(?:\.\d+)?)$", "$1+0000"),
+)
 
 
 def microseconds(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
@@ -24,17 +33,10 @@ def microseconds(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
         return column.dt.epoch("us")
     text = column.cast(pl.String, strict=False).str.strip_chars()
     number = text.cast(pl.Float64, strict=False)
-    # 2020/01/31T12:00:00Z and 2020-01-31 12:00:00 +0000 say the same.
-    date = (
-        text.str.replace(r"^(\d{4})/(\d{1,2})/(\d{1,2})", "$1-$2-$3")
-        .str.replace(r"(\d)[Tt](\d)", "$1 $2")
-        .str.replace(r"(\d) ?(?:Z|z|UTC)$", "$1+0000")
-        .str.replace(r"(:\d\d(?:\.\d+)?) ?([+-]\d\d):?(\d\d)$", "$1$2$3")
-    )
-    dates = [date.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False) for form in _ZONED]
-    dates += [date.str.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC") for form in _NAIVE]
-    dates += [date.str.to_date(form, strict=False).cast(pl.Datetime("us")).dt.replace_time_zone("UTC") for form in _DATES]
-    return pl.coalesce(_from_number(number), *(found.dt.epoch("us") for found in dates))
+    date: pl.Expr = pl.when(number.is_null()).then(text)
+    for pattern, replacement in _REWRITES:
+        date = date.str.replace(pattern, replacement)
+    return pl.coalesce(_from_number(number), date.str.to_datetime(_FORMAT, time_unit="us", strict=False).dt.epoch("us"))
 
 
 def parse(text: str) -> int | None:

@@ -56,9 +56,9 @@ def read_titles(source: Any, item_ids: IdMap, options: DataOptions) -> np.ndarra
     titles = ids.select(pl.col("item").cast(pl.String)).join(found, on="item", how="left", maintain_order="left")["title"]
     missing = titles.null_count()
     if missing == len(titles):
-        sample = ", ".join(map(str, item_ids.ids[:3]))
+        sample = ", ".join(item_ids.shown(row) for row in range(min(3, len(item_ids))))
         raise DataError(f"{table.name}: none of the {missing} items is in column {item} (ids such as {sample}); give item_column")
     if missing:
-        first = item_ids.ids[int(titles.is_null().arg_max())]  # type: ignore[arg-type]
+        first = item_ids.shown(int(titles.is_null().arg_max()))  # type: ignore[arg-type]
         warnings.warn(f"{table.name}: {missing} of {len(titles)} items have no title (first: item {first})", DataWarning, stacklevel=2)
     return np.array(titles.fill_null("").to_list(), dtype=object)

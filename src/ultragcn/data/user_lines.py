@@ -4,6 +4,9 @@ One line a user: `user item item ...`, non-negative integers separated by blanks
 same user may come twice (the items are joined), a user may have no items, a user may have an item twice (counted, kept once).
 """
 
+import codecs
+import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +40,12 @@ def read_user_lines(path: str | Path) -> UserLines:
     """
     path = Path(path)
     try:
-        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    data = np.frombuffer(content.removeprefix(codecs.BOM_UTF8), dtype=np.uint8)
     is_digit = (data >= ord("0")) & (data <= ord("9"))
     is_newline = data == ord("\n")
     is_blank = (data == ord(" ")) | (data == ord("\t")) | (data == ord("\r")) | is_newline

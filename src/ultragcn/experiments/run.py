@@ -127,16 +127,16 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
     dataset = load_dataset(
         source,
         data_dir or manifest["data_dir"],
-        **manifest["data_files"],
+        **manifest.get("data_files", {}),
         protocol=manifest["protocol"],
         split_seed=manifest["split_seed"],
-        **manifest["data_options"],
+        **manifest.get("data_options", {}),
     )
     for name, found, trained_on in (
         ("data", dataset.hash, manifest["data_hash"]),
-        ("split", split_hash(dataset), manifest["split_hash"]),
+        ("split", split_hash(dataset), manifest.get("split_hash")),
     ):
-        if found != trained_on:
+        if trained_on is not None and found != trained_on:  # runs of earlier versions have no hash of the split
             raise UsageError(
                 f"{source} is not the {name} this run was trained on (hash {found[:12]}, not {trained_on[:12]}); "
                 "give the right place with --data_dir"
