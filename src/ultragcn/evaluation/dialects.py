@@ -102,7 +102,7 @@ class Dialect:
                 raise unknown_name(f"definition of {field.name}", str(getattr(self, field.name)), allowed)
 
     def definition(self, metric: str) -> Callable[[CutLists], np.ndarray]:
-        """Return what `metric` means here."""
+        """Return what `metric` means here; what has one definition (mrr, hit_rate) is no field."""
         return DEFINITIONS[metric][getattr(self, metric, next(iter(DEFINITIONS[metric])))]
 
 

@@ -196,6 +196,7 @@ def _summary(
     summary = {
         "dataset": dataset.name,
         "protocol": dataset.protocol,
+        "dialect": "lightgcn",
         "solver": model.config.solver,
         "seed": model.seed_,
         "best_epoch": model.best_epoch_,
