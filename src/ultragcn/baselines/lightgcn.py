@@ -104,7 +104,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
             ranks = (uniform * lacking).long().clamp(max=lacking - 1)
             negatives = torch_ops.draw_negatives(ranks[:, None], users, indptr, indices)[:, 0]
             total = 0.0
-            for batch in order.split(config.batch_size):
+            for batch in order.split(config.batch_size) if len(order) else ():
                 triple = users[batch], num_users + items[batch], num_users + negatives[batch]
                 final = torch_ops.propagate(graph, embedding, config.num_layers)
                 loss, gradient = torch_ops.pairwise_loss(final, *triple)

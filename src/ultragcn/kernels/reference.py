@@ -98,6 +98,17 @@ def top_k(scores, k):
     return np.pad(order, missing, constant_values=-1), np.pad(values, missing, constant_values=-np.inf)
 
 
+def largest_entries(indptr, indices, values, k):
+    """Return places (rows, k) of the k largest positive entries of each sparse row, by (larger value, lower column); -1 where none."""
+    places = np.full((len(indptr) - 1, k), -1)
+    for row in range(len(places)):
+        own = np.arange(indptr[row], indptr[row + 1])
+        own = own[values[own] > 0]
+        order = own[np.lexsort((indices[own], -values[own]))][:k]
+        places[row, : len(order)] = order
+    return places
+
+
 def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indices, block, tile):
     """Return the k items of highest score of each user, seen ones left out, and the scores."""
     scores = np.asarray(user_embedding, np.float64)[users] @ np.asarray(item_embedding, np.float64).T
@@ -256,16 +267,16 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
         x[r] = np.linalg.solve(own.T @ own + gram + l2[r] * np.eye(y.shape[1]), own.sum(axis=0))
 
 
-def inverse_factor(indptr, indices, data, neighbors, weights, pivots):
+def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, pivots):
     """Write weights_i = G_SS^-1 G_Si and D_i = G_ii - G_iS weights_i, from the dense G."""
-    g = np.zeros((len(neighbors), len(neighbors)))
+    g = np.zeros((len(pivots), len(pivots)))
     for i in range(len(g)):
         g[i, indices[indptr[i] : indptr[i + 1]]] = data[indptr[i] : indptr[i + 1]]
-    weights[...] = 0
-    for i, row in enumerate(neighbors):
-        s = row[row >= 0]
-        weights[i, : len(s)] = np.linalg.solve(g[np.ix_(s, s)], g[s, i])
-        pivots[i] = g[i, i] - g[i, s] @ weights[i, : len(s)]
+    for i in range(len(g)):
+        row = slice(row_indptr[i], row_indptr[i + 1])
+        s = row_items[row]
+        weights[row] = np.linalg.solve(g[np.ix_(s, s)], g[s, i])
+        pivots[i] = g[i, i] - g[i, s] @ weights[row]
 
 
 def propagate(adjacency, embedding, num_layers):

@@ -118,7 +118,7 @@ def draw_negatives(ranks: Tensor, users: Tensor, indptr: Tensor, indices: Tensor
     -------
     (B, R) int64
     """
-    if indices.numel() == 0:
+    if indices.numel() == 0 or ranks.numel() == 0:
         return ranks.clone()
     degrees = indptr[1:] - indptr[:-1]
     owners = torch.repeat_interleave(torch.arange(len(degrees), device=indices.device), degrees)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ultragcn.kernels.numba_cpu.item_graph import item_neighbors
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
-from ultragcn.kernels.numba_cpu.ranking import find_hits, mask_seen, rank_users, top_k
+from ultragcn.kernels.numba_cpu.ranking import find_hits, largest_entries, mask_seen, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import cholesky_solve, newton_row, row_loss, row_system, row_work_space
 from ultragcn.kernels.numba_cpu.sweeps import activate_tile, half_sweep, negative_loss, quadratic_half_sweep, row_losses
 from ultragcn.kernels.numba_cpu.threads import numba_threads
@@ -28,6 +28,7 @@ __all__ = [
     "half_sweep",
     "inverse_factor",
     "item_neighbors",
+    "largest_entries",
     "mask_seen",
     "negative_loss",
     "newton_row",
