@@ -3,6 +3,9 @@
 Each has the verbs of UltraGCN: `EASE(l2=500).fit(train).recommend(user_id)`.
 """
 
+import tomllib
+from typing import Any
+
 from ultragcn.baselines.base import Baseline
 from ultragcn.baselines.bpr import BPR
 from ultragcn.baselines.ease import EASE
@@ -12,11 +15,41 @@ from ultragcn.baselines.lightgcn import LightGCN
 from ultragcn.baselines.popularity import Popularity
 from ultragcn.baselines.rp3beta import RP3beta
 from ultragcn.baselines.sparse_ease import SparseEASE
+from ultragcn.config import configs_folder
+from ultragcn.errors import unknown_name
 
-__all__ = ["BASELINES", "BPR", "EASE", "IALS", "ItemKNN", "LightGCN", "Popularity", "RP3beta", "SparseEASE"]
+__all__ = ["BASELINES", "BPR", "EASE", "IALS", "ItemKNN", "LightGCN", "Popularity", "RP3beta", "SparseEASE", "baseline_for"]
+
+SETTINGS_FILE = "baselines.toml"  # in configs/
 
 BASELINES: dict[str, type[Baseline]] = {
     "popularity": Popularity, "itemknn": ItemKNN, "rp3beta": RP3beta, "ease": EASE, "sparse-ease": SparseEASE, "ials": IALS, "bpr": BPR,
     "lightgcn": LightGCN,
 }  # fmt: skip
 """The baselines by the name they have on the command line and in configs/baselines.toml."""
+
+
+def baseline_for(name: str, dataset: str | None = None, **changes: Any) -> Baseline:
+    """Return the baseline `name` with the settings kept for the benchmark data set `dataset` (the defaults when there are none).
+
+    Parameters
+    ----------
+    name : str
+        One of `BASELINES`.
+    dataset : str, optional
+        Settings were chosen on its validation items (configs/baselines.toml says how).
+    **changes
+        Hyper-parameters that win over those.
+
+    Raises
+    ------
+    UsageError
+        No such baseline or hyper-parameter, or a value out of range.
+    """
+    if name not in BASELINES:
+        raise unknown_name("baseline", name, BASELINES)
+    folder = configs_folder()
+    kept: dict[str, Any] = {}
+    if dataset is not None and folder is not None and (folder / SETTINGS_FILE).is_file():
+        kept = tomllib.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")).get(dataset, {}).get(name, {})
+    return BASELINES[name](**(kept | changes))

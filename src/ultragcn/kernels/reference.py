@@ -279,6 +279,21 @@ def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, piv
         pivots[i] = g[i, i] - g[i, s] @ weights[row]
 
 
+def bpr_epoch(user_embedding, item_embedding, users, positives, negatives, indptr, indices, learning_rate, l2):
+    """Take a gradient step on softplus(s_uj - s_ui) + l2 / 2 (...) for each triple whose j the user lacks; return how many there were."""
+    taken = 0
+    for u, i, j in zip(users, positives, negatives, strict=True):
+        if j in indices[indptr[u] : indptr[u + 1]]:
+            continue
+        taken += 1
+        x, y, z = user_embedding[u].copy(), item_embedding[i].copy(), item_embedding[j].copy()
+        slope = sigmoid(x @ (z - y))
+        user_embedding[u] += learning_rate * (slope * (y - z) - l2 * x)
+        item_embedding[i] += learning_rate * (slope * x - l2 * y)
+        item_embedding[j] += learning_rate * (-slope * x - l2 * z)
+    return taken
+
+
 def propagate(adjacency, embedding, num_layers):
     """Return (E + A E + ... + A^L E) / (L + 1), A (N, N) dense or sparse."""
     layers = [np.asarray(embedding, np.float64)]
