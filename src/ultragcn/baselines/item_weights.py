@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from ultragcn.baselines.base import Baseline
 from ultragcn.data.ids import Id
-from ultragcn.recommender import Ranking, _best_but
+from ultragcn.recommender import Ranking, best_others
 
 _BLOCK_BYTES = 64 * 2**20
 """Scores, or rows of C, that exist at a time."""
@@ -49,7 +49,7 @@ class ItemScorer(Baseline):
         alone = sp.csr_matrix((np.ones(1, np.float32), ([0], [row])), shape=(1, len(self.item_ids)))
         weights = self.scores_of(alone)[0]
         weights[weights <= 0] = -np.inf
-        return _best_but(row, weights, self.item_ids, top_k)
+        return best_others(row, weights, self.item_ids, top_k)
 
 
 class ItemWeightModel(ItemScorer):
