@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from tests.conftest import interactions_of, random_interactions
-from ultragcn import Interactions, evaluate
+from ultragcn import Interactions, evaluate, load_dataset
 from ultragcn.baselines import BASELINES, BPR, EASE, IALS, ItemKNN, LightGCN, Popularity, RP3beta, SparseEASE, ease, lightgcn
 from ultragcn.baselines.item_weights import blocks
 from ultragcn.data.ids import IdMap
@@ -463,3 +463,22 @@ def test_a_package_that_is_not_installed_is_named_with_what_to_install(monkeypat
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingDependencyError, match=r"LightGCN needs PyTorch.*pip install 'ultragcn\[torch\]'"):
         LightGCN().fit(interactions_of([[1, 0], [0, 1]]))
+
+
+# ------------------------------------------------------------------ real data
+
+
+@pytest.mark.real_data
+def test_ease_reaches_its_known_result_on_ml_1m(data_dir):
+    data = load_dataset("ml-1m", data_dir, protocol="authors")
+    result = EASE(l2=500).fit(data.train).evaluate(data.test)
+    assert 0.2749 < result["recall@20"] < 0.2769
+    assert 0.2650 < result["ndcg@20"] < 0.2670
+
+
+@pytest.mark.real_data
+def test_popularity_reaches_its_known_result_on_gowalla(data_dir):
+    data = load_dataset("gowalla", data_dir, protocol="authors")
+    result = Popularity().fit(data.train).evaluate(data.test)
+    assert 0.0405 < result["recall@20"] < 0.0430
+    assert 0.0300 < result["ndcg@20"] < 0.0330
