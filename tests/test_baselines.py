@@ -416,6 +416,19 @@ def test_the_pairwise_loss_equals_its_twin_and_its_gradient_finite_differences()
     np.testing.assert_allclose(gradient[4, 1], slope, rtol=1e-5)
 
 
+def test_the_gradient_of_lightgcn_goes_back_by_the_same_propagation(taste):
+    graph = lightgcn.normalised_adjacency(taste.matrix).toarray().astype(np.float64)
+    random = np.random.default_rng(13)
+    start = torch.from_numpy(random.standard_normal((84, 4))).requires_grad_()
+    triple = [random.integers(0, 84, 30) for _ in range(3)]
+    dense = torch.from_numpy(graph)
+    final = (start + dense @ start + dense @ (dense @ start)) / 3
+    u, i, j = (final[rows] for rows in triple)
+    torch.nn.functional.softplus((u * (j - i)).sum(dim=1)).sum().backward()
+    _, gradient = reference.pairwise_loss(final.detach().numpy(), *triple)
+    np.testing.assert_allclose(reference.propagate(graph, gradient, 2), start.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
 # ------------------------------------------------------------------ memory, epochs, packages
 
 
