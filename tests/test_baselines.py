@@ -349,7 +349,7 @@ def test_inverse_factor_equals_its_twin_and_with_all_items_before_the_inverse(it
     a = (random.random((3 * items, items)) < 0.3).astype(np.float64)
     dense = a.T @ a + 2 * np.eye(items)
     gram = sp.csr_matrix(dense, dtype=np.float32)
-    before = [random.permutation(i)[:k].astype(np.int32) for i in range(items)]
+    before = [np.sort(random.permutation(i)[:k]).astype(np.int32) for i in range(items)]
     indptr, regressed = np.concatenate([[0], np.cumsum([len(s) for s in before])]), np.concatenate(before)
     outcomes = []
     for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):

@@ -74,6 +74,7 @@ class SparseEASE(ItemWeightModel):
 
         regressed = strongest_neighbors(matrix, np.ones(matrix.shape[0]), alike, self.config.num_neighbors)
         gram = sp.csr_matrix(matrix.T.tocsr() @ matrix + sp.diags_array(np.full(num_items, self.config.l2, np.float32)))
+        gram.sort_indices()
         weights, pivots = np.empty_like(regressed.data), np.empty(num_items, np.float32)
         with numba_cpu.numba_threads():
             numba_cpu.inverse_factor(

@@ -48,6 +48,18 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
             cholesky_solve(system, x[row])
 
 
+@numba.njit(cache=True)
+def _first_at_least(indices, low, high, wanted):
+    """Return the first place from `low` to `high` whose index is not below `wanted`; the indices ascend there."""
+    while low < high:
+        middle = (low + high) // 2
+        if indices[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 @numba.njit(parallel=True, cache=True)
 def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, pivots):
     """Write the sparse factor W, D of an inverse, G^-1 = W^T D^-1 W, W unit lower triangular in an order of the items.
@@ -57,8 +69,8 @@ def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, piv
 
     Parameters
     ----------
-    indptr, indices, data : CSR rows of G (I, I) float32, symmetric positive definite, diagonal included
-    row_indptr, row_items : CSR rows of S, distinct items
+    indptr, indices, data : CSR rows of G (I, I) float32, ascending, symmetric positive definite
+    row_indptr, row_items : CSR rows of S, ascending
     k : int
         At least the size of the largest S.
     weights : (len(row_items),) float32, written
@@ -69,7 +81,6 @@ def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, piv
     num_chunks = min(num_items, _CHUNKS)
     for chunk in numba.prange(num_chunks):
         prefer_wide_vectors()
-        place = np.full(num_items, -1, np.int32)  # of an item in S
         buffer = np.empty(k * (k + LANES), np.float32)
         right = np.empty(k, np.float32)
         for i in range(chunk, num_items, num_chunks):
@@ -78,21 +89,19 @@ def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, piv
             width = (len(s) + LANES - 1) // LANES * LANES
             system = buffer[: len(s) * width].reshape(len(s), width)
             system[:] = 0.0
-            right[:] = 0.0
             for q in range(len(s)):
-                place[s[q]] = q
+                place, end = indptr[s[q]], indptr[s[q] + 1]
+                for r in range(q, len(s)):  # the upper triangle is enough
+                    place = _first_at_least(indices, place, end, s[r])
+                    if place < end and indices[place] == s[r]:
+                        system[q, r] = data[place]
+            place, end = indptr[i], indptr[i + 1]
+            pivots[i] = data[_first_at_least(indices, place, end, i)]
             for q in range(len(s)):
-                for p in range(indptr[s[q]], indptr[s[q] + 1]):
-                    if place[indices[p]] >= q:  # the upper triangle is enough
-                        system[q, place[indices[p]]] = data[p]
-            for p in range(indptr[i], indptr[i + 1]):
-                if indices[p] == i:
-                    pivots[i] = data[p]
-                elif place[indices[p]] >= 0:
-                    right[place[indices[p]]] = data[p]
+                place = _first_at_least(indices, place, end, s[q])
+                right[q] = data[place] if place < end and indices[place] == s[q] else 0.0
             solution[:] = right[: len(s)]
             if len(s) > 0:
                 cholesky_solve(system, solution)
             for q in range(len(s)):
                 pivots[i] -= solution[q] * right[q]
-                place[s[q]] = -1
