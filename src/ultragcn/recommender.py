@@ -89,9 +89,7 @@ class Recommender:
 
     def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
         """Yield the top_k items of users that training has not seen, given by their items: a B x I matrix."""
-        raise UsageError(
-            f"{type(self).__name__} knows only the users it was fitted on; for someone new, fit again or use a model with recommend_for"
-        )
+        raise NotImplementedError
 
     def recommend(
         self, user_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 20, exclude_seen: bool = True
@@ -303,7 +301,7 @@ def _named(ids: IdMap, rows: np.ndarray, scores: np.ndarray, one: bool) -> tuple
     return names, scores
 
 
-def _best_but(row: int, scores: np.ndarray, ids: IdMap, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+def best_others(row: int, scores: np.ndarray, ids: IdMap, top_k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids of the top_k largest of `scores` (N,) float32 without that of `row` itself, and the scores: (K,) each."""
     from ultragcn.kernels import numba_cpu
 
@@ -317,7 +315,7 @@ def _similar(embedding: np.ndarray, ids: IdMap, one_id: Id, top_k: int) -> tuple
     row = int(ids.rows([one_id])[0])
     lengths = np.linalg.norm(embedding, axis=1)
     unit = embedding / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
-    return _best_but(row, (unit[row] @ unit.T).astype(np.float32), ids, top_k)
+    return best_others(row, (unit[row] @ unit.T).astype(np.float32), ids, top_k)
 
 
 def _pack(name: str, value: np.ndarray | sp.csr_matrix) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from ultragcn.baselines.base import Baseline
 from ultragcn.data.ids import Id
-from ultragcn.recommender import Ranking, _best_but
+from ultragcn.recommender import Ranking, best_others
 
 _BLOCK_BYTES = 64 * 2**20
 """Scores, or rows of C, that exist at a time."""
@@ -49,7 +49,7 @@ class ItemScorer(Baseline):
         alone = sp.csr_matrix((np.ones(1, np.float32), ([0], [row])), shape=(1, len(self.item_ids)))
         weights = self.scores_of(alone)[0]
         weights[weights <= 0] = -np.inf
-        return _best_but(row, weights, self.item_ids, top_k)
+        return best_others(row, weights, self.item_ids, top_k)
 
 
 class ItemWeightModel(ItemScorer):
@@ -78,8 +78,11 @@ def blocks(num_rows: int, num_items: int) -> Iterator[np.ndarray]:
 
 
 def strongest_neighbors(
-    matrix: sp.csr_matrix, user_weight: np.ndarray, strength: Callable[[np.ndarray, np.ndarray], np.ndarray], num_neighbors: int
-) -> tuple[np.ndarray, np.ndarray]:
+    matrix: sp.csr_matrix,
+    user_weight: np.ndarray,
+    strength: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    num_neighbors: int,
+) -> sp.csr_matrix:
     """Return the K items of largest strength for each item, among those that share a user with it.
 
     C is made a block of rows at a time, never whole.
@@ -91,38 +94,34 @@ def strongest_neighbors(
     user_weight : (U,)
         w, what a user counts in C_ij = sum_u w_u A_ui A_uj.
     strength : callable
-        Called with items (B,) and their rows of C (B, I) float32; returns strengths (B, I) float32. One that is not above zero is no
-        neighbour.
+        From items i, items j and C_ij, (n,) each, to strengths (n,). Where it is not above zero, j is no neighbour of i.
     num_neighbors : int
         K.
 
     Returns
     -------
-    items : (I, K) int32
-        By (larger strength, lower item); -1 where there are fewer.
-    strengths : (I, K) float32
+    csr_matrix, (I, I) float32
+        Row i has the strengths of i's neighbours.
     """
-    from ultragcn.kernels import numba_cpu
-
-    num_items = matrix.shape[1]
     by_item = matrix.T.tocsr()
     weighted = sp.csr_matrix(sp.diags_array(np.asarray(user_weight, np.float32)) @ matrix)
-    items, strengths = [], []
-    for block in blocks(num_items, num_items):
-        values = strength(block, (by_item[block] @ weighted).toarray())
-        values[values <= 0] = -np.inf
-        values[np.arange(len(block)), block] = -np.inf
-        best, value = numba_cpu.top_k(values, num_neighbors)
-        items.append(best)
-        strengths.append(value)
-    return np.concatenate(items), np.concatenate(strengths)
+    kept = []
+    for items in blocks(matrix.shape[1], matrix.shape[1]):
+        c = sp.csr_matrix(by_item[items] @ weighted)
+        own = np.repeat(items, np.diff(c.indptr))
+        c.data = np.where(c.indices == own, 0, strength(own, c.indices, c.data)).astype(np.float32)
+        kept.append(largest_of_rows(c, num_neighbors))
+    return sp.csr_matrix(sp.vstack(kept, format="csr"))
 
 
-def weights_of_neighbors(items: np.ndarray, weights: np.ndarray) -> sp.csr_matrix:
-    """Return the I x I matrix whose column j has the weights of item j's neighbours: w[items[j, k], j] = weights[j, k]."""
-    num_items, k = items.shape
-    kept = items >= 0
-    columns = np.repeat(np.arange(num_items, dtype=np.int32), k).reshape(items.shape)
-    matrix = sp.csr_matrix((weights[kept].astype(np.float32), (items[kept], columns[kept])), shape=(num_items, num_items))
-    matrix.sort_indices()
-    return matrix
+def largest_of_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
+    """Return a matrix with only the `count` entries of largest size of each row, zeros left out; ties go to the lower column."""
+    from ultragcn.kernels import numba_cpu
+
+    places = numba_cpu.largest_entries(matrix.indptr.astype(np.int64), matrix.indices, np.abs(matrix.data), count)
+    found = places >= 0
+    indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
+    places = places[found]
+    kept = sp.csr_matrix((matrix.data[places], matrix.indices[places], indptr), shape=matrix.shape)
+    kept.sort_indices()
+    return kept

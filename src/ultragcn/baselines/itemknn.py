@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ultragcn.baselines.item_weights import ItemWeightModel, strongest_neighbors, weights_of_neighbors
+from ultragcn.baselines.item_weights import ItemWeightModel, strongest_neighbors
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.progress import Progress
@@ -38,8 +38,9 @@ class ItemKNN(ItemWeightModel):
             user_weight = np.log(self.train_.num_items / np.maximum(degrees, 1)) ** 2
         length = np.sqrt(matrix.T @ user_weight).astype(np.float32)  # sqrt(C_ii)
 
-        def cosine(items: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            denominator = length[items, None] * length + np.float32(self.config.shrinkage)
-            return np.divide(rows, denominator, out=np.zeros_like(rows), where=denominator > 0)
+        def cosine(i: np.ndarray, j: np.ndarray, c: np.ndarray) -> np.ndarray:
+            denominator = length[i] * length[j] + np.float32(self.config.shrinkage)
+            return np.divide(c, denominator, out=np.zeros_like(c), where=denominator > 0)
 
-        self.item_weights_ = weights_of_neighbors(*strongest_neighbors(matrix, user_weight, cosine, self.config.num_neighbors))
+        # Row j of the neighbours is what column j of the weights must be.
+        self.item_weights_ = strongest_neighbors(matrix, user_weight, cosine, self.config.num_neighbors).T.tocsr()

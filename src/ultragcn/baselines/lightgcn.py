@@ -26,7 +26,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
         softplus(s_uj - s_ui) + l2_weight / 2 ||e0_u, e0_i, e0_j||^2.
 
     G is symmetric, so the gradient goes back by the same propagation as the embeddings came. That costs the same for a batch of any
-    size: batches are larger here than in the paper (2,048), and Adam's step is with them.
+    size, so batches and Adam's steps are larger here than in the paper (2,048 pairs, 0.001).
 
     Attributes
     ----------
@@ -44,8 +44,8 @@ class LightGCN(Baseline, EmbeddingRecommender):
 
         embedding_dim: int = parameter(64, "length of an embedding", unit="numbers", low=1)
         num_layers: int = parameter(3, "layers L of the propagation", unit="layers", low=0)
-        learning_rate: float = parameter(5e-3, "Adam's step size", positive=True)
-        batch_size: int = parameter(16384, "train pairs in a batch", unit="pairs", low=1)
+        learning_rate: float = parameter(0.02, "Adam's step size", positive=True)
+        batch_size: int = parameter(32768, "train pairs in a batch", unit="pairs", low=1)
         l2_weight: float = parameter(1e-4, "L2 weight of a batch's embeddings before propagation", low=0)
         init_std: float = parameter(0.1, "standard deviation of the first embeddings", positive=True)
         epochs: int = parameter(200, "passes over the train pairs at most", unit="epochs", low=1)
@@ -95,16 +95,20 @@ class LightGCN(Baseline, EmbeddingRecommender):
         teaching = torch.nonzero(num_lacking[users] > 0)[:, 0]
         users, items = users[teaching], items[teaching]
 
+        def lacked_items() -> Any:
+            """Draw an item that the user lacks for every pair."""
+            uniform = torch.rand(len(users), generator=generator, device=where, dtype=torch.float64)
+            lacking = num_lacking[users]
+            ranks = (uniform * lacking).long().clamp(max=lacking - 1)
+            return torch_ops.draw_negatives(ranks[:, None], users, indptr, indices)[:, 0]
+
         self.history_: list[dict[str, Any]] = []
         self.best_epoch_, best, without_better = 0, -np.inf, 0
         for epoch in range(1, config.epochs + 1):
             order = torch.randperm(len(users), generator=generator, device=where)
-            uniform = torch.rand(len(users), generator=generator, device=where, dtype=torch.float64)
-            lacking = num_lacking[users]
-            ranks = (uniform * lacking).long().clamp(max=lacking - 1)
-            negatives = torch_ops.draw_negatives(ranks[:, None], users, indptr, indices)[:, 0]
+            negatives = lacked_items()
             total = 0.0
-            for batch in order.split(config.batch_size):
+            for batch in order.split(config.batch_size) if len(order) else ():
                 triple = users[batch], num_users + items[batch], num_users + negatives[batch]
                 final = torch_ops.propagate(graph, embedding, config.num_layers)
                 loss, gradient = torch_ops.pairwise_loss(final, *triple)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ultragcn.baselines.item_weights import ItemWeightModel, strongest_neighbors, weights_of_neighbors
+from ultragcn.baselines.item_weights import ItemWeightModel, strongest_neighbors
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.progress import Progress
@@ -35,8 +35,9 @@ class RP3beta(ItemWeightModel):
         users, items = (np.maximum(degrees, 1.0) for degrees in (self.train_.user_degrees, self.train_.item_degrees))
         from_item, to_item = ((items**-power).astype(np.float32) for power in (self.config.alpha, self.config.beta))
 
-        def walk(block: np.ndarray, rows: np.ndarray) -> np.ndarray:  # C is symmetric: row j of C, over all i
-            return rows * from_item * to_item[block, None]
+        # C is symmetric: row j of it, over all i, gives column j of the weights.
+        def walk(j: np.ndarray, i: np.ndarray, c: np.ndarray) -> np.ndarray:
+            return c * from_item[i] * to_item[j]
 
         neighbors = strongest_neighbors(self.train_.matrix, users**-self.config.alpha, walk, self.config.num_neighbors)
-        self.item_weights_ = weights_of_neighbors(*neighbors)
+        self.item_weights_ = neighbors.T.tocsr()

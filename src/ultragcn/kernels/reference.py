@@ -98,6 +98,17 @@ def top_k(scores, k):
     return np.pad(order, missing, constant_values=-1), np.pad(values, missing, constant_values=-np.inf)
 
 
+def largest_entries(indptr, indices, values, k):
+    """Return places (rows, k) of the k largest positive entries of each sparse row, by (larger value, lower column); -1 where none."""
+    places = np.full((len(indptr) - 1, k), -1)
+    for row in range(len(places)):
+        own = np.arange(indptr[row], indptr[row + 1])
+        own = own[values[own] > 0]
+        order = own[np.lexsort((indices[own], -values[own]))][:k]
+        places[row, : len(order)] = order
+    return places
+
+
 def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indices, block, tile):
     """Return the k items of highest score of each user, seen ones left out, and the scores."""
     scores = np.asarray(user_embedding, np.float64)[users] @ np.asarray(item_embedding, np.float64).T
@@ -268,16 +279,31 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
         x[r] = np.linalg.solve(own.T @ own + gram + l2[r] * np.eye(y.shape[1]), own.sum(axis=0))
 
 
-def inverse_factor(indptr, indices, data, neighbors, weights, pivots):
+def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, pivots):
     """Write weights_i = G_SS^-1 G_Si and D_i = G_ii - G_iS weights_i, from the dense G."""
-    g = np.zeros((len(neighbors), len(neighbors)))
+    g = np.zeros((len(pivots), len(pivots)))
     for i in range(len(g)):
         g[i, indices[indptr[i] : indptr[i + 1]]] = data[indptr[i] : indptr[i + 1]]
-    weights[...] = 0
-    for i, row in enumerate(neighbors):
-        s = row[row >= 0]
-        weights[i, : len(s)] = np.linalg.solve(g[np.ix_(s, s)], g[s, i])
-        pivots[i] = g[i, i] - g[i, s] @ weights[i, : len(s)]
+    for i in range(len(g)):
+        row = slice(row_indptr[i], row_indptr[i + 1])
+        s = row_items[row]
+        weights[row] = np.linalg.solve(g[np.ix_(s, s)], g[s, i])
+        pivots[i] = g[i, i] - g[i, s] @ weights[row]
+
+
+def bpr_epoch(user_embedding, item_embedding, users, positives, negatives, indptr, indices, learning_rate, l2):
+    """Take a gradient step on softplus(s_uj - s_ui) + l2 / 2 (...) for each triple whose j the user lacks; return how many there were."""
+    taken = 0
+    for u, i, j in zip(users, positives, negatives, strict=True):
+        if j in indices[indptr[u] : indptr[u + 1]]:
+            continue
+        taken += 1
+        x, y, z = user_embedding[u].copy(), item_embedding[i].copy(), item_embedding[j].copy()
+        slope = sigmoid(x @ (z - y))
+        user_embedding[u] += learning_rate * (slope * (y - z) - l2 * x)
+        item_embedding[i] += learning_rate * (slope * x - l2 * y)
+        item_embedding[j] += learning_rate * (-slope * x - l2 * z)
+    return taken
 
 
 def propagate(adjacency, embedding, num_layers):

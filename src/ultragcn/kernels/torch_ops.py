@@ -118,7 +118,7 @@ def draw_negatives(ranks: Tensor, users: Tensor, indptr: Tensor, indices: Tensor
     -------
     (B, R) int64
     """
-    if indices.numel() == 0:
+    if indices.numel() == 0 or ranks.numel() == 0:
         return ranks.clone()
     degrees = indptr[1:] - indptr[:-1]
     owners = torch.repeat_interleave(torch.arange(len(degrees), device=indices.device), degrees)
@@ -133,7 +133,8 @@ def draw_negatives(ranks: Tensor, users: Tensor, indptr: Tensor, indices: Tensor
 
 def sparse_matrix(matrix: sp.csr_matrix, device: torch.device) -> Tensor:
     """Return a csr_matrix as a sparse CSR tensor on `device`."""
-    indptr, indices = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
+    # 32-bit indices: a fifth less to read in a product that is bound by reading.
+    indptr, indices = (torch.from_numpy(part.astype(np.int32)) for part in (matrix.indptr, matrix.indices))
     with _sparse_layouts():
         return torch.sparse_csr_tensor(indptr, indices, torch.from_numpy(matrix.data), size=matrix.shape).to(device)
 

@@ -48,54 +48,60 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
             cholesky_solve(system, x[row])
 
 
+@numba.njit(cache=True)
+def _first_at_least(indices, low, high, wanted):
+    """Return the first place from `low` to `high` whose index is not below `wanted`; the indices ascend there."""
+    while low < high:
+        middle = (low + high) // 2
+        if indices[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 @numba.njit(parallel=True, cache=True)
-def inverse_factor(indptr, indices, data, neighbors, weights, pivots):
+def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, pivots):
     """Write the sparse factor W, D of an inverse, G^-1 = W^T D^-1 W, W unit lower triangular in an order of the items.
 
-    Row i of I - W regresses item i on its neighbours S, which come before it in the order:
-    weights_i = G_SS^-1 G_Si, D_i = G_ii - G_iS weights_i. When S is all that come before, this is exact.
+    Row i of I - W regresses item i on a set S of items before it in the order: weights_i = G_SS^-1 G_Si,
+    D_i = G_ii - G_iS weights_i. Where every S is all that come before, this is exact.
 
     Parameters
     ----------
-    indptr, indices, data : CSR rows of G (I, I) float32, symmetric positive definite, diagonal included
-    neighbors : (I, K) int32
-        S, distinct; -1 after the last.
-    weights : (I, K) float32, written
-        0 where there is no neighbour.
+    indptr, indices, data : CSR rows of G (I, I) float32, ascending, symmetric positive definite
+    row_indptr, row_items : CSR rows of S, ascending
+    k : int
+        At least the size of the largest S.
+    weights : (len(row_items),) float32, written
     pivots : (I,) float32, written
         D.
     """
-    num_items, k = neighbors.shape
+    num_items = len(pivots)
     num_chunks = min(num_items, _CHUNKS)
-    width = (k + LANES - 1) // LANES * LANES
     for chunk in numba.prange(num_chunks):
         prefer_wide_vectors()
-        place = np.full(num_items, -1, np.int32)  # of an item among the neighbours
-        buffer = np.empty(k * width, np.float32)
+        buffer = np.empty(k * (k + LANES), np.float32)
         right = np.empty(k, np.float32)
         for i in range(chunk, num_items, num_chunks):
-            count = 0
-            while count < k and neighbors[i, count] >= 0:
-                place[neighbors[i, count]] = count
-                count += 1
-            row_width = (count + LANES - 1) // LANES * LANES
-            system = buffer[: count * row_width].reshape(count, row_width)
+            s = row_items[row_indptr[i] : row_indptr[i + 1]]
+            solution = weights[row_indptr[i] : row_indptr[i + 1]]
+            width = (len(s) + LANES - 1) // LANES * LANES
+            system = buffer[: len(s) * width].reshape(len(s), width)
             system[:] = 0.0
-            right[:] = 0.0
-            weights[i] = 0.0
-            for q in range(count):
-                s = neighbors[i, q]
-                for position in range(indptr[s], indptr[s + 1]):
-                    if place[indices[position]] >= q:  # the upper triangle is enough
-                        system[q, place[indices[position]]] = data[position]
-            for position in range(indptr[i], indptr[i + 1]):
-                if indices[position] == i:
-                    pivots[i] = data[position]
-                elif place[indices[position]] >= 0:
-                    right[place[indices[position]]] = data[position]
-            weights[i, :count] = right[:count]
-            if count > 0:
-                cholesky_solve(system, weights[i, :count])
-            for q in range(count):
-                pivots[i] -= weights[i, q] * right[q]
-                place[neighbors[i, q]] = -1
+            for q in range(len(s)):
+                place, end = indptr[s[q]], indptr[s[q] + 1]
+                for r in range(q, len(s)):  # the upper triangle is enough
+                    place = _first_at_least(indices, place, end, s[r])
+                    if place < end and indices[place] == s[r]:
+                        system[q, r] = data[place]
+            place, end = indptr[i], indptr[i + 1]
+            pivots[i] = data[_first_at_least(indices, place, end, i)]
+            for q in range(len(s)):
+                place = _first_at_least(indices, place, end, s[q])
+                right[q] = data[place] if place < end and indices[place] == s[q] else 0.0
+            solution[:] = right[: len(s)]
+            if len(s) > 0:
+                cholesky_solve(system, solution)
+            for q in range(len(s)):
+                pivots[i] -= solution[q] * right[q]

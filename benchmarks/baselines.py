@@ -1,0 +1,100 @@
+"""What the baselines reach on the benchmark data sets, and how their settings in configs/baselines.toml were chosen.
+
+    ULTRAGCN_DATA_DIR=... python benchmarks/baselines.py [--datasets LIST] [--models LIST] [--protocols LIST] [--seed N]
+    ULTRAGCN_DATA_DIR=... python benchmarks/baselines.py --tune [--datasets LIST] [--models LIST]
+
+Without --tune: every model with its settings, in a process of its own so that its peak memory is its own; a row for each goes to
+plots/baselines.tsv. Under `clean`, models are fitted on train and test is read once; under `authors`, on the whole published train with
+the same settings (LightGCN: its epoch is chosen on test, as its authors do). `cpu_seconds` count all threads, loading kernels included:
+on a busy machine they say more than `train_seconds`.
+
+With --tune: from the defaults, one hyper-parameter after the other is moved over the values in GRIDS and left at the best Recall@20 on the
+validation items of `clean` (split seed 0, model seed 0); test is not read. A row for each fit goes to plots/baselines_settings.tsv.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+
+from measure import data_dir, report
+
+from ultragcn import load_dataset
+from ultragcn.baselines import BASELINES, baseline_for
+from ultragcn.experiments.run import peak_memory_mb
+
+GRIDS: dict[str, dict[str, list]] = {
+    "popularity": {},
+    "itemknn": {"num_neighbors": [50, 100, 200, 400], "shrinkage": [0.0, 3.0, 30.0, 100.0], "weighting": ["idf"]},
+    "rp3beta": {"num_neighbors": [100, 400], "beta": [0.0, 0.2, 0.4], "alpha": [0.8, 1.2]},
+    "ease": {"l2": [100.0, 200.0, 300.0, 500.0, 800.0, 1200.0]},
+    "sparse-ease": {"l2": [30.0, 100.0, 300.0]},
+    "ials": {"l2": [0.003, 0.01, 0.03], "unobserved_weight": [0.03, 0.3, 1.0], "l2_exponent": [0.5]},
+    "bpr": {"l2": [0.01, 0.03, 0.1], "learning_rate": [0.02, 0.1]},
+    "lightgcn": {"learning_rate": [0.01, 0.02]},
+}
+"""Model -> hyper-parameter -> values tried, in this order."""
+
+
+def tune(dataset: str, model: str) -> None:
+    """Choose the settings of one model on one data set."""
+    data = load_dataset(dataset, data_dir())
+    kept: dict = {}
+    best = -1.0
+    tried: dict[str, float] = {}
+    for name, values in GRIDS[model].items():
+        for value in values:
+            settings = kept | {name: value}
+            fitted = baseline_for(model, None, **settings)
+            if repr(fitted) in tried:
+                continue
+            fitted.fit(data.train, data.valid)
+            result = fitted.evaluate(data.valid)
+            tried[repr(fitted)] = result["recall@20"]
+            report("baselines_settings", {
+                "dataset": dataset, "model": model, "settings": repr(fitted), "valid recall@20": result["recall@20"],
+                "valid ndcg@20": result["ndcg@20"], "seconds": fitted.train_seconds_,
+            })  # fmt: skip
+            if result["recall@20"] > best:
+                best, best_settings = result["recall@20"], settings
+        kept = best_settings
+    print(f"CHOSEN {dataset} {model} {kept} {best:.4f}", flush=True)
+
+
+def measure(dataset: str, model: str, protocol: str, seed: int) -> None:
+    """Fit one model with its settings and read test."""
+    data = load_dataset(dataset, data_dir(), protocol=protocol)
+    seeded = {"seed": seed} if hasattr(BASELINES[model].Settings, "seed") else {}
+    fitted = baseline_for(model, dataset, **seeded)
+    started = time.process_time()
+    fitted.fit(data.train, data.valid, select_on=data.test if protocol == "authors" else None)
+    cpu_seconds = time.process_time() - started
+    peak = peak_memory_mb()
+    result = fitted.evaluate(data.test)
+    report("baselines", {
+        "dataset": dataset, "protocol": protocol, "model": model, "settings": repr(fitted), "recall@20": result["recall@20"],
+        "ndcg@20": result["ndcg@20"], "train_seconds": fitted.train_seconds_, "cpu_seconds": cpu_seconds,
+        "peak_memory_mb": peak,
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--datasets", default="electronics,ml-1m,gowalla,amazoncds")
+    parser.add_argument("--models", default=",".join(BASELINES))
+    parser.add_argument("--protocols", default="authors,clean")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    protocols = ["clean"] if arguments.tune else arguments.protocols.split(",")
+    jobs = [(d, m, p) for d in arguments.datasets.split(",") for p in protocols for m in arguments.models.split(",")]
+    for job in jobs:
+        if arguments.tune:
+            tune(*job[:2])
+        elif arguments.one:
+            measure(*job, arguments.seed)
+        else:
+            words = ["--datasets", job[0], "--models", job[1], "--protocols", job[2], "--seed", str(arguments.seed), "--one"]
+            # A model that does not fit into memory, or a package that is not there, ends its own process only.
+            subprocess.run([sys.executable, __file__, *words], check=False)

@@ -1,0 +1,497 @@
+"""The baselines: one contract for all, closed forms against dense float64 arithmetic, then two-sided bands on real data."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from tests.conftest import interactions_of, random_interactions
+from ultragcn import Interactions, evaluate, load_dataset
+from ultragcn.baselines import BASELINES, BPR, EASE, IALS, ItemKNN, LightGCN, Popularity, RP3beta, SparseEASE, ease, lightgcn
+from ultragcn.baselines.item_weights import blocks
+from ultragcn.data.ids import IdMap
+from ultragcn.data.split import hold_out
+from ultragcn.errors import DataError, MissingDependencyError, NotFittedError, UsageError
+from ultragcn.kernels import numba_cpu, reference, torch_ops
+
+QUICK = {
+    "itemknn": {"num_neighbors": 12}, "rp3beta": {"num_neighbors": 12}, "ease": {"l2": 1.0}, "sparse-ease": {"l2": 1.0},
+    "ials": {"embedding_dim": 8, "epochs": 10, "l2": 0.1}, "bpr": {"embedding_dim": 8, "epochs": 300, "learning_rate": 0.1},
+    "lightgcn": {"embedding_dim": 8, "epochs": 60, "learning_rate": 0.05, "device": "cpu"},
+}  # fmt: skip
+ROOT = Path(__file__).parents[1]
+NO_TASTE = ("popularity",)
+ONLY_KNOWN_USERS = ("bpr", "lightgcn")
+
+
+def quick(name, **changes):
+    return BASELINES[name](**QUICK.get(name, {}) | changes)
+
+
+@pytest.fixture(scope="module", params=BASELINES)
+def fitted(request):
+    size = 20
+    dense = (np.add.outer(np.arange(size), np.arange(size)) % 2 == 0) & ~np.eye(size, dtype=bool)
+    return request.param, quick(request.param).fit(interactions_of(dense))
+
+
+def test_even_users_like_even_items(fitted):
+    name, model = fitted
+    for user in range(20):
+        items, _ = model.recommend(user, top_k=1)
+        if name not in NO_TASTE:
+            # The one even (or odd) item a user lacks is the one of their own number.
+            assert items.tolist() == [user]
+
+
+def test_even_items_are_similar_to_even_items_and_never_to_themselves(fitted):
+    name, model = fitted
+    if name in NO_TASTE:
+        with pytest.raises(UsageError, match="no similar items"):
+            model.similar_items(0)
+        return
+    for item in range(6):
+        others, values = model.similar_items(item, top_k=8)
+        assert item not in others
+        assert len(others) > 0
+        assert all(other % 2 == item % 2 for other in others)
+        assert (np.diff(values) <= 0).all()
+
+
+def test_seen_items_are_never_recommended_unless_asked_for(fitted):
+    _, model = fitted
+    items, scores = model.recommend([0, 1], top_k=30)
+    for user in (0, 1):
+        listed = items[user][scores[user] > -np.inf]
+        assert not set(listed) & set(model.train_.items_of(user))
+        assert len(listed) == 11
+        assert (items[user][11:] == -1).all()
+    assert set(model.recommend(0, top_k=20, exclude_seen=False)[0]) == set(range(20))
+
+
+def test_one_id_gives_one_list_and_several_give_several(fitted):
+    _, model = fitted
+    items, scores = model.recommend(3, top_k=5)
+    assert items.shape == scores.shape == (5,)
+    many, many_scores = model.recommend([4, 3], top_k=5)
+    assert many.shape == many_scores.shape == (2, 5)
+    assert many[1].tolist() == items.tolist()
+    np.testing.assert_array_equal(many_scores[1], scores)
+
+
+def test_someone_new_is_recommended_what_goes_with_their_items(fitted):
+    name, model = fitted
+    if name in ONLY_KNOWN_USERS:
+        with pytest.raises(UsageError, match="only by training"):
+            model.recommend_for([0, 2])
+        return
+    items, _ = model.recommend_for([0, 2, 4], top_k=5)
+    assert len(items) == 5
+    assert not set(items) & {0, 2, 4}
+    if name not in NO_TASTE:
+        assert all(item % 2 == 0 for item in items)
+    # Someone new with the items of a known user gets what the known user gets.
+    same, _ = model.recommend_for([model.train_.items_of(user) for user in (0, 1)], top_k=1)
+    assert same.tolist() == model.recommend([0, 1], top_k=1)[0].tolist()
+
+
+def test_what_is_saved_recommends_the_same_after_loading(fitted, tmp_path):
+    name, model = fitted
+    loaded = BASELINES[name].load(model.save(tmp_path / "model"))
+    for mine, theirs in zip(loaded.recommend(list(range(20)), 7), model.recommend(list(range(20)), 7), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert loaded.config == model.config
+    assert loaded.train_seconds_ == model.train_seconds_
+    assert repr(loaded) == repr(model)
+
+
+def test_a_model_of_another_kind_is_not_loaded(fitted, tmp_path):
+    name, model = fitted
+    other = EASE if name != "ease" else ItemKNN
+    with pytest.raises(UsageError, match="is not a model of this version"):
+        other.load(model.save(tmp_path))
+
+
+def test_all_models_are_evaluated_alike(fitted):
+    _, model = fitted
+    targets = interactions_of(np.eye(20))
+    result = evaluate(model, targets, ["recall@1", "recall@20"])
+    assert result == model.evaluate(targets, ["recall@1", "recall@20"])
+    assert result["recall@20"] == 1.0
+    assert result["num_users"] == 20
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_validation_items_count_as_seen(name):
+    valid = np.zeros((20, 20))
+    valid[np.arange(20), (np.arange(20) + 1) % 20] = 1
+    dense = (np.add.outer(np.arange(20), np.arange(20)) % 2 == 0) & ~np.eye(20, dtype=bool)
+    model = quick(name, **({"epochs": 5} if "epochs" in QUICK.get(name, {}) else {})).fit(interactions_of(dense), interactions_of(valid))
+    items, _ = model.recommend(list(range(20)), top_k=20)
+    assert all((user + 1) % 20 not in items[user] for user in range(20))
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_same_seed_gives_the_same_scores_and_another_seed_others(name):
+    train = random_interactions(30, 25, 0.3)
+    few = {"epochs": 3} if "epochs" in QUICK.get(name, {}) else {}
+    seeds = (1, 1, 2) if few else (None, None)
+    scores = [quick(name, **few, **({} if seed is None else {"seed": seed})).fit(train).recommend(list(range(30)), 10)[1] for seed in seeds]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    if few:
+        assert not np.allclose(scores[0], scores[2])
+
+
+@pytest.mark.parametrize("name", ["popularity", "itemknn", "rp3beta", "ease", "sparse-ease"])
+def test_permuting_users_permutes_results(name):
+    dense = np.random.default_rng(3).random((40, 30)) < 0.25
+    order = np.random.default_rng(4).permutation(40)
+    plain, permuted = (quick(name).fit(interactions_of(rows)) for rows in (dense, dense[order]))
+    _, scores = plain.recommend(list(range(40)), 10)
+    _, shuffled = permuted.recommend(list(range(40)), 10)
+    np.testing.assert_allclose(shuffled, scores[order], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("dense", [[[1]], [[1, 1, 1]], [[1], [1]], [[1, 0, 0], [0, 0, 0]], [[1, 1], [1, 1]], [[1, 0, 1], [1, 1, 1]]])
+def test_awkward_data_give_finite_scores(name, dense):
+    model = quick(name, **({"epochs": 3} if "epochs" in QUICK.get(name, {}) else {})).fit(interactions_of(dense))
+    _, scores = model.recommend(list(range(len(dense))), len(dense[0]), exclude_seen=False)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_no_interactions_are_refused_and_so_is_asking_before_fitting(name):
+    with pytest.raises(DataError, match="no train interactions"):
+        quick(name).fit(interactions_of(np.zeros((3, 3))))
+    for ask in (lambda m: m.recommend(1), lambda m: m.recommend_for([1]), lambda m: m.save("x"), lambda m: m.evaluate(None)):
+        with pytest.raises(NotFittedError, match=f"call fit.train. or {BASELINES[name].__name__}.load"):
+            ask(quick(name))
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "allowed"),
+    [(EASE, {"l2": 0}, "l2 must be a number above 0"), (ItemKNN, {"num_neighbors": 2.5}, "whole number of 1 or more"),
+     (ItemKNN, {"weighting": "tfidf"}, "did you mean idf"), (ItemKNN, {"num_neighbours": 3}, "did you mean num_neighbors"),
+     (IALS, {"embedding_dim": 0}, "1 or more"), (LightGCN, {"device": "gpu"}, "allowed: auto, cpu, cuda"), (BPR, {"seed": -2}, "seed"),
+     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"), (Popularity, {"l2": 1}, "Popularity has none")],
+)  # fmt: skip
+def test_a_hyper_parameter_that_is_wrong_is_refused_with_what_is_allowed(model, values, allowed):
+    with pytest.raises(UsageError, match=allowed):
+        model(**values)
+
+
+def test_a_model_shows_the_hyper_parameters_that_differ_from_the_defaults():
+    assert repr(EASE()) == "EASE()"
+    assert repr(ItemKNN(num_neighbors=50, weighting="idf")) == "ItemKNN(num_neighbors=50, weighting='idf')"
+
+
+# ------------------------------------------------------------------ closed forms
+
+
+@pytest.fixture(scope="module")
+def taste():
+    """Random pairs around three groups of items, and one user without any."""
+    random = np.random.default_rng(5)
+    near = random.integers(0, 3, 60)[:, None] == (np.arange(24) % 3)[None, :]
+    dense = random.random((60, 24)) < np.where(near, 0.6, 0.2)
+    dense[7] = False
+    return interactions_of(dense)
+
+
+def scores_of(model):
+    """All scores of all users, (U, I), by the public verb."""
+    items, scores = model.recommend(list(range(model.train_.num_users)), model.train_.num_items, exclude_seen=False)
+    return np.take_along_axis(scores, np.argsort(items, axis=1), axis=1)
+
+
+def top_by_column(weights, k):
+    """Keep the k largest of each column, the diagonal left out."""
+    kept = np.zeros_like(weights)
+    for j in range(len(weights)):
+        order = [i for i in np.argsort(-weights[:, j], kind="stable") if i != j and weights[i, j] > 0][:k]
+        kept[order, j] = weights[order, j]
+    return kept
+
+
+def test_popularity_is_the_number_of_users_of_an_item(taste):
+    np.testing.assert_array_equal(scores_of(Popularity().fit(taste)), np.tile(taste.matrix.toarray().sum(axis=0), (60, 1)))
+
+
+@pytest.mark.parametrize("weighting", ["none", "idf"])
+@pytest.mark.parametrize("shrinkage", [0.0, 7.0])
+def test_itemknn_is_the_shrunk_cosine_of_its_formula(taste, weighting, shrinkage):
+    a = taste.matrix.toarray().astype(np.float64)
+    w = np.log(24 / np.maximum(a.sum(axis=1), 1)) if weighting == "idf" else np.ones(60)
+    c = (w[:, None] * a).T @ (w[:, None] * a)
+    length = np.sqrt(np.diag(c))
+    denominator = np.outer(length, length) + shrinkage
+    cosine = np.divide(c, denominator, out=np.zeros_like(c), where=denominator > 0)
+    model = ItemKNN(num_neighbors=6, shrinkage=shrinkage, weighting=weighting).fit(taste)
+    # Equal cosines may be ordered by their last digit, so neighbours are compared by their weights.
+    np.testing.assert_allclose(
+        np.sort(model.item_weights_.toarray(), axis=0), np.sort(top_by_column(cosine, 6), axis=0), rtol=1e-5, atol=1e-7
+    )
+    full = ItemKNN(num_neighbors=24, shrinkage=shrinkage, weighting=weighting).fit(taste)
+    np.testing.assert_allclose(scores_of(full), a @ (cosine - np.diag(np.diag(cosine))), rtol=1e-4, atol=1e-6)
+
+
+def test_rp3beta_is_the_random_walk_of_its_formula(taste):
+    a = taste.matrix.toarray().astype(np.float64)
+    from_item = (a / np.maximum(a.sum(axis=0), 1)).T ** 0.9  # (1 / d_i)^alpha from an item to its users
+    from_user = (a / np.maximum(a.sum(axis=1), 1)[:, None]) ** 0.9
+    walk = from_item @ from_user / np.maximum(a.sum(axis=0), 1) ** 0.4
+    np.fill_diagonal(walk, 0)
+    full = RP3beta(num_neighbors=24, alpha=0.9, beta=0.4).fit(taste)
+    np.testing.assert_allclose(scores_of(full), a @ walk, rtol=1e-4, atol=1e-6)
+    few = RP3beta(num_neighbors=5, alpha=0.9, beta=0.4).fit(taste)
+    np.testing.assert_allclose(np.sort(few.item_weights_.toarray(), axis=0), np.sort(top_by_column(walk, 5), axis=0), rtol=1e-5, atol=1e-7)
+
+
+def ease_weights(train, l2):
+    a = train.matrix.toarray().astype(np.float64)
+    p = np.linalg.inv(a.T @ a + l2 * np.eye(a.shape[1]))
+    b = -p / np.diag(p)
+    np.fill_diagonal(b, 0)
+    return a, b
+
+
+@pytest.mark.parametrize("l2", [0.5, 20.0])
+def test_ease_is_its_closed_form(taste, l2):
+    a, b = ease_weights(taste, l2)
+    model = EASE(l2=l2).fit(taste)
+    np.testing.assert_allclose(model.item_weights_, b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores_of(model), a @ b, rtol=1e-4, atol=1e-4)
+
+
+def test_ease_is_its_closed_form_when_the_matrix_has_several_tiles():
+    train = random_interactions(80, 45, 0.3)
+    mirrored = np.triu(np.arange(45.0 * 45).reshape(45, 45))
+    ease._mirror(mirrored, tile=16)
+    np.testing.assert_array_equal(mirrored, mirrored.T)
+    np.testing.assert_allclose(EASE(l2=3).fit(train).item_weights_, ease_weights(train, 3)[1], rtol=1e-4, atol=1e-5)
+
+
+def test_sparse_ease_with_all_neighbors_is_ease(taste):
+    assert (taste.matrix.T @ taste.matrix).nnz == 24**2  # every two items share a user
+    _, b = ease_weights(taste, 5.0)
+    model = SparseEASE(num_neighbors=24, num_weights=24, l2=5.0).fit(taste)
+    np.testing.assert_allclose(model.item_weights_.toarray(), b, rtol=1e-3, atol=1e-5)
+
+
+def test_sparse_ease_comes_nearer_to_ease_as_its_density_grows(taste):
+    _, b = ease_weights(taste, 5.0)
+    away = [
+        np.linalg.norm(SparseEASE(num_neighbors=k, num_weights=m, l2=5.0).fit(taste).item_weights_.toarray() - b)
+        for k, m in ((1, 1), (4, 8), (10, 16), (23, 23))
+    ]
+    assert away == sorted(away, reverse=True)
+    assert away[-1] < 1e-4 < 0.1 < away[0]
+
+
+def test_sparse_ease_keeps_no_more_weights_than_it_is_told(taste):
+    weights = SparseEASE(num_neighbors=8, num_weights=3).fit(taste).item_weights_
+    assert np.diff(weights.tocsc().indptr).max() == 3
+
+
+def test_one_row_of_ials_is_its_normal_equations(taste):
+    model = IALS(embedding_dim=5, unobserved_weight=0.3, l2=0.2, l2_exponent=0.7, epochs=4).fit(taste)
+    users, items = (table.astype(np.float64) for table in (model.user_embedding_, model.item_embedding_))
+    # Items were solved last: each is the minimiser given the users.
+    for item in (0, 5, 11):
+        own = users[taste.matrix.toarray()[:, item] > 0]
+        strength = 0.2 * (len(own) + 0.3 * 60) ** 0.7
+        expected = np.linalg.solve(own.T @ own + 0.3 * users.T @ users + strength * np.eye(5), own.sum(axis=0))
+        np.testing.assert_allclose(items[item], expected, rtol=1e-3, atol=1e-5)
+    own = items[[1, 4, 9]]
+    strength = 0.2 * (3 + 0.3 * 24) ** 0.7
+    expected = np.linalg.solve(own.T @ own + 0.3 * items.T @ items + strength * np.eye(5), own.sum(axis=0))
+    new = model.fold_in(sp.csr_matrix(([1.0] * 3, ([0] * 3, [1, 4, 9])), shape=(1, 24), dtype=np.float32))
+    np.testing.assert_allclose(new[0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_ials_lowers_its_loss_with_every_epoch(taste):
+    a = taste.matrix.toarray()
+    losses = []
+    for epochs in (1, 2, 4, 8):
+        model = IALS(embedding_dim=5, l2=0.05, epochs=epochs).fit(taste)
+        scores = model.user_embedding_ @ model.item_embedding_.T
+        users, items = ((table**2).sum(axis=1) for table in (model.user_embedding_, model.item_embedding_))
+        ridge = 0.05 * (users @ (a.sum(axis=1) + 0.1 * 24) + items @ (a.sum(axis=0) + 0.1 * 60))
+        losses.append((a * (1 - scores) ** 2).sum() + 0.1 * (scores**2).sum() + ridge)
+    assert losses == sorted(losses, reverse=True)
+
+
+# ------------------------------------------------------------------ kernels and their twins
+
+
+@pytest.mark.parametrize(("rows", "columns", "dim", "density"), [(1, 1, 1, 1), (9, 40, 5, 0.2), (3, 1300, 17, 0.9), (70, 30, 64, 0.3)])
+def test_ridge_rows_equal_their_twin(rows, columns, dim, density):
+    random = np.random.default_rng(6)
+    pairs = random_interactions(rows, columns, density).matrix
+    y = random.standard_normal((columns, dim)).astype(np.float32)
+    l2 = (0.1 + random.random(rows)).astype(np.float32)
+    gram = 0.2 * y.T @ y
+    ours, theirs = np.empty((rows, dim), np.float32), np.empty((rows, dim))
+    numba_cpu.ridge_rows(y, gram, pairs.indptr, pairs.indices, l2, ours)
+    reference.ridge_rows(y, gram, pairs.indptr, pairs.indices, l2, theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * max(np.abs(theirs).max(), 1e-3))
+
+
+@pytest.mark.parametrize(("items", "k"), [(1, 1), (5, 9), (40, 1), (40, 7), (90, 33)])
+def test_inverse_factor_equals_its_twin_and_with_all_items_before_the_inverse(items, k):
+    random = np.random.default_rng(7)
+    a = (random.random((3 * items, items)) < 0.3).astype(np.float64)
+    dense = a.T @ a + 2 * np.eye(items)
+    gram = sp.csr_matrix(dense, dtype=np.float32)
+    before = [np.sort(random.permutation(i)[:k]).astype(np.int32) for i in range(items)]
+    indptr, regressed = np.concatenate([[0], np.cumsum([len(s) for s in before])]), np.concatenate(before)
+    outcomes = []
+    for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
+        weights, pivots = np.empty(len(regressed), dtype), np.empty(items, dtype)
+        kernels.inverse_factor(gram.indptr.astype(np.int64), gram.indices, gram.data, indptr, regressed, k, weights, pivots)
+        outcomes.append((weights, pivots))
+    for mine, theirs in zip(*outcomes, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+    if k >= items - 1:
+        w = np.eye(items) - sp.csr_matrix((outcomes[0][0], regressed, indptr), shape=(items, items)).toarray()
+        np.testing.assert_allclose(w.T @ np.diag(1 / outcomes[0][1]) @ w @ dense, np.eye(items), atol=1e-3)
+
+
+@pytest.mark.parametrize("k", [1, 3, 50])
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+def test_largest_entries_equal_their_twin_with_ties_and_unsorted_columns(k, density):
+    random = np.random.default_rng(10)
+    matrix = sp.random(9, 31, density, "csr", random_state=2, dtype=np.float32)
+    for row in range(9):
+        own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        matrix.indices[own] = random.permutation(matrix.indices[own])
+    values = random.integers(-1, 4, matrix.nnz).astype(np.float32)
+    arguments = (matrix.indptr.astype(np.int64), matrix.indices, values, k)
+    np.testing.assert_array_equal(numba_cpu.largest_entries(*arguments), reference.largest_entries(*arguments))
+
+
+@pytest.mark.parametrize("dim", [1, 5, 64])
+def test_an_epoch_of_bpr_equals_its_twin(dim):
+    random = np.random.default_rng(11)
+    pairs = random_interactions(6, 9, 0.4).matrix
+    drawn = random.integers(0, pairs.nnz, 50)
+    users, positives = np.repeat(np.arange(6, dtype=np.int32), np.diff(pairs.indptr))[drawn], pairs.indices[drawn]
+    triples = users, positives, random.integers(0, 9, 50).astype(np.int32)
+    outcomes = []
+    for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
+        tables = [np.random.default_rng(12).standard_normal((rows, dim)).astype(dtype) for rows in (6, 9)]
+        taken = kernels.bpr_epoch(*tables, *triples, pairs.indptr, pairs.indices, dtype(0.3), dtype(0.1))
+        outcomes.append((taken, *tables))
+    assert outcomes[0][0] == outcomes[1][0] < 50
+    for mine, theirs in zip(outcomes[0][1:], outcomes[1][1:], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+def test_propagation_equals_its_twin(taste, num_layers):
+    graph = lightgcn.normalised_adjacency(taste.matrix)
+    assert (graph != graph.T).nnz == 0
+    embedding = np.random.default_rng(8).standard_normal((84, 6)).astype(np.float32)
+    ours = torch_ops.propagate(torch_ops.sparse_matrix(graph, torch.device("cpu")), torch.from_numpy(embedding), num_layers)
+    np.testing.assert_allclose(ours.numpy(), reference.propagate(graph, embedding, num_layers), rtol=1e-4, atol=1e-6)
+
+
+def test_the_pairwise_loss_equals_its_twin_and_its_gradient_finite_differences():
+    random = np.random.default_rng(9)
+    embedding = random.standard_normal((12, 3))
+    triple = [random.integers(0, 12, 20) for _ in range(3)]
+    loss, gradient = reference.pairwise_loss(embedding, *triple)
+    tensors = [torch.from_numpy(array) for array in (embedding, *triple)]
+    for mine, theirs in zip(torch_ops.pairwise_loss(*tensors), (loss, gradient), strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-6)
+    step = np.zeros_like(embedding)
+    step[4, 1] = 1e-6
+    slope = (reference.pairwise_loss(embedding + step, *triple)[0] - reference.pairwise_loss(embedding - step, *triple)[0]) / 2e-6
+    np.testing.assert_allclose(gradient[4, 1], slope, rtol=1e-5)
+
+
+def test_the_gradient_of_lightgcn_goes_back_by_the_same_propagation(taste):
+    graph = lightgcn.normalised_adjacency(taste.matrix).toarray().astype(np.float64)
+    random = np.random.default_rng(13)
+    start = torch.from_numpy(random.standard_normal((84, 4))).requires_grad_()
+    triple = [random.integers(0, 84, 30) for _ in range(3)]
+    dense = torch.from_numpy(graph)
+    final = (start + dense @ start + dense @ (dense @ start)) / 3
+    u, i, j = (final[rows] for rows in triple)
+    torch.nn.functional.softplus((u * (j - i)).sum(dim=1)).sum().backward()
+    _, gradient = reference.pairwise_loss(final.detach().numpy(), *triple)
+    np.testing.assert_allclose(reference.propagate(graph, gradient, 2), start.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+# ------------------------------------------------------------------ memory, epochs, packages
+
+
+def test_ease_refuses_what_does_not_fit_into_memory_and_names_need_and_alternative(taste, monkeypatch, tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal:  9000000 kB\nMemAvailable:    2000000 kB\n")
+    monkeypatch.setattr(ease, "_MEMORY_FILE", tmp_path / "meminfo")
+    EASE().fit(taste)
+    many = IdMap(np.arange(50_000), "item")
+    wide = Interactions(sp.csr_matrix(([1.0], ([0], [7])), shape=(1, 50_000)), IdMap(np.arange(1), "user"), many)
+    with pytest.raises(UsageError, match=r"EASE on 50000 items needs 10\.5 GB of memory, but 2\.0 GB are free; use SparseEASE"):
+        EASE().fit(wide)
+
+
+def test_where_the_system_does_not_say_how_much_memory_is_free_ease_tries(taste, monkeypatch, tmp_path):
+    monkeypatch.setattr(ease, "_MEMORY_FILE", tmp_path / "nothing")
+    assert ease.free_memory() is None
+    EASE().fit(taste)
+
+
+def test_scores_are_made_in_blocks_of_bounded_size():
+    rows = list(blocks(20_000, 50_000))
+    assert np.concatenate(rows).tolist() == list(range(20_000))
+    assert max(len(block) for block in rows) * 50_000 * 4 <= 64 * 2**20
+
+
+def test_lightgcn_keeps_its_best_epoch_on_validation_and_patience_ends_training():
+    train, valid = hold_out(random_interactions(60, 40, 0.3), 0)
+    settings = {"embedding_dim": 8, "epochs": 60, "evaluate_every": 1, "patience": 2, "learning_rate": 0.05, "device": "cpu"}
+    model = LightGCN(**settings).fit(train, valid)
+    values = [record["recall@20"] for record in model.history_]
+    assert model.best_epoch_ == 1 + int(np.argmax(values))
+    assert len(values) == min(60, model.best_epoch_ + 2)
+    assert evaluate(model, valid)["recall@20"] == values[model.best_epoch_ - 1]
+
+
+def test_importing_the_baselines_loads_neither_torch_nor_numba():
+    code = "import sys, ultragcn.baselines; assert not {'torch', 'numba'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
+
+
+def test_a_package_that_is_not_installed_is_named_with_what_to_install(monkeypatch):
+    for module in [module for module in sys.modules if module == "ultragcn.kernels.torch_ops" or module.split(".")[0] == "torch"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delattr("ultragcn.kernels.torch_ops", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependencyError, match=r"LightGCN needs PyTorch.*pip install 'ultragcn\[torch\]'"):
+        LightGCN().fit(interactions_of([[1, 0], [0, 1]]))
+
+
+# ------------------------------------------------------------------ real data
+
+
+@pytest.mark.real_data
+def test_ease_reaches_its_known_result_on_ml_1m(data_dir):
+    data = load_dataset("ml-1m", data_dir, protocol="authors")
+    result = EASE(l2=500).fit(data.train).evaluate(data.test)
+    assert 0.2749 < result["recall@20"] < 0.2769
+    assert 0.2650 < result["ndcg@20"] < 0.2670
+
+
+@pytest.mark.real_data
+def test_popularity_reaches_its_known_result_on_gowalla(data_dir):
+    data = load_dataset("gowalla", data_dir, protocol="authors")
+    result = Popularity().fit(data.train).evaluate(data.test)
+    assert 0.0405 < result["recall@20"] < 0.0430
+    assert 0.0300 < result["ndcg@20"] < 0.0330
