@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import interactions_of, random_interactions
-from ultragcn import evaluate
+from ultragcn import UltraGCN, evaluate
 from ultragcn.errors import DataError, UsageError
 from ultragcn.evaluation import metrics
 from ultragcn.evaluation.dialects import DIALECTS, Dialect, dialect_of
@@ -291,3 +291,9 @@ def test_a_list_is_the_same_alone_and_among_others_also_where_scores_are_nearly_
         [(_, alone, own_scores)] = rank(users, items, np.array([user]), 12)
         np.testing.assert_array_equal(alone[0], together[user])
         np.testing.assert_array_equal(own_scores[0], scores[user])
+
+
+@pytest.mark.parametrize("label", ["gini@20", "popularity@5", "coverage@20"])
+def test_an_epoch_is_not_chosen_by_what_is_no_accuracy(checkerboard, label):
+    with pytest.raises(UsageError, match="metric of accuracy"):
+        UltraGCN(select_by=label).fit(checkerboard)

@@ -12,7 +12,7 @@ from ultragcn import rng, solvers
 from ultragcn.config import PARAMETERS, Config
 from ultragcn.data.interactions import Interactions, refuse_overlap
 from ultragcn.evaluation.evaluate import evaluate
-from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels
+from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
 from ultragcn.recommender import MODEL_FILE, EmbeddingRecommender
@@ -113,7 +113,7 @@ class UltraGCN(EmbeddingRecommender):
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels() + solvers.compile_kernels(self.config)
         started = time.perf_counter()
-        labels = [str(label) for label in parse_labels(list(dict.fromkeys([self.config.select_by, *DEFAULT_LABELS])))]
+        labels = list(dict.fromkeys([str(parse_selection(self.config.select_by)), *DEFAULT_LABELS]))
         self._set_data(train, valid)
         self.compile_seconds_ = compile_seconds
         self.seed_ = rng.fresh_seed() if self.config.seed == -1 else self.config.seed

@@ -14,7 +14,7 @@ from ultragcn.baselines.base import Baseline
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import MissingDependencyError, NumericalError
-from ultragcn.evaluation.metrics import parse_labels
+from ultragcn.evaluation.metrics import parse_selection
 from ultragcn.progress import Progress
 from ultragcn.recommender import EmbeddingRecommender
 
@@ -73,7 +73,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
         from ultragcn.kernels import torch_ops
 
         config, train = self.config, self.train_
-        label = str(parse_labels([config.select_by])[0])
+        label = str(parse_selection(config.select_by))
         where = torch_ops.choose_device(config.device)
         num_users = train.num_users
         shape = (num_users + train.num_items, config.embedding_dim)

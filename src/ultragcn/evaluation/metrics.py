@@ -50,6 +50,14 @@ def parse_labels(labels: Sequence[str]) -> list[Label]:
     return list(dict.fromkeys(parsed))
 
 
+def parse_selection(label: str) -> Label:
+    """Return the metric that is to choose an epoch: one of accuracy, of which more is better."""
+    [parsed] = parse_labels([label])
+    if parsed.metric not in ACCURACY:
+        raise UsageError(f"select_by must be a metric of accuracy, such as recall@20, not {label!r} (names: {', '.join(ACCURACY)})")
+    return parsed
+
+
 @dataclass(frozen=True)
 class UserValues:
     """Values of Q users, and how they become means.

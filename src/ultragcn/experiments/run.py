@@ -21,7 +21,7 @@ from ultragcn.config import Config
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
-from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels
+from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
 from ultragcn.model import MODEL_FILE, Record, UltraGCN
 from ultragcn.progress import Progress
 
@@ -71,7 +71,7 @@ def train_run(
     """
     if refit and dataset.valid is None:
         raise UsageError("refit needs the clean protocol: under authors there is no validation set to add to train")
-    parse_labels(_labels(config))
+    parse_selection(config.select_by)
     _prepare(out, overwrite)
     storage.write_json(out / MANIFEST, _manifest(dataset, config, refit))
 
