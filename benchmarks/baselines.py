@@ -8,57 +8,70 @@ plots/baselines.tsv. Under `clean`, models are fitted on train and test is read 
 the same settings (LightGCN: its epoch is chosen on test, as its authors do). `cpu_seconds` count all threads, loading kernels included:
 on a busy machine they say more than `train_seconds`.
 
-With --tune: from the defaults, one hyper-parameter after the other is moved over the values in GRIDS and left at the best Recall@20 on the
-validation items of `clean` (split seed 0, model seed 0); test is not read. A row for each fit goes to plots/baselines_settings.tsv.
+With --tune: from the defaults, stage after stage of GRIDS tries every combination of its values and keeps the one with the best Recall@20
+on the validation items of `clean` (split seed 0, model seed 0); test is not read. A row for each fit goes to
+plots/baselines_settings.tsv, and what stands there already is not fitted again.
 """
 
 import argparse
+import csv
+import itertools
 import subprocess
 import sys
 import time
 
-from measure import data_dir, report
+from measure import ROOT, data_dir, report
 
 from ultragcn import load_dataset
 from ultragcn.baselines import BASELINES, baseline_for
 from ultragcn.experiments.run import peak_memory_mb
 
-GRIDS: dict[str, dict[str, list]] = {
-    "popularity": {},
-    "itemknn": {"num_neighbors": [50, 100, 200, 400], "shrinkage": [0.0, 3.0, 30.0, 100.0], "weighting": ["idf"]},
-    "rp3beta": {"num_neighbors": [100, 400], "beta": [0.0, 0.2, 0.4], "alpha": [0.8, 1.2]},
-    "ease": {"l2": [100.0, 200.0, 300.0, 500.0, 800.0, 1200.0]},
-    "sparse-ease": {"l2": [30.0, 100.0, 300.0]},
-    "ials": {"l2": [0.003, 0.01, 0.03], "unobserved_weight": [0.03, 0.3, 1.0], "l2_exponent": [0.5]},
-    "bpr": {"l2": [0.01, 0.03, 0.1], "learning_rate": [0.02, 0.1]},
-    "lightgcn": {"learning_rate": [0.01, 0.02]},
+GRIDS: dict[str, list[dict[str, list]]] = {
+    "popularity": [],
+    "itemknn": [{"num_neighbors": [50, 100, 200, 400]}, {"shrinkage": [0.0, 3.0, 30.0, 100.0]}, {"weighting": ["idf"]}],
+    "rp3beta": [{"num_neighbors": [100, 400]}, {"beta": [0.0, 0.2, 0.4]}, {"alpha": [0.8, 1.2]}],
+    "ease": [{"l2": [100.0, 200.0, 300.0, 500.0, 800.0, 1200.0]}],
+    "sparse-ease": [{"l2": [30.0, 100.0, 300.0]}],
+    # The L2 strength also grows with unobserved_weight, so the two are chosen together.
+    "ials": [{"unobserved_weight": [0.003, 0.01, 0.03, 0.1, 0.3], "l2": [0.003, 0.01, 0.03]}],
+    "bpr": [{"l2": [0.01, 0.03, 0.1]}, {"learning_rate": [0.02, 0.1]}],
+    "lightgcn": [{"learning_rate": [0.01, 0.02]}],
 }
-"""Model -> hyper-parameter -> values tried, in this order."""
+"""Model -> stages, each of hyper-parameter -> values tried."""
 
 
 def tune(dataset: str, model: str) -> None:
     """Choose the settings of one model on one data set."""
     data = load_dataset(dataset, data_dir())
+    known = measured(dataset, model)
     kept: dict = {}
     best = -1.0
-    tried: dict[str, float] = {}
-    for name, values in GRIDS[model].items():
-        for value in values:
-            settings = kept | {name: value}
+    for stage in GRIDS[model]:
+        start = kept
+        for values in itertools.product(*stage.values()):
+            settings = start | dict(zip(stage, values, strict=True))
             fitted = baseline_for(model, None, **settings)
-            if repr(fitted) in tried:
-                continue
-            fitted.fit(data.train, data.valid)
-            result = fitted.evaluate(data.valid)
-            tried[repr(fitted)] = result["recall@20"]
-            report("baselines_settings", {
-                "dataset": dataset, "model": model, "settings": repr(fitted), "valid recall@20": result["recall@20"],
-                "valid ndcg@20": result["ndcg@20"], "seconds": fitted.train_seconds_,
-            })  # fmt: skip
-            if result["recall@20"] > best:
-                best, best_settings = result["recall@20"], settings
-        kept = best_settings
+            if repr(fitted) not in known:
+                fitted.fit(data.train, data.valid)
+                result = fitted.evaluate(data.valid)
+                known[repr(fitted)] = result["recall@20"]
+                report("baselines_settings", {
+                    "dataset": dataset, "model": model, "settings": repr(fitted), "valid recall@20": result["recall@20"],
+                    "valid ndcg@20": result["ndcg@20"], "seconds": fitted.train_seconds_,
+                })  # fmt: skip
+            if known[repr(fitted)] > best:
+                best, kept = known[repr(fitted)], settings
     print(f"CHOSEN {dataset} {model} {kept} {best:.4f}", flush=True)
+
+
+def measured(dataset: str, model: str) -> dict[str, float]:
+    """Return settings -> validation Recall@20 of the rows that earlier runs left."""
+    file = ROOT / "plots" / "baselines_settings.tsv"
+    if not file.is_file():
+        return {}
+    with open(file, encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines, delimiter="\t") if (row["dataset"], row["model"]) == (dataset, model)]
+    return {row["settings"]: float(row["valid recall@20"]) for row in rows}
 
 
 def measure(dataset: str, model: str, protocol: str, seed: int) -> None:

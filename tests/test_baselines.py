@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 
 from tests.conftest import interactions_of, random_interactions
 from ultragcn import Interactions, evaluate, load_dataset
-from ultragcn.baselines import BASELINES, BPR, EASE, IALS, ItemKNN, LightGCN, Popularity, RP3beta, SparseEASE, ease, lightgcn
+from ultragcn.baselines import BASELINES, BPR, EASE, IALS, ItemKNN, LightGCN, Popularity, RP3beta, SparseEASE, baseline_for, ease, lightgcn
 from ultragcn.baselines.item_weights import blocks
+from ultragcn.data.datasets import dataset_names
 from ultragcn.data.ids import IdMap
 from ultragcn.data.split import hold_out
 from ultragcn.errors import DataError, MissingDependencyError, NotFittedError, UsageError
@@ -478,6 +480,21 @@ def test_a_package_that_is_not_installed_is_named_with_what_to_install(monkeypat
         LightGCN().fit(interactions_of([[1, 0], [0, 1]]))
 
 
+def test_settings_are_found_by_data_set_and_what_is_given_wins():
+    assert repr(baseline_for("ease", "electronics")) == "EASE(l2=300.0)"
+    assert repr(baseline_for("ease", "electronics", l2=7)) == "EASE(l2=7.0)"
+    assert repr(baseline_for("ease", "nothing of that name")) == repr(baseline_for("ease")) == "EASE()"
+    with pytest.raises(UsageError, match="unknown baseline 'iknn'; did you mean itemknn"):
+        baseline_for("iknn")
+
+
+def test_every_kept_setting_is_one_its_model_takes():
+    for dataset, models in tomllib.loads((ROOT / "configs" / "baselines.toml").read_text(encoding="utf-8")).items():
+        assert dataset in dataset_names()
+        for name, settings in models.items():
+            assert baseline_for(name, dataset).config == BASELINES[name](**settings).config
+
+
 # ------------------------------------------------------------------ real data
 
 
@@ -495,3 +512,16 @@ def test_popularity_reaches_its_known_result_on_gowalla(data_dir):
     result = Popularity().fit(data.train).evaluate(data.test)
     assert 0.0405 < result["recall@20"] < 0.0430
     assert 0.0300 < result["ndcg@20"] < 0.0330
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "recall", "ndcg", "band"),
+    [("popularity", 0.0893, 0.0490, 1e-4), ("itemknn", 0.1258, 0.0763, 1e-3), ("rp3beta", 0.1376, 0.0801, 1e-3),
+     ("ease", 0.1288, 0.0793, 1e-3), ("sparse-ease", 0.1322, 0.0823, 1e-3), ("ials", 0.1312, 0.0815, 4e-3), ("bpr", 0.1190, 0.0682, 4e-3)],
+)  # fmt: skip
+def test_baselines_with_their_settings_reach_what_the_document_says_on_electronics(data_dir, name, recall, ndcg, band):
+    data = load_dataset("electronics", data_dir, protocol="authors")
+    result = baseline_for(name, "electronics").fit(data.train).evaluate(data.test)
+    assert abs(result["recall@20"] - recall) < band
+    assert abs(result["ndcg@20"] - ndcg) < band
