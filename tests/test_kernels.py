@@ -134,3 +134,10 @@ def test_a_user_with_every_item_has_no_negatives():
     ranks = torch.full((2, 3), -1)
     indptr, indices = torch.from_numpy(train.matrix.indptr), torch.from_numpy(train.matrix.indices.astype(np.int64))
     assert (torch_ops.draw_negatives(ranks, torch.tensor([0, 1]), indptr, indices) == -1).all()
+
+
+def test_an_interrupt_within_a_kernel_is_an_interrupt():
+    with pytest.raises(KeyboardInterrupt), numba_cpu.numba_threads():
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+    with pytest.raises(SystemError, match="otherwise"), numba_cpu.numba_threads():
+        raise SystemError("otherwise")

@@ -14,10 +14,16 @@ def numba_threads() -> Iterator[None]:
     """Run kernels that call BLAS: limit BLAS to one thread inside each call, and hand out pieces of work one by one.
 
     Several threads inside each call would cost a factor of four; pieces dealt out beforehand would wait for a thread that another
-    program slows down.
+    program slows down. An interrupt (Ctrl-C) that comes while a kernel runs is raised as one, not as the `SystemError` that Numba makes
+    of it.
     """
-    with _blas().limit(limits=1, user_api="blas"), numba.parallel_chunksize(1):
-        yield
+    try:
+        with _blas().limit(limits=1, user_api="blas"), numba.parallel_chunksize(1):
+            yield
+    except SystemError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 @cache
