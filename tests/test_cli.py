@@ -208,7 +208,7 @@ def test_ctrl_c_leaves_a_loadable_run(tmp_path):
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "best model so far is in run" in errors
     assert json.loads((tmp_path / "run/metrics.json").read_text())["stopped"] == "interrupted"
