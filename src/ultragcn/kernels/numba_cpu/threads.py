@@ -21,7 +21,10 @@ def numba_threads() -> Iterator[None]:
         with _blas().limit(limits=1, user_api="blas"), numba.parallel_chunksize(1):
             yield
     except SystemError as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):
+        cause: BaseException | None = error
+        while isinstance(cause, SystemError):
+            cause = cause.__cause__
+        if isinstance(cause, KeyboardInterrupt):
             raise KeyboardInterrupt from error
         raise
 
