@@ -1,4 +1,4 @@
-"""What the baselines reach on the benchmark data sets, and how their settings in configs/baselines.toml were chosen.
+"""What the baselines reach on the benchmark data sets, and how their settings in configs/baselines/settings.toml were chosen.
 
     ULTRAGCN_DATA_DIR=... python benchmarks/baselines.py [--datasets LIST] [--models LIST] [--protocols LIST] [--seed N]
     ULTRAGCN_DATA_DIR=... python benchmarks/baselines.py --tune [--datasets LIST] [--models LIST]

@@ -13,11 +13,10 @@ from measure import ROOT, data_dir
 
 from ultragcn import storage
 
-# LightGCN where its epochs are seconds; EASE where its I x I inverse fits; SparseEASE where it does not.
-_SMALL = "popularity,itemknn,rp3beta,ease,ials,bpr,lightgcn,ultragcn"
-_MIDDLE = "popularity,itemknn,rp3beta,ease,ials,bpr,ultragcn"
+# EASE where its I x I inverse is quick; SparseEASE where it is not.
+_WITH_EASE = "popularity,itemknn,rp3beta,ease,ials,bpr,ultragcn"
 _LARGE = "popularity,itemknn,rp3beta,sparse-ease,ials,bpr,ultragcn"
-MODELS = {"electronics": _SMALL, "ml-latest-small": _SMALL, "ml-1m": _MIDDLE, "gowalla": _LARGE, "amazoncds": _LARGE}
+MODELS = {"electronics": _WITH_EASE, "ml-latest-small": _WITH_EASE, "ml-1m": _WITH_EASE, "gowalla": _LARGE, "amazoncds": _LARGE}
 """What is compared on each data set."""
 
 PUBLISHED = {
@@ -36,7 +35,7 @@ Recall@20 / NDCG@20 of full rankings, means over seeds, on two CPU cores. Made b
     ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py
 
 which calls `ultragcn compare --dataset NAME --protocol PROTOCOL --models LIST --seeds LIST` for each table. Settings of every model were
-chosen on the validation items of `clean` (configs/, configs/baselines.toml).
+chosen on the validation items of `clean` (configs/, configs/baselines/settings.toml).
 
 * `clean`: a tenth of train is held out, epochs are chosen on it, test is read once. These are the numbers to trust.
 * `authors`: all of train is trained on, and a model that has epochs keeps the one best **on test**, as the authors' code does. Only for

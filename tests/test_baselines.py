@@ -489,7 +489,7 @@ def test_settings_are_found_by_data_set_and_what_is_given_wins():
 
 
 def test_every_kept_setting_is_one_its_model_takes():
-    for dataset, models in tomllib.loads((ROOT / "configs" / "baselines.toml").read_text(encoding="utf-8")).items():
+    for dataset, models in tomllib.loads((ROOT / "configs/baselines/settings.toml").read_text(encoding="utf-8")).items():
         assert dataset in dataset_names()
         for name, settings in models.items():
             assert baseline_for(name, dataset).config == BASELINES[name](**settings).config

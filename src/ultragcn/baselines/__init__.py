@@ -20,13 +20,13 @@ from ultragcn.errors import unknown_name
 
 __all__ = ["BASELINES", "BPR", "EASE", "IALS", "ItemKNN", "LightGCN", "Popularity", "RP3beta", "SparseEASE", "baseline_for"]
 
-SETTINGS_FILE = "baselines.toml"  # in configs/
+SETTINGS_FILE = "baselines/settings.toml"  # in configs/, in a folder of its own: a file there would be a data set's
 
 BASELINES: dict[str, type[Baseline]] = {
     "popularity": Popularity, "itemknn": ItemKNN, "rp3beta": RP3beta, "ease": EASE, "sparse-ease": SparseEASE, "ials": IALS, "bpr": BPR,
     "lightgcn": LightGCN,
 }  # fmt: skip
-"""The baselines by the name they have on the command line and in configs/baselines.toml."""
+"""The baselines by the name they have on the command line and in configs/baselines/settings.toml."""
 
 
 def baseline_for(name: str, dataset: str | None = None, **changes: Any) -> Baseline:
@@ -37,7 +37,7 @@ def baseline_for(name: str, dataset: str | None = None, **changes: Any) -> Basel
     name : str
         One of `BASELINES`.
     dataset : str, optional
-        Settings were chosen on its validation items (configs/baselines.toml says how).
+        Settings were chosen on its validation items (configs/baselines/settings.toml says how).
     **changes
         Hyper-parameters that win over those.
 
