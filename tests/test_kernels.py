@@ -137,10 +137,9 @@ def test_a_user_with_every_item_has_no_negatives():
 
 
 def test_an_interrupt_within_a_kernel_is_an_interrupt():
+    inner = SystemError("returned a result with an exception set")
+    inner.__cause__ = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt), numba_cpu.numba_threads():
-        try:
-            raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
-        except SystemError as error:
-            raise SystemError("returned a result with an exception set") from error
+        raise SystemError("returned a result with an exception set") from inner
     with pytest.raises(SystemError, match="otherwise"), numba_cpu.numba_threads():
         raise SystemError("otherwise")
