@@ -1,9 +1,14 @@
 """Comparing models: one table, kept run by run, resumed where it ended."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,6 +20,8 @@ from ultragcn.cli import main
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.experiments import compare
 from ultragcn.progress import Silent
+
+SRC = Path(__file__).parents[1] / "src"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +102,7 @@ def test_a_folder_of_something_else_is_left_alone(log, tmp_path):
         with pytest.raises(UsageError, match="files of something else"):
             compare.compare({"source": log}, ["popularity"], [0], tmp_path, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(UsageError, match="thesis.tex for a comparison: Not a directory"):
+    with pytest.raises(UsageError, match=r"thesis\.tex for a comparison: Not a directory"):
         compare.compare({"source": log}, ["popularity"], [0], tmp_path / "thesis.tex")
 
 
@@ -129,7 +136,7 @@ def test_runs_that_compare_has_not_written_are_refused_in_one_sentence(finished,
     out = shutil.copytree(finished[1], tmp_path / "out")
     runs = out / "runs.tsv"
     runs.write_bytes(content if content is not None else runs.read_bytes().replace(b"\t1\t", b"\tone\t"))
-    with pytest.raises(UsageError, match="runs.tsv is not as compare writes it"):
+    with pytest.raises(UsageError, match=r"runs\.tsv is not as compare writes it"):
         compare.compare({"source": log}, ["popularity"], [0], out, metrics=["recall@5", "ndcg@5"])
 
 
@@ -189,8 +196,24 @@ def test_what_cannot_be_run_is_refused_before_anything_is(log, tmp_path, models,
     assert not (tmp_path / "out").exists()
 
 
+def test_ctrl_c_ends_the_run_that_is_going_on_at_once_and_without_a_traceback(log, tmp_path):
+    (tmp_path / "settings.toml").write_text("[bpr]\nepochs = 1000000000\n")
+    words = ["--dataset", str(log), "--models", "popularity,bpr", "--seeds", "0", "--settings", "settings.toml", "--out", "out"]
+    command, environment = [sys.executable, "-m", "ultragcn", "compare", *words], os.environ | {"PYTHONPATH": str(SRC)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 90
+        while not (tmp_path / "out/runs.tsv").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "ultragcn: interrupted; 1 of 2 runs are kept in out; the same command goes on from there"
+
+
 def test_a_first_metric_that_users_have_no_values_of_is_refused_and_a_later_one_is_not(log, tmp_path):
-    with pytest.raises(UsageError, match="coverage belongs to all lists together; put another first"):
+    with pytest.raises(UsageError, match="coverage belongs to all lists together; put one such as recall@20 first"):
         compare.compare({"source": log}, ["popularity"], [0], tmp_path / "out", metrics=["coverage@5", "recall@5"])
     table = compare.compare({"source": log}, ["popularity"], [0], tmp_path / "out", metrics=["recall@5", "coverage@5"])
     assert 0 < table.lines[0].means["coverage@5"] <= 1
@@ -232,8 +255,10 @@ def test_the_command_reads_settings_and_names_a_stray_one(log, tmp_path, capsys)
 
 @pytest.mark.parametrize(
     ("option", "says"),
-    [(("--seeds", "zero"), "whole numbers"), (("--models", ""), "nothing empty in it, not ''"), (("--models", "ease,,ials"), "nothing empty"),
-     (("--seeds", "0, "), "nothing empty"), (("--metrics", " "), "nothing empty")],
+    [
+        (("--seeds", "zero"), "whole numbers"), (("--models", ""), "nothing empty in it, not ''"),
+        (("--models", "ease,,ials"), "nothing empty"), (("--seeds", "0, "), "nothing empty"), (("--metrics", " "), "nothing empty"),
+    ],
 )  # fmt: skip
 def test_lists_are_separated_by_commas_and_have_nothing_empty(log, capsys, option, says):
     assert main(["compare", "--dataset", str(log), *option]) == 2

@@ -15,7 +15,7 @@ import shutil
 import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -137,7 +137,7 @@ def compare(
     first, *_ = parsed = parse_labels(metrics)
     if first.metric in OF_ALL_LISTS:
         raise UsageError(
-            f"the first metric is tested user by user, and {first.metric} belongs to all lists together; put another first, such as recall@20"
+            f"the first metric is tested user by user, and {first.metric} belongs to all lists together; put one such as recall@20 first"
         )
     labels = [str(label) for label in parsed]
     settings = settings or {}
@@ -178,9 +178,7 @@ def compare(
             show.advance(1)
     except KeyboardInterrupt:
         kept = len(_done(out, plan, kept_labels))
-        raise KeyboardInterrupt(
-            f"interrupted; {kept} of {len(plan)} runs are kept in {out}; the same command goes on from there"
-        ) from None
+        raise KeyboardInterrupt(f"interrupted; {kept} of {len(plan)} runs are kept in {out}; the same command goes on from there") from None
     finally:
         show.finish()
     table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)
@@ -199,7 +197,8 @@ def markdown(table: Table, failures: bool = True) -> str:
         rows.append([
             line.model, line.settings_from, str(line.num_seeds), *(f"{line.means[label]:.4f}" for label in table.labels),
             " - ".join(f"{end:.4f}" for end in line.intervals.get(first, ())), f"± {line.spread:.4f}" if line.num_seeds > 1 else "",
-            "best" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300", f"{line.train_seconds:.3g}", f"{line.peak_memory_mb:.0f}",
+            "best" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300", f"{line.train_seconds:.3g}",
+            f"{line.peak_memory_mb:.0f}",
         ])  # fmt: skip
     about = (
         f"{table.dataset}, protocol {table.protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of "
@@ -291,13 +290,22 @@ def _done(out: Path, plan: Mapping[tuple[str, int], str], labels: Sequence[str])
 def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], labels: Sequence[str],
            out: Path) -> tuple[dict[str, Any], str]:  # fmt: skip
     """Run one model with one seed in a process of its own; return its row, and why it failed if it did."""
-    # An interrupt ends that process at once and without a word: this one has the word.
-    at_once = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_DFL)}
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), **at_once) as pool:  # type: ignore[arg-type]
+    # An interrupt (Ctrl-C) reaches that process too: it leaves it to this one, which ends it at once and without a traceback.
+    others = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
-            return pool.submit(run_one, dict(source), model, seed, dict(settings), list(labels), out).result(), ""
+            ending = pool.submit(run_one, dict(source), model, seed, dict(settings), list(labels), out)
+            while not wait([ending], timeout=0.5).done:
+                pass  # in a wait without end, an interrupt would go unnoticed: the handler that polars installs has it go on
+            return ending.result(), ""
         except UltraGCNError as error:
             return {}, str(error)
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
         except BrokenProcessPool:
             return {}, "its process was killed, most likely because memory ran out"
 

@@ -105,12 +105,6 @@ def train_run(
     return metrics
 
 
-def load_run(folder: Path) -> tuple[UltraGCN, dict[str, Any]]:
-    """Return the model and the manifest of a run folder."""
-    manifest = load_manifest(folder)
-    return UltraGCN.load(folder), manifest
-
-
 def load_manifest(folder: Path) -> dict[str, Any]:
     """Return what a run folder says about how it was made."""
     if not Path(folder).is_dir():
@@ -142,6 +136,9 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
         **manifest.get("data_options", {}),
     )
     if dataset.hash != manifest["data_hash"]:
+        pairs = ", ".join([source, *(files[part] for part in ("test", "valid") if part in files)])
+        if pairs != source:
+            raise UsageError(f"one of {pairs} has changed since the run was trained on them; put it back as it was, or train anew")
         if not named:
             raise UsageError(f"{source} has changed since the run was trained on it; put it back as it was, or train anew")
         raise UsageError(
