@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ultragcn.cli import main
+from ultragcn.config import parse_value
+
 SRC = Path(__file__).parents[1] / "src"
 QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]
 
@@ -94,15 +97,18 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
     ("words", "says"),
     [
         (["trian"], "did you mean train"), ([], "give a command"), (["train", "--epoch", "3"], "did you mean --epochs"),
-        (["train", "--epochs", "abc"], "epochs must be a whole number"), (["train", "--epochs", "0"], "1 or more"),
+        (["train", "--epochs", "abc"], "epochs must be a whole number"),
+        (["train", "--epochs", "-1"], "epochs must be a whole number of 1 or more, or 0 (the default), not '-1'"),
         (["train", "--dataset", "nosuch"], "unknown data set 'nosuch'"), (["train", "--dataset", "gowala"], "did you mean gowalla"),
         (["train", "--dataset", "./nosuch/"], "no file and no folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
         (["train", "--protocol", "dirty"], "invalid choice"), (["train", "--config", "no.toml"], "cannot read the configuration"),
         (["train", "--refit", "--protocol", "authors"], "refit needs the clean protocol"), (["train", "--epochs"], "expected one argument"),
-        (["train", "stray"], "stray"), (["evaluate", "nosuch"], "no run folder"),
+        (["train", "stray.csv"], "did you mean --dataset stray.csv?"), (["evaluate", "nosuch"], "no run folder"),
         (["recommend", "x", "--format", "parquet", "--all"], "--output"),
-        (["recommend", "x"], "required"), (["train", "--solver", "sgd", "--device", "cuda"], "no GPU"),
-        (["train", "--device", "cuda"], "computes on the CPU"), (["train", "--select_by", "recall"], "name@K"),
+        (["recommend", "x"], "required"), (["recommend", "--users", "1", "x"], "put RUN before --users"),
+        (["train", "--solver", "sgd", "--device", "cuda"], "no GPU"),
+        (["train", "--device", "cuda"], "computes on the CPU"), (["train", "--select_by", "recall", "--dataset", "no.csv"], "name@K"),
+        (["train", "--out", "afile", "--dataset", "no.csv"], "cannot use afile as run folder: Not a directory"),
         (["train", "--dataset", "electronics", "--data_dir", "afile"], "cannot read the folder"),
     ],
 )  # fmt: skip
@@ -129,6 +135,20 @@ def test_a_folder_in_use_is_not_overwritten_unless_told(run_folder):
     assert done.returncode == 2
     assert "already holds files" in done.stderr
     assert (run_folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_left_alone_even_with_overwrite(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    done = ultragcn("train", *QUICK, "--out", ".", "--overwrite", "--dataset", "no.csv", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2, "ultragcn: . already holds files of something else (thesis.tex); give another --out\n",
+    )  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_default_of_a_hyper_parameter_may_be_given():
+    assert parse_value("epochs", "0") == 0
+    assert parse_value("l2_user", "-1") == -1.0
 
 
 def test_an_unknown_user_is_one_line(run_folder):
@@ -210,9 +230,21 @@ def test_ctrl_c_leaves_a_loadable_run(tmp_path):
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert "best model so far is in run" in errors
+    assert [line for line in errors.splitlines() if "interrupted" in line] == ["ultragcn: interrupted; the best model so far is in run"]
     assert json.loads((tmp_path / "run/metrics.json").read_text())["stopped"] == "interrupted"
     assert ultragcn("recommend", "run", "--users", "user-0001", cwd=tmp_path).returncode == 0
+
+
+def test_an_interrupt_before_the_first_sweep_says_that_there_is_no_model(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("ultragcn.solvers.solve", interrupted)
+    assert main(["train", "--quiet", "--out", str(tmp_path / "run")]) == 130
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "interrupted" in line]
+    assert line == f"ultragcn: interrupted before the first epoch ended; there is no model in {tmp_path / 'run'}"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
 
 
 def test_importing_the_library_loads_neither_torch_nor_numba_and_is_quick(tmp_path):

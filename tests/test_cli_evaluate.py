@@ -1,5 +1,6 @@
 """`ultragcn evaluate`: runs and lists from anywhere, intervals, groups, values by user, and how it refuses."""
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -40,11 +41,14 @@ def test_recommended_lists_in_every_format_are_worth_what_the_run_is(ultragcn, r
     of_lists = ultragcn("evaluate", "--ranking", tmp_path / "lists", "--dataset", "demo", *options)
     assert of_lists.out == of_run.out
     assert printed(of_run.out).keys() == {*METRICS.split(","), "num_users"}
+    assert ultragcn("evaluate", run_folder, "--ranking", tmp_path / "lists", *options).out == of_run.out
     assert of_run.err == of_lists.err == f"ultragcn: demo test, protocol clean, dialect {dialect}\n"
 
 
 def test_intervals_hold_their_values(ultragcn, run_folder):
-    found = printed(ultragcn("evaluate", run_folder, "--metrics", "recall@20,coverage@20", "--ci").out)
+    header, rows = ultragcn("evaluate", run_folder, "--metrics", "recall@20,coverage@20", "--ci").out.split("\n", 1)
+    assert header.split("\t") == ["metric", "value", "low", "high"]
+    found = printed(rows)
     value, low, high = found["recall@20"]
     assert low < value < high
     assert len(found["coverage@20"]) == len(found["num_users"]) == 1
@@ -53,10 +57,10 @@ def test_intervals_hold_their_values(ultragcn, run_folder):
 def test_groups_are_two_tables_below_the_metrics(ultragcn, run_folder):
     metrics, users, items = ultragcn("evaluate", run_folder, "--metrics", "recall@20,novelty@5", "--groups").out.split("\n\n")
     header, *rows = [line.split("\t") for line in users.splitlines()]
-    assert header == ["train items", "num_users", "recall@20", "novelty@5"]
+    assert header == ["users by train items", "num_users", "recall@20", "novelty@5"]
     assert sum(int(row[1]) for row in rows) == printed(metrics)["num_users"][0]
     header, *rows = [line.split("\t") for line in items.splitlines()]
-    assert header == ["train users", "num_items", "recall@5", "recall@20", "num_users"]
+    assert header == ["items by train users", "num_items", "recall@5", "recall@20", "num_users"]
     assert sum(int(row[1]) for row in rows) == 600
 
 
@@ -85,6 +89,34 @@ def test_what_is_wrong_with_lists_is_warned_of_or_refused(ultragcn, run_folder, 
     assert "who have them in train" in ultragcn(*evaluate, status=2).err
 
 
+@pytest.fixture
+def log_run(ultragcn, tmp_path):
+    """A log split by time, and a run on it."""
+    random = np.random.default_rng(0)
+    rows = [f"u{user},i{item},{random.integers(10**6)}" for user in range(40) for item in random.permutation(25)[:10]]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
+    words = ("--dataset", tmp_path / "log.csv", "--split", "last", "--last_k", "2", "--epochs", "2", "--quiet")
+    ultragcn("train", *words, "--out", tmp_path / "run")
+    return tmp_path / "log.csv", tmp_path / "run"
+
+
+def test_lists_are_evaluated_over_the_split_of_a_run(ultragcn, log_run, tmp_path):
+    _, run = log_run
+    ultragcn("recommend", run, "--all", "--output", tmp_path / "lists.tsv")
+    of_run, of_lists = ultragcn("evaluate", run), ultragcn("evaluate", run, "--ranking", tmp_path / "lists.tsv")
+    assert of_lists.out == of_run.out != ""
+    assert "--dataset goes with --ranking without RUN" in ultragcn("evaluate", run, "--dataset", "demo", status=2).err
+
+
+def test_data_that_changed_or_are_gone_since_the_run_are_told_apart(ultragcn, log_run):
+    log, run = log_run
+    content = log.read_text()
+    log.write_text(content + "u0,i99,5\n")
+    assert f"{log} has changed since the run was trained on it; put it back as it was" in ultragcn("evaluate", run, status=2).err
+    log.unlink()
+    assert ultragcn("evaluate", run, status=2).err == f"ultragcn: the run was trained on {log}, which is gone; put it back\n"
+
+
 def test_help_names_every_metric_and_dialect(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit):
@@ -96,7 +128,7 @@ def test_help_names_every_metric_and_dialect(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "give the folder of a run, or --ranking FILE"), (["run", "--ranking", "file"], "not both"),
+        ([], "give the folder of a run, or --ranking FILE"), (["run", "--ranking", "file"], "no run folder run"),
         (["--ranking", "file"], "--ranking needs --dataset"), (["run", "--protocol", "clean"], "--protocol goes with --ranking"),
         (["run", "--split_seed", "0"], "--split_seed goes with --ranking"), (["run", "--dialect", "elliott"], "did you mean elliot"),
         (["run", "--metrics", "recal@20"], "did you mean recall"), (["--ranking", "nosuch", "--dataset", "demo"], "cannot read nosuch"),

@@ -1,16 +1,27 @@
 """Comparing models: one table, kept run by run, resumed where it ended."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from ultragcn import evaluate, load_dataset
-from ultragcn.baselines import ItemKNN
+from ultragcn.baselines import EASE, ItemKNN
 from ultragcn.cli import main
-from ultragcn.errors import UsageError
+from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.experiments import compare
+from ultragcn.progress import Silent
+
+SRC = Path(__file__).parents[1] / "src"
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +92,94 @@ def test_another_comparison_in_the_folder_is_refused_not_mixed(finished, log):
     _, out = finished
     with pytest.raises(UsageError, match=r"holds another comparison \(other metrics\)"):
         compare.compare({"source": log}, ["popularity"], [0], out, metrics=["recall@10"])
-    with pytest.raises(UsageError, match="other data_hash, split_hash"):
+    with pytest.raises(UsageError, match=r"holds another comparison \(another data set or split\)"):
         compare.compare({"source": log, "split_seed": 1}, ["popularity"], [0], out, metrics=["recall@5", "ndcg@5"])
 
 
 def test_a_folder_of_something_else_is_left_alone(log, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(UsageError, match="other files"):
-        compare.compare({"source": log}, ["popularity"], [0], tmp_path)
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="files of something else"):
+            compare.compare({"source": log}, ["popularity"], [0], tmp_path, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(UsageError, match=r"thesis\.tex for a comparison: Not a directory"):
+        compare.compare({"source": log}, ["popularity"], [0], tmp_path / "thesis.tex")
+
+
+def test_the_same_metrics_in_another_order_order_the_table_anew(finished, log, tmp_path):
+    table, out = finished[0], shutil.copytree(finished[1], tmp_path / "out")
+    again = compare.compare({"source": log}, ["popularity", "ease", "ials"], [0, 1], out, metrics=["ndcg@5", "recall@5"])
+    assert again.labels == ("ndcg@5", "recall@5")
+    means = {line.model: line.means for line in again.lines}
+    assert sorted(means, key=lambda model: -means[model]["ndcg@5"]) == list(means)
+    assert all(means[line.model] == line.means for line in table.lines if line.model in means)
+    data = load_dataset(log)
+    assert means["ease"]["ndcg@5"] == pytest.approx(evaluate(EASE().fit(data.train, data.valid), data.test, ["ndcg@5"])["ndcg@5"])
+
+
+def test_a_run_whose_values_are_gone_is_done_again_and_values_name_the_users(finished, log, tmp_path):
+    table, out = finished[0], shutil.copytree(finished[1], tmp_path / "out")
+    (out / "values/itemknn-0.parquet").unlink()
+    told = []
+    again = compare.compare(
+        {"source": log}, ["popularity", "itemknn", "ials"], [0, 1], out, metrics=["recall@5", "ndcg@5"], tell=told.append
+    )
+    assert told[-1] == "3 of 4 runs found, 1 to do"
+    assert [line.means for line in again.lines] == [line.means for line in table.lines]
+    values = pl.read_parquet(out / "values/itemknn-0.parquet")
+    assert values.columns == ["user_id", "recall@5", "ndcg@5"]
+    assert values["user_id"].to_list() == sorted(f"u{user}" for user in range(60))
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"a\tb\n1\t2\n", b"\xff\xfe\n", None])
+def test_runs_that_compare_has_not_written_are_refused_in_one_sentence(finished, log, tmp_path, content):
+    out = shutil.copytree(finished[1], tmp_path / "out")
+    runs = out / "runs.tsv"
+    runs.write_bytes(content if content is not None else runs.read_bytes().replace(b"\t1\t", b"\tone\t"))
+    with pytest.raises(UsageError, match=r"runs\.tsv is not as compare writes it"):
+        compare.compare({"source": log}, ["popularity"], [0], out, metrics=["recall@5", "ndcg@5"])
+
+
+def test_the_table_says_where_the_settings_are_from(finished):
+    assert {line.settings_from for line in finished[0].lines} == {"defaults", "none"}
+    words = {
+        ("ultragcn", "gowalla", ()): "kept", ("ultragcn", "my", ()): "defaults", ("ultragcn", "gowalla", ("epochs",)): "given",
+        ("ease", "electronics", ()): "kept", ("ease", "demo", ()): "defaults", ("popularity", "electronics", ()): "none",
+    }  # fmt: skip
+    assert {key: compare._settings_from(key[0], key[1], dict.fromkeys(key[2], 1)) for key in words} == words
+    printed = compare.markdown(finished[0])
+    assert "| model | settings | seeds |" in printed
+    assert "| popularity | none | 1 |" in printed
+    assert "defaults, chosen for no data set" in printed
+
+
+def test_a_p_value_too_small_for_a_number_is_not_printed_as_zero(finished):
+    table, _ = finished
+    lines = tuple(line if line.p_value is None else line._replace(p_value=0.0) for line in table.lines)
+    assert "| < 1e-300 |" in compare.markdown(replace(table, lines=lines))
+
+
+def test_an_interrupt_says_what_is_kept_and_progress_names_what_runs(log, tmp_path, monkeypatch, capsys):
+    apart, shown = compare._apart, []
+
+    def second_is_interrupted(source, model, *rest):
+        if model == "itemknn":
+            raise KeyboardInterrupt
+        return apart(source, model, *rest)
+
+    class Shown(Silent):
+        def advance(self, steps, figures=None):
+            shown.append((steps, (figures or {}).get("model")))
+
+    monkeypatch.setattr(compare, "_apart", second_is_interrupted)
+    monkeypatch.setattr("ultragcn.cli.progress.Bars", Shown)
+    out = tmp_path / "out"
+    words = ["compare", "--dataset", str(log), "--models", "popularity , itemknn", "--metrics", "recall@5, ndcg@5", "--out", str(out)]
+    assert main(words) == 130
+    assert shown == [(0, None), (0, "popularity"), (1, None), (0, "itemknn")]
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == f"ultragcn: interrupted; 1 of 2 runs are kept in {out}; the same command goes on from there"
+    assert not any("found" in line for line in told)
 
 
 @pytest.mark.parametrize(
@@ -96,13 +187,46 @@ def test_a_folder_of_something_else_is_left_alone(log, tmp_path):
     [
         (["populariti"], {}, "did you mean popularity"), (["ease"], {"ease": {"l3": 1}}, "did you mean l2"),
         (["ease"], {"eese": {}}, "did you mean ease"), ([], {}, "at least one model"),
-        (["ultragcn"], {"ultragcn": {"epochs": -3}}, "epochs"),
+        (["ultragcn"], {"ultragcn": {"epochs": -3}}, "epochs"), (["ultragcn"], {"ultragcn": {"device": "cuda"}}, "computes on the CPU"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_run_is_refused_before_anything_is(log, tmp_path, models, settings, message):
     with pytest.raises(UsageError, match=message):
         compare.compare({"source": log}, models, [0], tmp_path / "out", settings=settings)
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_ends_the_run_that_is_going_on_at_once_and_without_a_traceback(log, tmp_path):
+    (tmp_path / "settings.toml").write_text("[bpr]\nepochs = 1000000000\n")
+    words = ["--dataset", str(log), "--models", "popularity,bpr", "--seeds", "0", "--settings", "settings.toml", "--out", "out"]
+    command, environment = [sys.executable, "-m", "ultragcn", "compare", *words], os.environ | {"PYTHONPATH": str(SRC)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 90
+        while not (tmp_path / "out/runs.tsv").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "ultragcn: interrupted; 1 of 2 runs are kept in out; the same command goes on from there"
+
+
+def test_a_first_metric_that_users_have_no_values_of_is_refused_and_a_later_one_is_not(log, tmp_path):
+    with pytest.raises(UsageError, match="coverage belongs to all lists together; put one such as recall@20 first"):
+        compare.compare({"source": log}, ["popularity"], [0], tmp_path / "out", metrics=["coverage@5", "recall@5"])
+    table = compare.compare({"source": log}, ["popularity"], [0], tmp_path / "out", metrics=["recall@5", "coverage@5"])
+    assert 0 < table.lines[0].means["coverage@5"] <= 1
+
+
+@pytest.mark.parametrize("model", ["lightgcn", "ultragcn-sgd"])
+def test_a_model_whose_package_is_missing_is_refused_before_anything_is_read(tmp_path, monkeypatch, model):
+    for name in ("ultragcn.kernels.torch_ops", "ultragcn.solvers.sgd"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr("ultragcn.kernels.torch_ops", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependencyError, match="needs PyTorch, which is not installed"):
+        compare.compare({"source": "no.csv"}, ["popularity", model], [0], tmp_path / "out")
 
 
 def test_a_model_that_fails_says_why_and_the_others_are_kept(log, tmp_path, monkeypatch, capsys):
@@ -113,8 +237,10 @@ def test_a_model_that_fails_says_why_and_the_others_are_kept(log, tmp_path, monk
     words = ["--dataset", str(log), "--models", "ease,popularity", "--seeds", "3", "--out", str(tmp_path / "out"), "--quiet"]
     assert main(["compare", *words]) == 1
     printed = capsys.readouterr()
-    assert "| popularity | 1 |" in printed.out
-    assert "ease failed: ease needs a cathedral" in printed.err
+    assert "| popularity | none | 1 |" in printed.out
+    assert (printed.out + printed.err).count("ease failed: ease needs a cathedral") == 1
+    assert "holds every run that ended" in printed.err
+    assert "ease failed: ease needs a cathedral" in (tmp_path / "out/table.md").read_text()
     assert "needs a cathedral" in (tmp_path / "out/table.tsv").read_text()
 
 
@@ -123,5 +249,17 @@ def test_the_command_reads_settings_and_names_a_stray_one(log, tmp_path, capsys)
     words = ["compare", "--dataset", str(log), "--settings", str(tmp_path / "settings.toml"), "--out", str(tmp_path / "out")]
     assert main(words) == 2
     assert "l2 stands outside a table" in capsys.readouterr().err
-    assert main(["compare", "--dataset", str(log), "--seeds", "zero"]) == 2
-    assert "whole numbers" in capsys.readouterr().err
+    assert main([*words[:3], "--settings", str(tmp_path / "no.toml")]) == 2
+    assert capsys.readouterr().err == f"ultragcn: cannot read {tmp_path / 'no.toml'}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--seeds", "zero"), "whole numbers"), (("--models", ""), "nothing empty in it, not ''"),
+        (("--models", "ease,,ials"), "nothing empty"), (("--seeds", "0, "), "nothing empty"), (("--metrics", " "), "nothing empty"),
+    ],
+)  # fmt: skip
+def test_lists_are_separated_by_commas_and_have_nothing_empty(log, capsys, option, says):
+    assert main(["compare", "--dataset", str(log), *option]) == 2
+    assert says in capsys.readouterr().err

@@ -1,12 +1,19 @@
 """The estimator's verbs: known answers on a checkerboard, then laws."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.conftest import interactions_of, random_interactions
 from ultragcn import Interactions, UltraGCN, evaluate, load_dataset
+from ultragcn.baselines import Popularity
 from ultragcn.errors import DataError, NotFittedError, NumericalError, UsageError
 
+SRC = Path(__file__).parents[1] / "src"
 QUICK = {
     "embedding_dim": 8, "epochs": 30, "learning_rate": 0.02, "batch_size": 64, "num_negatives": 20, "negative_weight": 20,
     "init_std": 0.1, "device": "cpu",
@@ -127,6 +134,43 @@ def test_awkward_data_give_finite_embeddings(dense, exclude_positives, solver):
 def test_a_loss_beyond_float32_says_what_to_change():
     with pytest.raises(NumericalError, match="lower learning_rate"):
         UltraGCN(**QUICK | {"learning_rate": 1e30, "solver": "sgd"}).fit(random_interactions(10, 10, 0.4))
+
+
+@pytest.mark.parametrize("model", [UltraGCN, Popularity])
+def test_a_data_set_in_the_place_of_interactions_is_refused_with_what_was_meant(model):
+    data = load_dataset("demo")
+    with pytest.raises(UsageError, match=r"fit takes interactions, such as data.train, not a Dataset"):
+        model().fit(data)
+    with pytest.raises(UsageError, match=r"fit takes interactions, such as data.train, not a Dataset"):
+        model().fit(data.train, data)
+    with pytest.raises(UsageError, match=r"evaluate takes interactions, such as data.test, not a Dataset"):
+        evaluate(model(), data)
+
+
+def test_no_kernel_is_compiled_while_the_clock_of_training_runs():
+    # In a process of its own: in this one, other tests have had them compiled.
+    code = """
+from numba.core.dispatcher import Dispatcher
+from ultragcn import UltraGCN, load_dataset, solvers
+from ultragcn.baselines import BPR, ItemKNN
+from ultragcn.kernels import numba_cpu
+
+def compiled():
+    kernels = [kernel for kernel in vars(numba_cpu).values() if isinstance(kernel, Dispatcher)]
+    return {(kernel.__name__, str(types)) for kernel in kernels for types in kernel.signatures}
+
+numba_cpu.compile_kernels()
+solvers.compile_kernels(UltraGCN().config)
+BPR()._prepare()
+before = compiled()
+data = load_dataset("demo")
+UltraGCN(epochs=2).fit(data.train, data.valid)
+ItemKNN().fit(data.train)
+BPR(epochs=1).fit(data.train)
+assert compiled() == before, compiled() - before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(SRC)})
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_interactions_are_refused():

@@ -171,7 +171,7 @@ def checked(declared: dataclasses.Field, value: Any) -> Any:
     rule = declared.metadata
     if type(value) is kind and value == declared.default:
         return value  # also a default that stands for the solver's own, out of the range of what can be given
-    problem = UsageError(f"{declared.name} must be {_allowed(kind, rule)}, not {value!r}")
+    problem = UsageError(f"{declared.name} must be {_allowed(kind, rule, declared.default)}, not {value!r}")
     if kind is str:
         if not isinstance(value, str):
             raise problem
@@ -203,12 +203,16 @@ def checked(declared: dataclasses.Field, value: Any) -> Any:
         raise problem from None
     if not math.isfinite(number) or converted != number:
         raise problem
-    if not rule["low"] <= number <= rule["high"] or (rule["positive"] and number <= 0):
+    if not _in_range(number, rule) and converted != declared.default:
         raise problem
     return converted
 
 
-def _allowed(kind: type, rule: Mapping[str, Any]) -> str:
+def _in_range(number: float, rule: Mapping[str, Any]) -> bool:
+    return rule["low"] <= number <= rule["high"] and not (rule["positive"] and number <= 0)
+
+
+def _allowed(kind: type, rule: Mapping[str, Any], default: Any) -> str:
     if kind is bool:
         return "true or false"
     if kind is str:
@@ -217,7 +221,9 @@ def _allowed(kind: type, rule: Mapping[str, Any]) -> str:
     most = f", {rule['high']:g} at most" if rule["high"] < math.inf else ""
     if rule["positive"]:
         return f"{noun} above 0{most}"
-    return noun if rule["low"] == -math.inf else f"{noun} of {rule['low']:g} or more{most}"
+    if rule["low"] == -math.inf:
+        return noun
+    return f"{noun} of {rule['low']:g} or more{most}" + ("" if _in_range(default, rule) else f", or {default:g} (the default)")
 
 
 @dataclass(frozen=True)
@@ -299,12 +305,19 @@ def configs_folder() -> Path | None:
     return next((folder for folder in (here / "configs", here.parents[1] / "configs") if folder.is_dir()), None)
 
 
-def configuration_for(dataset: str | None = None, solver: str | None = None, **changes: Any) -> Config:
-    """Return the configuration kept for the benchmark data set `dataset` (the defaults when there is none), with `changes`."""
+def kept_configuration(dataset: str) -> Path | None:
+    """Return the file of the configuration kept for the benchmark data set `dataset`; None when there is none."""
     folder = configs_folder()
-    values: dict[str, Any] = {}
-    if dataset is not None and folder is not None and (folder / f"{dataset}.toml").is_file():
-        values = read_config(folder / f"{dataset}.toml", solver).values
+    return folder / f"{dataset}.toml" if folder is not None and (folder / f"{dataset}.toml").is_file() else None
+
+
+def configuration_for(dataset: str | None = None, solver: str | None = None, **changes: Any) -> Config:
+    """Return the configuration kept for the benchmark data set `dataset` (the defaults when there is none), with `changes`.
+
+    A name that is none of those, a misspelt one too, is taken for a data set of your own: `kept_configuration` tells.
+    """
+    file = kept_configuration(dataset) if dataset is not None else None
+    values: dict[str, Any] = read_config(file, solver).values if file is not None else {}
     if solver is not None:
         values["solver"] = solver
     return Config(**(values | our_names(changes)))

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from ultragcn import rng, solvers
 from ultragcn.config import PARAMETERS, Config
-from ultragcn.data.interactions import Interactions, refuse_overlap
+from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
 from ultragcn.objective import Objective
@@ -69,6 +69,10 @@ class UltraGCN(EmbeddingRecommender):
     def __init__(self, config: Config | None = None, **hyper_parameters: Any):
         self.config = (config or Config()).replace(**hyper_parameters)
 
+    def check_runnable(self) -> None:
+        """Raise now what `fit` would raise for want of a package or of a device."""
+        solvers.check_runnable(self.config)
+
     def fit(
         self,
         train: Interactions,
@@ -102,11 +106,14 @@ class UltraGCN(EmbeddingRecommender):
 
         Raises
         ------
+        UsageError
+            Something else than interactions was given, such as a whole data set.
         DataError
             There are no train interactions, or a held-out pair stands in train.
         NumericalError
             The loss became infinite; the message says what to change.
         """
+        require_interactions("fit", "data.train", train, valid, select_on)
         for name, held_out in (("valid", valid), ("test", select_on)):
             if held_out is not None:
                 refuse_overlap(train, held_out, name)

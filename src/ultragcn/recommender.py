@@ -69,6 +69,9 @@ class Recommender:
         if not all(hasattr(self, name) for name in self._learned):
             raise NotFittedError(f"this model is not fitted yet; call fit(train) or {type(self).__name__}.load(folder) first")
 
+    def check_runnable(self) -> None:
+        """Raise now what `fit` would raise for want of a package or of a device."""
+
     # ------------------------------------------------------------ recommending
 
     @property

@@ -18,7 +18,9 @@ from ultragcn.baselines.sparse_ease import SparseEASE
 from ultragcn.config import configs_folder
 from ultragcn.errors import unknown_name
 
-__all__ = ["BASELINES", "BPR", "EASE", "IALS", "ItemKNN", "LightGCN", "Popularity", "RP3beta", "SparseEASE", "baseline_for"]
+__all__ = [
+    "BASELINES", "BPR", "EASE", "IALS", "ItemKNN", "LightGCN", "Popularity", "RP3beta", "SparseEASE", "baseline_for", "kept_settings",
+]  # fmt: skip
 
 SETTINGS_FILE = "baselines/settings.toml"  # in configs/, in a folder of its own: a file there would be a data set's
 
@@ -37,7 +39,8 @@ def baseline_for(name: str, dataset: str | None = None, **changes: Any) -> Basel
     name : str
         One of `BASELINES`.
     dataset : str, optional
-        Settings were chosen on its validation items (configs/baselines/settings.toml says how).
+        Settings were chosen on its validation items (configs/baselines/settings.toml says how). A name that is none of those, a
+        misspelt one too, is taken for a data set of your own: `kept_settings` tells.
     **changes
         Hyper-parameters that win over those.
 
@@ -48,8 +51,14 @@ def baseline_for(name: str, dataset: str | None = None, **changes: Any) -> Basel
     """
     if name not in BASELINES:
         raise unknown_name("baseline", name, BASELINES)
+    kept = kept_settings(name, dataset) if dataset is not None else None
+    return BASELINES[name](**((kept or {}) | changes))
+
+
+def kept_settings(name: str, dataset: str) -> dict[str, Any] | None:
+    """Return the settings kept for the baseline `name` on the benchmark data set `dataset`; None when there are none."""
     folder = configs_folder()
-    kept: dict[str, Any] = {}
-    if dataset is not None and folder is not None and (folder / SETTINGS_FILE).is_file():
-        kept = tomllib.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")).get(dataset, {}).get(name, {})
-    return BASELINES[name](**(kept | changes))
+    if folder is None or not (folder / SETTINGS_FILE).is_file():
+        return None
+    settings: dict[str, Any] | None = tomllib.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")).get(dataset, {}).get(name)
+    return settings

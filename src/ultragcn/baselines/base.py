@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from ultragcn import rng
 from ultragcn.config import HyperParameters
-from ultragcn.data.interactions import Interactions
+from ultragcn.data.interactions import Interactions, require_interactions
 from ultragcn.errors import DataError, UsageError, did_you_mean
 from ultragcn.progress import Progress, Silent
 from ultragcn.recommender import Recommender
@@ -82,13 +82,16 @@ class Baseline(Recommender):
         MissingDependencyError
             A package this model needs is not installed; the message says what to install.
         UsageError
-            The model would need more memory than there is; the message says how much, and what to use instead.
+            The model would need more memory than there is; the message says how much, and what to use instead. Or something else
+            than interactions was given, such as a whole data set.
         """
+        require_interactions("fit", "data.train", train, valid, select_on)
         if len(train) == 0:
             raise DataError("there are no train interactions; give at least one (user, item) pair")
         self._set_data(train, valid)
         if hasattr(self.config, "seed"):
             self.seed_ = rng.fresh_seed() if self.config.seed == -1 else self.config.seed
+        self.check_runnable()
         self._prepare()
         started = time.perf_counter()
         show = progress or Silent()

@@ -42,7 +42,7 @@ class BPR(Baseline, EmbeddingRecommender):
 
         super()._prepare()
         one, zero = np.ones((1, 1), np.float32), np.zeros(1, np.int32)
-        numba_cpu.bpr_epoch(one, one.copy(), zero, zero, zero, np.zeros(2, np.int64), zero, np.float32(0), np.float32(0))
+        numba_cpu.bpr_epoch(one, one.copy(), zero, zero, zero, np.zeros(2, np.int32), zero, np.float32(0), np.float32(0))
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         from ultragcn.kernels import numba_cpu

@@ -57,8 +57,8 @@ class LightGCN(Baseline, EmbeddingRecommender):
 
     _recorded = ("seed_", "history_", "best_epoch_", "train_seconds_")
 
-    def _prepare(self) -> None:
-        super()._prepare()
+    def check_runnable(self) -> None:
+        """Raise now what `fit` would raise for want of a package or of a device."""
         try:
             from ultragcn.kernels import torch_ops
         except ImportError as error:

@@ -56,9 +56,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
                 near = did_you_mean(name.replace("-", "_").lstrip("_"), [known.lstrip("-") for known in options])
                 near = near.replace("mean ", "mean --")
                 raise UsageError(f"unknown option {name}{near} (see ultragcn {argv[0]} --help)")
-    arguments, extra = parser.parse_known_args(argv)
+    try:
+        arguments, extra = parser.parse_known_args(argv)
+    except UsageError as error:
+        greedy = next((word for word in argv if word in ("--users", "--items")), None)
+        if greedy is None or "required: RUN" not in str(error):
+            raise
+        raise UsageError(f"put RUN before {greedy}, which takes every word after it (see ultragcn {argv[0]} --help)") from None
     if extra:
-        raise UsageError(f"cannot make sense of {extra[0]!r} (see ultragcn {arguments.command} --help)")
+        near = f"; did you mean --dataset {extra[0]}?" if arguments.command in ("train", "compare") else ""
+        raise UsageError(f"cannot make sense of {extra[0]!r}{near} (see ultragcn {arguments.command} --help)")
     if arguments.command is None:
         raise UsageError("give a command: " + ", ".join(named))
     return arguments
@@ -76,8 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UltraGCNError as error:
         print(f"ultragcn: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("ultragcn: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        # What was interrupted may say what is kept.
+        print(f"ultragcn: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout (head, less) has had enough: nothing more to say to it.

@@ -38,26 +38,43 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.experiments import compare
     from ultragcn.progress import Silent
 
+    models = compare.DEFAULT_MODELS if arguments.models is None else _listed("--models", arguments.models)
+    metrics = _listed("--metrics", arguments.metrics)
+    listed_seeds = _listed("--seeds", arguments.seeds)
     try:
-        seeds = [int(seed) for seed in arguments.seeds.split(",")]
+        seeds = [int(seed) for seed in listed_seeds]
     except ValueError:
         raise UsageError(f"seeds are whole numbers separated by commas, such as 0,1,2, not {arguments.seeds!r}") from None
     if min(seeds) < 0:
         raise UsageError(f"seeds must be 0 or more, so that a comparison can be repeated, not {min(seeds)}")
-    models = arguments.models.split(",") if arguments.models else compare.DEFAULT_MODELS
     source = data_options.arguments_of_load(arguments, arguments.dataset or "demo") | {"protocol": arguments.protocol}
     name = Path(str(source["source"])).name.split(".")[0]
     out = Path(arguments.out) if arguments.out else Path("runs") / f"compare-{name}-{arguments.protocol}"
     table = compare.compare(
-        source, models, seeds, out, metrics=arguments.metrics.split(","), settings=_settings(arguments.settings),
-        overwrite=arguments.overwrite, progress=Silent() if arguments.quiet else Bars(),
+        source, models, seeds, out, metrics=metrics, settings=_settings(arguments.settings), overwrite=arguments.overwrite,
+        progress=Silent() if arguments.quiet else Bars(), tell=_tell,
     )  # fmt: skip
-    print(compare.markdown(table), end="")
-    print(f"ultragcn: {out} holds every run, user by user", file=sys.stderr)
     failed = [line for line in table.lines if not line.num_seeds]
+    if len(failed) < len(table.lines):
+        print(compare.markdown(table, failures=False), end="")
+        _tell(f"{out} holds every run{' that ended' if failed else ''}, user by user")
     for line in failed:
-        print(f"ultragcn: {line.model} failed: {line.settings}", file=sys.stderr)
+        _tell(f"{line.model} failed: {line.settings}")
     return 1 if failed else 0
+
+
+def _tell(sentence: str) -> None:
+    print(f"ultragcn: {sentence}", file=sys.stderr)
+
+
+def _listed(option: str, text: str) -> list[str]:
+    """Return what stands between the commas of `text`."""
+    from ultragcn.errors import UsageError
+
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise UsageError(f"{option} is a list separated by commas, with nothing empty in it, not {text!r}")
+    return words
 
 
 def _settings(path: str | None) -> dict[str, dict[str, Any]]:
@@ -67,7 +84,9 @@ def _settings(path: str | None) -> dict[str, dict[str, Any]]:
         return {}
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     wrong = [name for name, table in document.items() if not isinstance(table, dict)]
     if wrong:

@@ -34,11 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"whose definitions: {', '.join(DIALECTS)} (default: lightgcn)",
     )
-    parser.add_argument("--ci", action="store_true", help="add 95 %% confidence intervals: bootstrap over users, 1000 samples, seed 0")
+    parser.add_argument(
+        "--ci", action="store_true", help="add a header and 95 %% confidence intervals: bootstrap of users, 1000 samples, seed 0"
+    )
     parser.add_argument("--groups", action="store_true", help="add tables by user activity and by item popularity, in quarters")
     parser.add_argument("--per_user", metavar="FILE", help="also write every user's values to this file: TSV, or Parquet if so named")
     parser.add_argument("--data_dir", metavar="DIR", help="where the data set is (default: where the run found it)")
-    group = parser.add_argument_group("lists from anywhere, instead of RUN")
+    group = parser.add_argument_group("lists from anywhere: over the data and split of RUN, or without RUN over --dataset")
     group.add_argument(
         "--ranking",
         metavar="FILE",
@@ -58,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     labels = [str(label) for label in parse_labels(arguments.metrics.split(","))]
     dialect_of(arguments.dialect)
-    model, dataset = _from_file(arguments) if arguments.ranking else _from_run(arguments)
+    model, dataset = _from_run(arguments) if arguments.run_folder is not None else _from_dataset(arguments)
     targets = getattr(dataset, arguments.split)
     if targets is None:
         raise UsageError(f"the {dataset.protocol} protocol has no {arguments.split} split; evaluate on test")
@@ -68,8 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"ultragcn: {dataset.name} {arguments.split}, protocol {dataset.protocol}, dialect {arguments.dialect}", file=sys.stderr)
     _print_means(result, arguments.ci)
     if arguments.groups:
-        _print_groups("train items", "num_users", result.by_user_group())
-        _print_groups("train users", "num_items", result.by_item_group())
+        _print_groups("users by train items", "num_users", result.by_user_group())
+        _print_groups("items by train users", "num_items", result.by_item_group())
     if arguments.per_user:
         _write_per_user(Path(arguments.per_user), model, result)
     return 0
@@ -77,28 +79,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     from ultragcn.errors import UsageError
-    from ultragcn.experiments.run import load_run, load_run_data
+    from ultragcn.evaluation.lists import read_lists
+    from ultragcn.experiments.run import load_manifest, load_run_data
+    from ultragcn.model import UltraGCN
 
-    if arguments.run_folder is None:
-        raise UsageError("give the folder of a run, or --ranking FILE with --dataset NAME")
     for name in ("dataset", "protocol", "split_seed"):
         if getattr(arguments, name) is not None:
-            raise UsageError(f"--{name} goes with --ranking; a run knows its own")
-    model, manifest = load_run(Path(arguments.run_folder))
+            raise UsageError(f"--{name} goes with --ranking without RUN; a run knows its own")
+    manifest = load_manifest(Path(arguments.run_folder))
     if manifest["refit"] and arguments.split == "valid":
         raise UsageError("this run was refitted on train and validation together, so valid measures nothing; evaluate on test")
-    return model, load_run_data(manifest, arguments.data_dir)
+    if arguments.ranking:
+        dataset = load_run_data(manifest, arguments.data_dir)
+        return read_lists(arguments.ranking, dataset.train, dataset.valid), dataset
+    return UltraGCN.load(arguments.run_folder), load_run_data(manifest, arguments.data_dir)
 
 
-def _from_file(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
+def _from_dataset(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     from ultragcn.data.datasets import load_dataset
     from ultragcn.errors import UsageError
     from ultragcn.evaluation.lists import read_lists
 
-    if arguments.run_folder is not None:
-        raise UsageError("give a run or --ranking FILE, not both")
+    if not arguments.ranking:
+        raise UsageError("give the folder of a run, or --ranking FILE with --dataset NAME")
     if arguments.dataset is None:
-        raise UsageError("--ranking needs --dataset, the data set that was ranked")
+        raise UsageError("--ranking needs --dataset, the data set that was ranked, or RUN, a run on it")
     dataset = load_dataset(
         arguments.dataset, arguments.data_dir, protocol=arguments.protocol or "clean", split_seed=arguments.split_seed or 0
     )
@@ -107,6 +112,8 @@ def _from_file(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
 
 def _print_means(result: "Evaluation", with_intervals: bool) -> None:
     intervals = result.intervals() if with_intervals else {}
+    if with_intervals:
+        print("\t".join(["metric", "value", "low", "high"]))
     for label, value in result.means.items():
         print("\t".join([label, *_cells([value, *intervals.get(label, ())])]))
 

@@ -21,7 +21,7 @@ class Bars:
         """Move the latest bar on."""
         if figures:
             shown = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in figures.items()}
-            self._bars[-1].set_postfix(shown, refresh=False)
+            self._bars[-1].set_postfix(shown, refresh=steps == 0)
         self._bars[-1].update(steps)
 
     def finish(self) -> None:

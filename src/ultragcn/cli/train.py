@@ -54,33 +54,36 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn train`."""
     changes = {name: parse_value(name, text) for name in PARAMETERS if (text := getattr(arguments, f"hyper_{name}")) is not None}
     source, files, config = _resolve(arguments, changes)
-    _check_solver(config)
+    # All that can fail without the data fails before they are read.
+    from ultragcn.solvers import check_runnable
+
+    check_runnable(config)
     tensorboard = _tensorboard_writer() if arguments.tensorboard else None
 
     from ultragcn.cli.progress import Bars
-    from ultragcn.experiments.run import train_run
+    from ultragcn.experiments.run import check_run, train_run
     from ultragcn.progress import Silent
 
+    given_out = Path(arguments.out) if arguments.out else None
+    check_run(config, arguments.protocol, given_out, refit=arguments.refit, overwrite=arguments.overwrite)
     progress = Silent() if arguments.quiet else Bars()
     dataset = data_options.load(arguments, source, files, progress)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = Path(arguments.out) if arguments.out else Path("runs") / f"{dataset.name}-{config.solver}-seed{config.seed}-{stamp}"
-    writer = tensorboard(str(out)) if tensorboard is not None else None
+    out = given_out or Path("runs") / f"{dataset.name}-{config.solver}-seed{config.seed}-{stamp}"
+    writer: Any = None
 
     def on_epoch(record: dict[str, Any]) -> None:
-        if writer is not None:
+        nonlocal writer
+        if tensorboard is not None:
+            writer = writer or tensorboard(str(out))  # not before the folder was found to be free
             for name, value in record.items():
                 if name != "epoch":
                     writer.add_scalar(name, value, record["epoch"])
 
-    metrics = None
     try:
         metrics = train_run(
             dataset, config, out, refit=arguments.refit, overwrite=arguments.overwrite, progress=progress, on_epoch=on_epoch
         )
-    except KeyboardInterrupt:
-        print(f"ultragcn: interrupted; the best model so far is in {out}", file=sys.stderr)
-        raise
     finally:
         if writer is not None:
             writer.close()
@@ -119,14 +122,6 @@ def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[st
         )
     source = arguments.dataset or canonical_name(file.dataset or "demo")
     return source, None if arguments.dataset else file.files, Config(**(file.values | changes))
-
-
-def _check_solver(config: Config) -> None:
-    """Fail now, not after loading the data, when the solver's packages are not installed or its device is not there."""
-    from importlib import import_module
-
-    module = import_module(f"ultragcn.solvers.{config.solver}")
-    module.choose_device(config.device)
 
 
 def _tensorboard_writer() -> Any:

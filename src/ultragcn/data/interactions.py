@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
-from ultragcn.errors import DataError
+from ultragcn.errors import DataError, UsageError
 from ultragcn.storage import hash_bytes
 
 
@@ -148,3 +148,10 @@ def refuse_overlap(train: Interactions, held_out: Interactions, name: str) -> No
     if common.nnz:
         user, item = train.user_ids.shown(common.row[0]), train.item_ids.shown(common.col[0])
         raise DataError(f"{common.nnz} {name} pairs are in train too (first: item {item} of user {user}); remove them from one of the two")
+
+
+def require_interactions(caller: str, example: str, *given: Any) -> None:
+    """Raise `UsageError` if one of `given` is anything but interactions or None."""
+    for value in given:
+        if value is not None and not isinstance(value, Interactions):
+            raise UsageError(f"{caller} takes interactions, such as {example}, not a {type(value).__name__}")

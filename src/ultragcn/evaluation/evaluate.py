@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.data.ids import IdMap
-from ultragcn.data.interactions import Interactions
+from ultragcn.data.interactions import Interactions, require_interactions
 from ultragcn.errors import DataError, DataWarning
 from ultragcn.evaluation.dialects import Dialect, dialect_of
 from ultragcn.evaluation.groups import Group, by_item_group, by_user_group
@@ -84,6 +84,8 @@ def evaluate(
 
     Raises
     ------
+    UsageError
+        `targets` are no interactions, or a metric or the dialect is unknown.
     DataError
         Held-out pairs that stand in train, held-out users the model does not know, or no held-out pairs at all.
     """
@@ -94,6 +96,7 @@ def evaluate_by_user(
     model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
 ) -> Evaluation:
     """Like `evaluate`, with every user's own values, confidence intervals and groups."""
+    require_interactions("evaluate", "data.test", targets)
     dialect = dialect_of(dialect)
     labels = parse_labels(metrics)
     matrix, num_relevant = _in_model_rows(model, targets)

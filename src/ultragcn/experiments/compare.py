@@ -12,25 +12,26 @@ Each run is a process of its own, so that its peak memory is its own and one tha
 import json
 import multiprocessing
 import shutil
+import signal
 import warnings
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ultragcn import storage
-from ultragcn.baselines import BASELINES, baseline_for
-from ultragcn.config import configuration_for
+from ultragcn.baselines import BASELINES, baseline_for, kept_settings
+from ultragcn.config import configuration_for, kept_configuration
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, unknown_name
 from ultragcn.evaluation import significance
 from ultragcn.evaluation.dialects import dialect_of
 from ultragcn.evaluation.evaluate import evaluate_by_user
-from ultragcn.evaluation.metrics import DEFAULT_LABELS, UserValues, parse_labels
+from ultragcn.evaluation.metrics import DEFAULT_LABELS, OF_ALL_LISTS, UserValues, parse_labels
 from ultragcn.experiments.run import peak_memory_mb, split_hash
 from ultragcn.model import UltraGCN
 from ultragcn.progress import Progress, Silent
@@ -42,6 +43,12 @@ MODELS = (*SOLVERS, *BASELINES)
 DEFAULT_MODELS = ("popularity", "itemknn", "rp3beta", "ease", "ials", "ultragcn")
 DIALECT = "lightgcn"
 
+_OTHER = {
+    "dataset": "another data set or split", "data_hash": "another data set or split", "split_hash": "another data set or split",
+    "num_users": "another data set or split", "protocol": "another protocol", "metrics": "other metrics", "dialect": "another dialect",
+}  # fmt: skip
+"""What differs when a field of comparison.json does."""
+
 RUNS, VALUES, COMPARISON, TABLE = "runs.tsv", "values", "comparison.json", "table"
 
 
@@ -51,6 +58,8 @@ class Line(NamedTuple):
     model: str
     settings: str
     """JSON of the settings that are not defaults; or, of a model that failed, why."""
+    settings_from: str
+    """`kept` for the data set (configs/), `given` by the caller, `defaults`, or `none` where the model has none."""
     num_seeds: int
     """0 for a model that failed."""
     means: dict[str, float]
@@ -88,6 +97,7 @@ def compare(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Table:
     """Train every model with every seed and evaluate it on test; return the table, and leave it in `out`.
 
@@ -104,35 +114,53 @@ def compare(
         A model that draws nothing runs once.
     out : Path
     metrics : list of str
-        Labels; the first one orders the table, and is what is tested.
+        Labels; the first one orders the table and is tested user by user, so users must have values of it.
     settings : dict of model -> dict, optional
         Hyper-parameters that win over those kept.
     overwrite : bool
         Drop what `out` holds of another comparison.
     progress : Progress, optional
         Shown the runs.
+    tell : callable, optional
+        Called with what is worth knowing before the first run, a sentence at a time.
 
     Raises
     ------
     UsageError
-        Unknown models, metrics or settings, or an `out` that holds another comparison: before anything is run.
+        Unknown models, metrics or settings, a device that is not there, or an `out` that holds another comparison: before anything
+        is run.
+    MissingDependencyError
+        A package that one of the models needs is not installed: likewise.
+    KeyboardInterrupt
+        With a message that says what is kept.
     """
-    labels = [str(label) for label in parse_labels(metrics)]
+    first, *_ = parsed = parse_labels(metrics)
+    if first.metric in OF_ALL_LISTS:
+        raise UsageError(
+            f"the first metric is tested user by user, and {first.metric} belongs to all lists together; put one such as recall@20 first"
+        )
+    labels = [str(label) for label in parsed]
     settings = settings or {}
     for name in (*models, *settings):
         if name not in MODELS:
             raise unknown_name("model", name, MODELS)
     if not models or not seeds:
         raise UsageError("give at least one model and one seed")
+    for model in dict.fromkeys(models):
+        _make(model, None, 0, settings.get(model, {})).check_runnable()
     dataset = load_dataset(**source)
-    plan = {}
+    plan, settings_from = {}, {}
     for model in dict.fromkeys(models):
         random = hasattr(_make(model, dataset.name, 0, settings.get(model, {})).config, "seed")
+        settings_from[model] = _settings_from(model, dataset.name, settings.get(model, {}))
         for seed in dict.fromkeys(seeds) if random else [seeds[0]]:
             plan[model, seed] = json.dumps(_make(model, dataset.name, seed, settings.get(model, {})).config.changed())
-    _prepare(out, _about(dataset, labels), overwrite)
-    done = {(row["model"], int(row["seed"])) for row in _read_runs(out) if plan.get((row["model"], int(row["seed"]))) == row["settings"]}
+    kept_labels = _prepare(out, _about(dataset, labels), overwrite)
+    done = _done(out, plan, kept_labels)
     todo = [run for run in plan if run not in done]
+    for sentence in (*dataset.notes, *([f"{len(done)} of {len(plan)} runs found, {len(todo)} to do"] if done else [])):
+        if tell is not None:
+            tell(sentence)
     failed: dict[str, str] = {}
     show = progress or Silent()
     show.start("comparing", len(plan), "run")
@@ -140,45 +168,63 @@ def compare(
     del dataset
     try:
         for model, seed in todo:
+            show.advance(0, {"model": model, "seed": seed})
             if model not in failed:
-                row, why = _apart(source, model, seed, settings.get(model, {}), labels, out)
+                row, why = _apart(source, model, seed, settings.get(model, {}), kept_labels, out)
                 if why:
                     failed[model] = why
                 else:
                     storage.append_row(out / RUNS, {"model": model, "seed": seed, "settings": plan[model, seed]} | row)
-            show.advance(1, {"model": model, "seed": seed})
+            show.advance(1)
+    except KeyboardInterrupt:
+        kept = len(_done(out, plan, kept_labels))
+        raise KeyboardInterrupt(f"interrupted; {kept} of {len(plan)} runs are kept in {out}; the same command goes on from there") from None
     finally:
         show.finish()
-    table = _tabulate(out, plan, failed, labels)
+    table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)
     _write(table, out)
     return table
 
 
-def markdown(table: Table) -> str:
-    """Return the table in Markdown, with a line that says how it is to be read."""
-    head = ["model", "seeds", *table.labels, f"95 % interval of {table.labels[0]}", "over seeds", "p", "seconds", "peak MB"]
+def markdown(table: Table, failures: bool = True) -> str:
+    """Return the table in Markdown, with lines that say how it is to be read, and why models failed unless without `failures`."""
+    head = ["model", "settings", "seeds", *table.labels, f"95 % interval of {table.labels[0]}", "over seeds", "p", "seconds", "peak MB"]
     rows = [head, ["---"] * len(head)]
-    failures = []
+    first = table.labels[0]
     for line in table.lines:
         if not line.num_seeds:
-            failures.append(f"{line.model}: {line.settings}")
             continue
-        first = table.labels[0]
-        low, high = line.intervals.get(first, (np.nan, np.nan))
         rows.append([
-            line.model, str(line.num_seeds), *(f"{line.means[label]:.4f}" for label in table.labels), f"{low:.4f} - {high:.4f}",
-            f"± {line.spread:.4f}" if line.num_seeds > 1 else "", "best" if line.p_value is None else f"{line.p_value:.2g}",
-            f"{line.train_seconds:.3g}", f"{line.peak_memory_mb:.0f}",
+            line.model, line.settings_from, str(line.num_seeds), *(f"{line.means[label]:.4f}" for label in table.labels),
+            " - ".join(f"{end:.4f}" for end in line.intervals.get(first, ())), f"± {line.spread:.4f}" if line.num_seeds > 1 else "",
+            "best" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300", f"{line.train_seconds:.3g}",
+            f"{line.peak_memory_mb:.0f}",
         ])  # fmt: skip
     about = (
         f"{table.dataset}, protocol {table.protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of "
         f"{table.labels[0]} over users against the best model, Holm's correction. Interval: bootstrap over users."
     )
+    settings = (
+        "Settings: kept, chosen for this data set (configs/); given, by --settings; defaults, chosen for no data set; none, the model has "
+        "none."
+    )
+    failed = [f"{line.model} failed: {line.settings}" for line in table.lines if failures and not line.num_seeds]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([about, "", *lines, *([""] if failures else []), *failures]) + "\n"
+    return "\n".join([about, "", *lines, "", settings, *([""] if failed else []), *failed]) + "\n"
 
 
-def _make(model: str, dataset: str, seed: int, settings: Mapping[str, Any]) -> Recommender:
+def _settings_from(model: str, dataset: str, given: Mapping[str, Any]) -> str:
+    """Return the word of the table for where a model's settings are from."""
+    if given:
+        return "given"
+    if model in SOLVERS:
+        return "defaults" if kept_configuration(dataset) is None else "kept"
+    if not fields(BASELINES[model].Settings):
+        return "none"
+    return "defaults" if kept_settings(model, dataset) is None else "kept"
+
+
+def _make(model: str, dataset: str | None, seed: int, settings: Mapping[str, Any]) -> Recommender:
     """Return an untrained model with the settings kept for the data set."""
     if model in SOLVERS:
         return UltraGCN(configuration_for(dataset, SOLVERS[model], **({"seed": seed} | dict(settings))))
@@ -193,39 +239,73 @@ def _about(dataset: Dataset, labels: Sequence[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> None:
-    """Make the folder; refuse one that holds something else."""
-    if overwrite:
-        for name in (RUNS, COMPARISON, *(f"{TABLE}.{kind}" for kind in ("tsv", "md", "png"))):
+def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> list[str]:
+    """Make the folder; refuse one that holds something else. Return the metrics in the order in which the folder has them."""
+    try:
+        present = sorted(path.name for path in out.iterdir()) if out.exists() else []
+        if present and COMPARISON not in present:
+            raise UsageError(f"{out} already holds files of something else ({', '.join(present[:3])}); give another --out")
+        if present and not overwrite:
+            return _same_comparison(out, about)
+        for name in (RUNS, *(f"{TABLE}.{kind}" for kind in ("tsv", "md", "png"))):
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / VALUES, ignore_errors=True)
-    if (out / COMPARISON).exists():
-        present = storage.read_json(out / COMPARISON)
-        if present != about:
-            changed = ", ".join(name for name in about if present.get(name) != about[name])
-            raise UsageError(f"{out} holds another comparison (other {changed}); give another --out, or --overwrite")
-    elif out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} holds other files; give another --out")
+    except OSError as error:
+        raise UsageError(f"cannot use {out} for a comparison: {error.strerror}; choose a folder you can write to") from error
     storage.write_json(out / COMPARISON, about)
+    labels: list[str] = about["metrics"]
+    return labels
 
 
-def _read_runs(out: Path) -> list[dict[str, str]]:
-    """Return the rows of runs.tsv, a later one of the same model and seed in the place of an earlier."""
-    if not (out / RUNS).exists():
-        return []
-    head, *lines = [line.split("\t") for line in (out / RUNS).read_text(encoding="utf-8").splitlines()]
-    rows = [dict(zip(head, cells, strict=True)) for cells in lines if len(cells) == len(head)]
-    return list({(row["model"], row["seed"]): row for row in rows}.values())
+def _same_comparison(out: Path, about: dict[str, Any]) -> list[str]:
+    """Return the metrics of the comparison in `out`, in their order; refuse one that is not `about` the same."""
+    present = storage.read_json(out / COMPARISON)
+    labels: list[str] = present.get("metrics", [])
+    same = present | ({"metrics": about["metrics"]} if sorted(labels) == sorted(about["metrics"]) else {})
+    changed = dict.fromkeys(other for name, other in _OTHER.items() if same.get(name) != about[name])
+    if changed:
+        raise UsageError(f"{out} holds another comparison ({', '.join(changed)}); give another --out, or --overwrite")
+    return labels
+
+
+def _done(out: Path, plan: Mapping[tuple[str, int], str], labels: Sequence[str]) -> dict[tuple[str, int], dict[str, str]]:
+    """Return the rows of runs.tsv that belong to the plan, the last one of each run, where every user's values are there too."""
+    path = out / RUNS
+    if not path.exists() or path.stat().st_size == 0:
+        return {}
+    columns = ["model", "seed", "settings", *labels, "train_seconds", "peak_memory_mb"]
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.readline().rstrip("\n").split("\t") != columns:
+                raise ValueError("other columns")
+        rows = {(row["model"], int(row["seed"])): row for row in storage.read_rows(path)}
+        for row in rows.values():
+            for name in columns[3:]:
+                float(row[name] or "nan")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not as compare writes it; put it back as it was, or start anew with --overwrite") from error
+    return {run: row for run, row in rows.items() if plan.get(run) == row["settings"] and _values_path(out, *run).exists()}
 
 
 def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], labels: Sequence[str],
            out: Path) -> tuple[dict[str, Any], str]:  # fmt: skip
     """Run one model with one seed in a process of its own; return its row, and why it failed if it did."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # An interrupt (Ctrl-C) reaches that process too: it leaves it to this one, which ends it at once and without a traceback.
+    others = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
-            return pool.submit(run_one, dict(source), model, seed, dict(settings), list(labels), out).result(), ""
+            ending = pool.submit(run_one, dict(source), model, seed, dict(settings), list(labels), out)
+            while not wait([ending], timeout=0.5).done:
+                pass  # in a wait without end, an interrupt would go unnoticed: the handler that polars installs has it go on
+            return ending.result(), ""
         except UltraGCNError as error:
             return {}, str(error)
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
         except BrokenProcessPool:
             return {}, "its process was killed, most likely because memory ran out"
 
@@ -242,7 +322,7 @@ def run_one(source: dict[str, Any], model: str, seed: int, settings: dict[str, A
     fitted.fit(dataset.train, dataset.valid, **on_test)  # type: ignore[attr-defined]
     result = evaluate_by_user(fitted, dataset.test, labels, DIALECT)
     with storage.atomic_path(_values_path(out, model, seed)) as temporary:
-        pl.DataFrame({"user_index": result.user_index, **result.values}).write_parquet(temporary)
+        pl.DataFrame({"user_id": fitted.user_ids.ids[result.user_index].tolist(), **result.values}).write_parquet(temporary)
     measured = {label: result.means[label] for label in labels}
     return measured | {"train_seconds": round(fitted.train_seconds_, 3), "peak_memory_mb": peak_memory_mb() or ""}
 
@@ -251,14 +331,15 @@ def _values_path(out: Path, model: str, seed: int) -> Path:
     return out / VALUES / f"{model}-{seed}.parquet"
 
 
-def _tabulate(out: Path, plan: Mapping[tuple[str, int], str], failed: Mapping[str, str], labels: Sequence[str]) -> Table:
+def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed: Mapping[str, str], settings_from: Mapping[str, str],
+              labels: Sequence[str]) -> Table:  # fmt: skip
     import polars as pl
 
     about = storage.read_json(out / COMPARISON)
     rows: dict[str, list[dict[str, str]]] = {}
-    for row in _read_runs(out):
-        if plan.get((row["model"], int(row["seed"]))) == row["settings"] and row["model"] not in failed:
-            rows.setdefault(row["model"], []).append(row)
+    for (model, _), row in done.items():
+        if model not in failed:
+            rows.setdefault(model, []).append(row)
     values: dict[str, dict[str, np.ndarray]] = {}
     for model, of_seeds in rows.items():
         frames = [pl.read_parquet(_values_path(out, model, int(row["seed"]))) for row in of_seeds]
@@ -274,7 +355,7 @@ def _tabulate(out: Path, plan: Mapping[tuple[str, int], str], failed: Mapping[st
         p_values = {test.first: test.p_holm for test in tests}
     lines = [
         Line(
-            model, rows[model][0]["settings"], len(rows[model]), means[model], _intervals(values[model]),
+            model, rows[model][0]["settings"], settings_from[model], len(rows[model]), means[model], _intervals(values[model]),
             float(np.std([float(row[first]) for row in rows[model]])), p_values.get(model),
             float(np.mean([float(row["train_seconds"]) for row in rows[model]])),
             max(float(row["peak_memory_mb"] or "nan") for row in rows[model]),
@@ -282,7 +363,7 @@ def _tabulate(out: Path, plan: Mapping[tuple[str, int], str], failed: Mapping[st
         for model in order
     ]  # fmt: skip
     nothing: dict[str, Any] = {}
-    lines += [Line(model, why, 0, nothing, nothing, np.nan, None, np.nan, np.nan) for model, why in failed.items()]
+    lines += [Line(model, why, settings_from[model], 0, nothing, nothing, np.nan, None, np.nan, np.nan) for model, why in failed.items()]
     return Table(about["dataset"], about["protocol"], about["num_users"], tuple(labels), tuple(lines))
 
 
@@ -310,6 +391,7 @@ def _write(table: Table, out: Path) -> None:
         "p_holm",
         "train_seconds",
         "peak_memory_mb",
+        "settings_from",
         "settings",
     ]
     rows = [head]
@@ -317,7 +399,7 @@ def _write(table: Table, out: Path) -> None:
         low, high = line.intervals.get(first, (np.nan, np.nan))
         numbers = [*(line.means.get(label, np.nan) for label in table.labels), low, high, line.spread, line.p_value, line.train_seconds]
         cells = ["" if number is None or np.isnan(number) else f"{number:.6g}" for number in [*numbers, line.peak_memory_mb]]
-        rows.append([line.model, str(line.num_seeds), *cells, line.settings])
+        rows.append([line.model, str(line.num_seeds), *cells, line.settings_from, line.settings])
     storage.write_text(out / f"{TABLE}.tsv", "".join("\t".join(row) + "\n" for row in rows))
     _draw(table, out / f"{TABLE}.png")
 

@@ -18,7 +18,7 @@ from typing import Any
 import ultragcn
 from ultragcn import storage
 from ultragcn.config import Config
-from ultragcn.data.datasets import Dataset, load_dataset
+from ultragcn.data.datasets import Dataset, dataset_names, load_dataset
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
@@ -65,14 +65,12 @@ def train_run(
     Raises
     ------
     UsageError
-        `out` is in use, or `refit` was asked for without a validation set.
+        As of `check_run`.
     KeyboardInterrupt
-        After the run folder was completed with what there was.
+        After the run folder was completed with what there was; the message says what that is.
     """
-    if refit and dataset.valid is None:
-        raise UsageError("refit needs the clean protocol: under authors there is no validation set to add to train")
-    parse_selection(config.select_by)
-    _prepare(out, overwrite)
+    check_run(config, dataset.protocol, out, refit=refit, overwrite=overwrite)
+    _prepare(out)
     storage.write_json(out / MANIFEST, _manifest(dataset, config, refit))
 
     def record_epoch(record: Record) -> None:
@@ -90,14 +88,15 @@ def train_run(
         seconds, compile_seconds, best_epoch = model.train_seconds_, model.compile_seconds_, model.best_epoch_
         if refit and dataset.valid is not None:
             # Exactly as many epochs as were chosen: the loss alone must not end it earlier.
-            model = UltraGCN(config.replace(epochs=best_epoch, patience=best_epoch, seed=model.seed_))
-            model.fit(dataset.train.union(dataset.valid), progress=progress)
+            refitted = UltraGCN(config.replace(epochs=best_epoch, patience=best_epoch, seed=model.seed_))
+            model = refitted.fit(dataset.train.union(dataset.valid), progress=progress)
             seconds += model.train_seconds_
     except KeyboardInterrupt:
-        if hasattr(model, "user_embedding_"):
-            model.save(out)
-            storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_))
-        raise
+        if not hasattr(model, "user_embedding_"):
+            raise KeyboardInterrupt(f"interrupted before the first epoch ended; there is no model in {out}") from None
+        model.save(out)
+        storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_))
+        raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}") from None
     model.save(out)
     measured = {"valid": valid} if valid is not None else {}
     test = evaluate(model, dataset.test, _labels(config))
@@ -106,11 +105,11 @@ def train_run(
     return metrics
 
 
-def load_run(folder: Path) -> tuple[UltraGCN, dict[str, Any]]:
-    """Return the model and the manifest of a run folder."""
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """Return what a run folder says about how it was made."""
     if not Path(folder).is_dir():
         raise UsageError(f"no run folder {folder}; give a folder that ultragcn train wrote")
-    return UltraGCN.load(folder), storage.read_json(Path(folder) / MANIFEST)
+    return storage.read_json(Path(folder) / MANIFEST)
 
 
 def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
@@ -119,28 +118,35 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
     Raises
     ------
     UsageError
-        There are other data in that place now, they are split otherwise, or the run was trained on data in memory.
+        The files are gone, there are other data in that place now, they are split otherwise, or the run was trained on data in memory.
     """
     source = manifest["data_source"]
     if source is None:
         raise UsageError("this run was trained on data in memory, which cannot be loaded again; evaluate the model in Python")
+    files, named = manifest.get("data_files", {}), source in dataset_names()
+    for path in files.values() if named else (source, *files.values()):
+        if not Path(path).exists():
+            raise UsageError(f"the run was trained on {path}, which is gone; put it back")
     dataset = load_dataset(
         source,
         data_dir or manifest["data_dir"],
-        **manifest.get("data_files", {}),
+        **files,
         protocol=manifest["protocol"],
         split_seed=manifest["split_seed"],
         **manifest.get("data_options", {}),
     )
-    for name, found, trained_on in (
-        ("data", dataset.hash, manifest["data_hash"]),
-        ("split", split_hash(dataset), manifest.get("split_hash")),
-    ):
-        if trained_on is not None and found != trained_on:  # runs of earlier versions have no hash of the split
-            raise UsageError(
-                f"{source} is not the {name} this run was trained on (hash {found[:12]}, not {trained_on[:12]}); "
-                "give the right place with --data_dir"
-            )
+    if dataset.hash != manifest["data_hash"]:
+        pairs = ", ".join([source, *(files[part] for part in ("test", "valid") if part in files)])
+        if pairs != source:
+            raise UsageError(f"one of {pairs} has changed since the run was trained on them; put it back as it was, or train anew")
+        if not named:
+            raise UsageError(f"{source} has changed since the run was trained on it; put it back as it was, or train anew")
+        raise UsageError(
+            f"{source} is not the data this run was trained on (hash {dataset.hash[:12]}, not {manifest['data_hash'][:12]}); "
+            "give the right place with --data_dir"
+        )
+    if split_hash(dataset) != manifest.get("split_hash", split_hash(dataset)):  # runs of earlier versions have none
+        raise UsageError(f"{source} is split otherwise than when the run was trained on it; train anew")
     return dataset
 
 
@@ -150,17 +156,40 @@ def split_hash(dataset: Dataset) -> str:
     return storage.hash_bytes([part.hash.encode() for part in parts if part is not None])
 
 
-def _prepare(out: Path, overwrite: bool) -> None:
-    """Make the run folder; refuse one in use, clear an earlier run out of it with `overwrite`."""
+def check_run(config: Config, protocol: str, out: Path | None, *, refit: bool = False, overwrite: bool = False) -> None:
+    """Refuse what `train_run` would refuse, before any data are read; without `out`, the folder is new.
+
+    Raises
+    ------
+    UsageError
+        `select_by` is no metric to choose by; `refit` without a validation set; `out` is in use, or holds files of something else,
+        which `overwrite` does not change.
+    """
+    parse_selection(config.select_by)
+    if refit and protocol == "authors":
+        raise UsageError("refit needs the clean protocol: under authors there is no validation set to add to train")
     try:
-        present = sorted(path.name for path in out.iterdir()) if out.exists() else []
-        if present and not overwrite:
-            raise UsageError(f"{out} already holds files ({', '.join(present[:3])}); give another --out, or --overwrite")
+        present = sorted(path.name for path in out.iterdir()) if out is not None and out.exists() else []
+    except OSError as error:
+        raise _unusable(out, error) from error
+    if present and MANIFEST not in present:
+        raise UsageError(f"{out} already holds files of something else ({', '.join(present[:3])}); give another --out")
+    if present and not overwrite:
+        raise UsageError(f"{out} already holds files ({', '.join(present[:3])}); give another --out, or --overwrite")
+
+
+def _prepare(out: Path) -> None:
+    """Make the run folder, or clear an earlier run out of it."""
+    try:
         out.mkdir(parents=True, exist_ok=True)
         for name in (MODEL_FILE, METRICS, HISTORY, MANIFEST):
             (out / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot use {out} as run folder: {error.strerror}; choose a folder you can write to") from error
+        raise _unusable(out, error) from error
+
+
+def _unusable(out: Path | None, error: OSError) -> UsageError:
+    return UsageError(f"cannot use {out} as run folder: {error.strerror}; choose a folder you can write to")
 
 
 def _labels(config: Config) -> list[str]:

@@ -30,6 +30,11 @@ class Solve(Protocol):
         """Yield a `Step` after each pass. `device` is "cpu", "cuda" or "auto"."""
 
 
+def check_runnable(config: Config) -> None:
+    """Raise `MissingDependencyError` or `UsageError` when the chosen solver's packages are not installed or its device is not there."""
+    import_module(f"ultragcn.solvers.{config.solver}").choose_device(config.device)
+
+
 def compile_kernels(config: Config) -> float:
     """Compile what the chosen solver needs, or load it from the cache on disk; return the seconds it took."""
     seconds: float = import_module(f"ultragcn.solvers.{config.solver}").compile_kernels(config)

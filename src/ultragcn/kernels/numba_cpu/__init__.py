@@ -51,14 +51,17 @@ __all__ = [
 def compile_kernels() -> float:
     """Compile the kernels of ranking and of the item graph, or load them from the cache on disk, by running them on a tiny input.
 
+    With the types that they are called with: indptr as SciPy keeps it (int32) where a matrix is handed on as it is, else int64.
     Returns the seconds it took. The solver's own kernels are compiled by the solver (`solvers.exact.compile_kernels`).
     """
     started = time.perf_counter()
     indptr, indices = np.array([0, 1], dtype=np.int64), np.zeros(1, dtype=np.int32)
+    of_scipy = indptr.astype(np.int32)
     users, scores = np.zeros(1, dtype=np.int64), np.zeros((1, 1), dtype=np.float32)
-    mask_seen(scores, users, indptr, indices)
+    mask_seen(scores, users, of_scipy, indices)
     ranking, _ = top_k(scores, 1)
-    list_statistics(find_hits(ranking, users, indptr, indices), np.ones(1, dtype=np.int64))
+    list_statistics(find_hits(ranking, users, of_scipy, indices), np.ones(1, dtype=np.int64))
+    largest_entries(indptr, indices, scores[0], 1)
     with numba_threads():
         rank_users(scores, scores, users, 1, indptr, indices, 1, 1)
     item_neighbors(indptr, indices, indptr, indices, np.ones(1, dtype=np.int64), 1, True)
