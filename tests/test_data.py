@@ -85,12 +85,12 @@ def test_users_and_items_without_train_are_counted(tmp_path):
     with pytest.warns(DataWarning) as caught:
         read_split(*files(tmp_path, test="0 2\n1 0\n2 9\n"))
     messages = [str(warning.message) for warning in caught]
-    assert any("1 users have no train items (first: user 2)" in message for message in messages)
-    assert any("1 items have no train interaction (first: item 9)" in message for message in messages)
+    assert any("1 user has no train items (first: user 2)" in message for message in messages)
+    assert any("1 item has no train interaction (first: item 9)" in message for message in messages)
 
 
 def test_a_user_line_without_items_is_a_user_without_items(tmp_path):
-    with pytest.warns(DataWarning, match="1 users have no test items"):
+    with pytest.warns(DataWarning, match="1 user has no test items"):
         _, test = read_split(*files(tmp_path, test="0 2\n1\n"))
     assert test.user_degrees.tolist() == [1, 0]
 

@@ -135,7 +135,7 @@ def test_columns_are_given_by_name_or_number(tmp_path):
     assert rows_of(read(tmp_path, "1,a,x\n2,b,y\n", user_column=2, item_column=3)) == [("a", "x"), ("b", "y")]
     with pytest.raises(DataError, match="no telling which of the columns who, what, when holds the users; give user_column"):
         read(tmp_path, text)
-    with pytest.raises(DataError, match="has no column 'whom'; its columns are who, what, when"):
+    with pytest.raises(DataError, match="has no column 'whom'; give one of who, what, when, or a number from 1 to 3"):
         read(tmp_path, text, user_column="whom", header="yes")
     with pytest.raises(DataError, match="cannot hold both"):
         read(tmp_path, text, user_column="who", item_column="who")
@@ -164,15 +164,17 @@ def test_a_header_can_be_stated(tmp_path):
         ("a.csv", 'user,item\na,x\n"b,y\nc,z\n', {}, "row 3: a quote is opened and never closed"),
         ("a.csv", b"user,item\na,x\n\xff,y\n", {}, "row 3: '\ufffd,y' is not UTF-8"),
         ("a.csv", "user,item\na,x\n".encode("utf-16"), {}, "it is no UTF-8 text"),
-        ("a.csv", "", {}, "is empty"), ("a.csv", " \n\n", {}, "is empty"), ("a.csv", "user,item\n", {}, "has no interactions"),
+        ("a.csv", "", {}, "is empty"), ("a.csv", " \n\n", {}, "is empty"), ("a.csv", "user,item\n", {}, "has no interactions; give data"),
         ("a.csv", "user\na\n", {}, "has a single column"), ("a.csv", "a,b\rc,d\r", {}, "carriage return"),
         ("a.csv.gz", b"user,item\n"[:3] + b"\x1f\x8b", {}, "a.csv.gz"),
         ("a.csv.gz", gzip.compress(TEXT.encode() * 99)[:90], {}, "cannot read"),
         ("a.parquet", "PAR1", {}, "cannot read"), ("a.csv", "a,b\n1,2\n", {}, "no telling which of the columns a, b holds the users"),
-        ("a.csv", TEXT, {"min_rating": 9}, "has no interactions rated 9 or higher"),
-        ("a.csv", "user,item\na,x\n", {"split": "last"}, "holds the times; give time_column"),
+        ("a.csv", TEXT, {"min_rating": 9}, "has no interactions rated 9 or higher; lower min_rating"),
+        ("a.csv", "user,item\na,x\n", {"split": "last"}, "holds the times; give time_column (--time_column), or header=no (--header no)"),
         ("a.csv", "a,x,3\n", {"split": "last"}, "holds the times; give time_column"),
-        ("a.txt", "0 1 2\n", {"split": "last"}, "has no times"), ("a.txt", "0 1 2\n", {"min_rating": 2}, "has no ratings"),
+        ("a.txt", "0 1 2\n", {"split": "last"}, "items; drop split last, or"),
+        ("a.txt", "0 1 2\n", {"min_rating": 2}, "items; drop min_rating, or"),
+        ("a.csv", TEXT, {"separator": ";"}, "with separator ';'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_sentence_with_its_row(tmp_path, name, content, options, says):
@@ -251,7 +253,9 @@ def test_interactions_come_from_a_frame_in_one_call():
     [
         ({"k_core": 0}, "k_core must be a whole number of 1 or more"), ({"split": "tim"}, "did you mean time"),
         ({"test_share": 1}, "test_share must be a number above 0, 0.9 at most"), ({"last_k": 2}, "last_k needs split last"),
-        ({"test_from": "2020-01-01"}, "test_from needs split time"), ({"header": True}, "header must be text"),
+        ({"test_from": "2020-01-01"}, "test_from needs split time"),
+        ({"split": "time", "test_from": "2020-01-01", "test_share": 0.1}, "test_from says where test begins; drop test_share"),
+        ({"header": True}, "header must be text"),
     ],
 )  # fmt: skip
 def test_options_are_checked_and_contradictions_refused(options, says):

@@ -94,7 +94,7 @@ def test_time_can_be_given_and_ties_go_to_test(log):
         quiet_load(frame, split="time", test_from="May 1997")
     with pytest.raises(DataError, match="leaves none to train on"):
         quiet_load(frame, split="time", test_from="1970-01-01")
-    with pytest.raises(DataError, match="finds none of 480 pairs to hold out for test"):
+    with pytest.raises(UsageError, match=r"later than all data, the latest of which are of 1997-05-23 00:00:00; give an earlier time"):
         quiet_load(frame, split="time", test_from="2050-01-01")
 
 
@@ -123,7 +123,7 @@ def test_ids_of_given_parts_are_joined_as_strings_where_one_has_strings():
 def test_a_test_pair_in_train_is_refused_with_its_row(tmp_path):
     (tmp_path / "train.csv").write_text("user,item\nann,x\nann,y\nann,z\nbob,x\n")
     (tmp_path / "test.csv").write_text("user,item\nbob,y\nann,y\n")
-    with pytest.raises(DataError, match=r"test.csv, row 3: item 'y' of user 'ann' is in train too, as are 1 such pairs in all"):
+    with pytest.raises(DataError, match=r"test.csv, row 3: item 'y' of user 'ann' is in train too; remove it from one of the files"):
         load_dataset(tmp_path)
 
 
@@ -131,16 +131,16 @@ def test_the_future_in_the_past_is_refused_when_given_files_claim_a_split_in_tim
     early, late = log.sort("time")[:400], log.sort("time")[400:]
     data = quiet_load(early, test=late, split="time")
     assert len(data.train) + len(data.valid) == 400
-    with pytest.raises(DataError, match=r"1 pairs of train are not older than the first of test \(1970-01-12 .*learn from the future"):
+    with pytest.raises(DataError, match=r"1 pair of train is not older than the first of test \(1970-01-12 .*learn from the future"):
         quiet_load(pl.concat([early, late[-1:]]), test=late[:-1], split="time")
 
 
 def test_a_model_is_not_fitted_on_what_it_is_tested_with():
     train = random_interactions(30, 20, 0.3)
     held = train.part(np.arange(len(train)) == 5)
-    with pytest.raises(DataError, match="1 valid pairs are in train too"):
+    with pytest.raises(DataError, match="1 valid pair is in train too"):
         UltraGCN(epochs=1).fit(train, held)
-    with pytest.raises(DataError, match="1 test pairs are in train too"):
+    with pytest.raises(DataError, match="1 test pair is in train too"):
         UltraGCN(epochs=1).fit(train, select_on=held)
 
 
@@ -149,9 +149,10 @@ def test_users_and_items_that_a_split_leaves_without_train_or_test_are_counted()
     with pytest.warns(DataWarning) as caught:
         load_dataset(frame, split="time", test_from="5", protocol="authors")
     messages = [str(warning.message) for warning in caught]
-    assert messages[0].startswith("1 users have no train items (first: user 3)")
-    assert messages[1].startswith("1 users have no test items (first: user 1)")
-    assert messages[2].startswith("1 items have no train interaction (first: item 9)")
+    assert messages[0].startswith("1 user has no train items (first: user 3)")
+    assert messages[1].startswith("1 user has no test items (first: user 1)")
+    assert messages[2].startswith("1 item has no train interaction (first: item 9); nothing can be learned about it")
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 @pytest.mark.parametrize(
@@ -197,13 +198,16 @@ def test_recbole_folders_are_read_with_their_splits(tmp_path, log):
 
 def test_titles_are_found_for_every_kind_of_id_and_missing_ones_counted(tmp_path):
     titles = pl.DataFrame({"movieId": ["1", "007", "1"], "title": ["One", "Bond", "again"], "genres": "x"})
-    with pytest.warns(DataWarning, match=r"the frame: 1 of 2 items have no title \(first: item 7\)"):
+    with pytest.warns(DataWarning, match=r"the frame: 1 of 2 items has no title \(first: item 7\)"):
         assert read_titles(titles, IdMap(np.array([1, 7]), "item"), DataOptions()).tolist() == ["One", ""]
     strings = IdMap(np.array(["007", "1"], dtype=object), "item")
     assert read_titles(titles, strings, DataOptions(title_column="genres")).tolist() == ["x", "x"]
     (tmp_path / "movies.dat").write_text("1::Alien: Resurrection (1997)::x\n007::L'été::y\n", encoding="utf-8")
     assert read_titles(tmp_path / "movies.dat", strings, DataOptions()).tolist() == ["L'été", "Alien: Resurrection (1997)"]
-    with pytest.raises(DataError, match=r"none of the 1 items is in column movieId \(ids such as 'x'\)"):
+    (tmp_path / "none.csv").write_text("")
+    with pytest.raises(DataError, match=r"none.csv is empty; expected one item and its title a row"):
+        read_titles(tmp_path / "none.csv", strings, DataOptions())
+    with pytest.raises(DataError, match=r"none of 1 item is in column movieId \(ids such as 'x'\)"):
         read_titles(titles, IdMap(np.array(["x"], dtype=object), "item"), DataOptions())
 
 
@@ -240,6 +244,29 @@ def test_a_file_becomes_recommendations_with_titles_in_two_commands(tmp_path, mo
     assert run("similar", "run", "--user", "Zoë 3") == 0
     assert "title" not in capsys.readouterr().out
     assert UltraGCN.load("run").item_titles_.tolist() == [f"Thing {item}" for item in UltraGCN.load("run").item_ids.ids]
+
+
+def test_what_was_read_is_said_before_what_was_put_right(tmp_path, monkeypatch, capsys, log):
+    monkeypatch.chdir(tmp_path)
+    pl.concat([log, log[:1]]).write_csv("my.csv")
+    assert run("train", "--dataset", "my.csv", "--out", "run", *QUICK) == 0
+    errors = capsys.readouterr().err
+    assert 0 <= errors.index("ultragcn: my.csv: all 481 rows") < errors.index("ultragcn: warning: my.csv, row 482: user 0")
+    # Warnings are not lost with the data.
+    assert run("train", "--dataset", "my.csv", "--k_core", "99", "--out", "other", *QUICK) == 2
+    assert "ultragcn: warning: my.csv, row 482" in capsys.readouterr().err
+
+
+def test_what_the_command_is_asked_in_vain_is_answered_with_what_there_is(tmp_path, monkeypatch, capsys, log):
+    monkeypatch.chdir(tmp_path)
+    log.write_csv("my.csv")
+    assert run("train", "--dataset", "my.csv", "--out", "run", *QUICK) == 0
+    for words in (["recommend", "run", "--users", "0"], ["similar", "run", "--user", "0"]):
+        capsys.readouterr()
+        assert run(*words, "--top_k", "0") == 2
+        assert capsys.readouterr().err == "ultragcn: --top_k must be a whole number of 1 or more, not 0\n"
+        assert run(*words[:-1], "abc") == 2
+        assert capsys.readouterr().err == "ultragcn: unknown user id 'abc': the model knows 40 users, ids are integers such as 0, 1, 2\n"
 
 
 def spoilt(log, separator=",", header=True, newline="\n", encoding="utf-8", quote=""):

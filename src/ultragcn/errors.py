@@ -5,6 +5,8 @@ exit status of its class.
 """
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -46,6 +48,19 @@ class NumericalError(UltraGCNError, ArithmeticError):
 
 class DataWarning(UserWarning):
     """Something in the data was put right, and counted. The message names the file and the first line concerned."""
+
+
+def warn(message: str) -> None:
+    """Issue a `DataWarning` that points to the line outside the library from which it was called."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, DataWarning, stacklevel=level)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 pair`, `2 pairs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,13 @@ def load(arguments: argparse.Namespace, source: str, files: tuple[Path, Path] | 
     from ultragcn.data.datasets import load_dataset
 
     given = {} if files is None else {"source": files[0], "test": arguments.test or files[1]}
-    dataset = load_dataset(**(arguments_of_load(arguments, source) | given), progress=progress)
-    for note in dataset.notes:
-        print(f"ultragcn: {note}", file=sys.stderr)
+    # First what was read, then what was put right in it; the warnings come even if the rest cannot be read.
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            dataset = load_dataset(**(arguments_of_load(arguments, source) | given), progress=progress)
+        for note in dataset.notes:
+            print(f"ultragcn: {note}", file=sys.stderr)
+    finally:
+        for warning in caught:
+            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
     return dataset if files is None else replace(dataset, name=source)

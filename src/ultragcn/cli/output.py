@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be written, before any work."""
+    """Refuse what cannot be listed or written, before any work."""
+    if arguments.top_k < 1:
+        raise UsageError(f"--top_k must be a whole number of 1 or more, not {arguments.top_k}")
     if arguments.format == "parquet" and not arguments.output:
         raise UsageError("parquet is not text; give --output FILE with --format parquet")
 

@@ -26,12 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn recommend`."""
-    from ultragcn.errors import UsageError
     from ultragcn.model import UltraGCN
 
     output.check(arguments)
-    if arguments.top_k < 1:
-        raise UsageError(f"--top_k must be 1 or more, not {arguments.top_k}")
     model = UltraGCN.load(arguments.run_folder)
     if arguments.items:
         items, scores = model.recommend_for(model.item_ids.parse(arguments.items), arguments.top_k, not arguments.include_seen)

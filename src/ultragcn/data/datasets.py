@@ -17,7 +17,7 @@ from ultragcn.data.options import DataOptions
 from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_gaps
 from ultragcn.data.tables import suffix_of
 from ultragcn.data.titles import read_titles
-from ultragcn.errors import DataError, UsageError, unknown_name
+from ultragcn.errors import DataError, UsageError, counted, unknown_name
 from ultragcn.progress import Progress, Silent
 from ultragcn.storage import atomic_path, hash_bytes, hash_file
 
@@ -321,7 +321,8 @@ def _summary(parts: Mapping[str, Events], options: DataOptions, given: bool) -> 
         "time": f"from {times.shown(int(parts['test'].times.min()))} on" if parts["test"].times is not None else "",
     }[options.split]
     held = "as given" if given else how
-    return f"{train.num_users} users x {train.num_items} items{core}: {len(train)} pairs for train, {len(test)} for test ({held})"
+    size = f"{counted(train.num_users, 'user')} x {counted(train.num_items, 'item')}{core}"
+    return f"{size}: {counted(len(train), 'pair')} for train, {len(test)} for test ({held})"
 
 
 def _find_files(source: Any) -> _Files:

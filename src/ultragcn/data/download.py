@@ -96,7 +96,7 @@ def fetch(
     if sha256 is not None and part.is_file():
         message += "; what has come is kept and the next try goes on from there"
     last = next(reversed(reasons.values()), None)
-    raise DownloadError(f"{message}; or get the file by hand and put it at {path}") from last
+    raise DownloadError(f"{message}; get the file by hand and put it at {path}") from last
 
 
 def _fetch_from(url: str, part: Path, sha256: str | None, size: int | None, progress: Progress, timeout: float) -> None:

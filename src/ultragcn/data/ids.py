@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ultragcn.errors import UsageError
+from ultragcn.errors import UsageError, counted
 
 Id = int | str
 
@@ -77,12 +77,7 @@ class IdMap:
         given = as_ids(ids, self.what)
         rows = self.find(given)
         if (rows < 0).any():
-            unknown = given[rows < 0][0]
-            sample = ", ".join(repr(as_python(name)) for name in self.ids[:3])
-            kind = "strings" if self.are_strings else "integers"
-            raise UsageError(
-                f"unknown {self.what} id {as_python(unknown)!r}: the model knows {len(self)} {self.what}s, ids are {kind} such as {sample}"
-            )
+            raise self._unknown(as_python(given[rows < 0][0]))
         return rows
 
     def parse(self, texts: Iterable[str]) -> list[Id]:
@@ -94,8 +89,15 @@ class IdMap:
             try:
                 parsed.append(int(text))
             except ValueError:
-                raise UsageError(f"unknown {self.what} id {text!r}: this model's {self.what} ids are integers") from None
+                raise self._unknown(text) from None
         return parsed
+
+    def _unknown(self, given: Id) -> UsageError:
+        sample = ", ".join(self.shown(row) for row in range(min(3, len(self))))
+        kind = "strings" if self.are_strings else "integers"
+        return UsageError(
+            f"unknown {self.what} id {given!r}: the model knows {counted(len(self), self.what)}, ids are {kind} such as {sample}"
+        )
 
 
 def as_ids(ids: Iterable[Id] | np.ndarray, what: str) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
-from ultragcn.errors import DataError, UsageError
+from ultragcn.errors import DataError, UsageError, counted
 from ultragcn.storage import hash_bytes
 
 
@@ -147,7 +147,9 @@ def refuse_overlap(train: Interactions, held_out: Interactions, name: str) -> No
     common = train.common(held_out).tocoo()
     if common.nnz:
         user, item = train.user_ids.shown(common.row[0]), train.item_ids.shown(common.col[0])
-        raise DataError(f"{common.nnz} {name} pairs are in train too (first: item {item} of user {user}); remove them from one of the two")
+        verb, them = ("is", "it") if common.nnz == 1 else ("are", "them")
+        pairs = counted(common.nnz, f"{name} pair")
+        raise DataError(f"{pairs} {verb} in train too (first: item {item} of user {user}); remove {them} from one of the two")
 
 
 def require_interactions(caller: str, example: str, *given: Any) -> None:

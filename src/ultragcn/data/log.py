@@ -4,7 +4,6 @@ Every source becomes a `Log` by `read_log`, and a log becomes `Events`, its dist
 """
 
 import re
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from ultragcn.data.interactions import Interactions
 from ultragcn.data.options import DataOptions
 from ultragcn.data.tables import ROW, Table, first_line, is_frame, open_table, suffix_of
 from ultragcn.data.user_lines import read_user_lines
-from ultragcn.errors import DataError, DataWarning, UsageError
+from ultragcn.errors import DataError, UsageError, counted, warn
 
 PARTS = ("train", "test", "valid")
 
@@ -87,8 +86,9 @@ def read_log(source: Any, options: DataOptions) -> Log:
     else:
         raise UsageError(f"cannot read interactions from {type(source).__name__}; give a file, a polars or pandas frame, or a SciPy matrix")
     if len(log.users) == 0:
-        kept = f" rated {options.min_rating:g} or higher" if options.needs_ratings else ""
-        raise DataError(f"{log.name} has no interactions{kept}")
+        if options.needs_ratings:
+            raise DataError(f"{log.name} has no interactions rated {options.min_rating:g} or higher; lower min_rating, or give other data")
+        raise DataError(f"{log.name} has no interactions; give data with at least one")
     return log
 
 
@@ -121,11 +121,8 @@ def events_of(log: Log) -> Events:
     if repeated:
         first = _first_repetition(keys)
         user, item = log.user_ids.shown(log.users[first]), log.item_ids.shown(log.items[first])
-        warnings.warn(
-            f"{log.place(first)}: user {user} has item {item} twice; {repeated} such repetitions were counted once",
-            DataWarning,
-            stacklevel=3,
-        )
+        many = "it was" if repeated == 1 else f"{repeated} such repetitions were"
+        warn(f"{log.place(first)}: user {user} has item {item} twice; {many} counted once")
     return Events(_interactions(distinct, log.user_ids, log.item_ids), latest)
 
 
@@ -199,15 +196,19 @@ def _has_user_lines(path: Path, options: DataOptions) -> bool:
 
 
 def _of_user_lines(path: Path, options: DataOptions) -> Log:
-    for needed, what in ((options.needs_ratings, "ratings"), (options.needs_times, "times")):
+    for needed, what, option in (
+        (options.needs_ratings, "ratings", "min_rating"),
+        (options.needs_times, "times", f"split {options.split}"),
+    ):
         if needed:
-            raise DataError(f"{path} has no {what}, only lines of users and their items; drop min_rating and split, or give another file")
+            raise DataError(f"{path} has no {what}, only lines of users and their items; drop {option}, or give another file")
     lines = read_user_lines(path)
     if len(lines.items) == 0:
         raise DataError(f"{path} names users but no items; expected one line a user: user item item ...")
     user_ids, item_ids = IdMap.of(lines.all_users, "user"), IdMap.of(lines.items, "item")
     users, items = user_ids.rows(lines.users).astype(np.int32), item_ids.rows(lines.items).astype(np.int32)
-    return Log(str(path), "line", user_ids, item_ids, users, items, lines.lines, None, f"{len(lines.all_users)} lines, one a user")
+    about = f"{counted(len(lines.all_users), 'line')}, one a user"
+    return Log(str(path), "line", user_ids, item_ids, users, items, lines.lines, None, about)
 
 
 def _of_matrix(matrix: Any, options: DataOptions) -> Log:

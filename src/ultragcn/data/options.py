@@ -51,6 +51,8 @@ class DataOptions:
             raise UsageError(f"last_k needs split last, not {self.split}")
         if self.test_from and self.split != "time":
             raise UsageError(f"test_from needs split time, not {self.split}")
+        if self.test_from and self.test_share != DATA_OPTIONS["test_share"].default:
+            raise UsageError("test_from says where test begins; drop test_share, or drop test_from")
         if self.split == "last" and self.test_share != DATA_OPTIONS["test_share"].default:
             raise UsageError("split last holds out last_k items of each user; drop test_share")
 

@@ -1,7 +1,6 @@
 """What is held out by which rule, and the guards that refuse a split that leaks."""
 
 import itertools
-import warnings
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from ultragcn.data import times
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.log import Events, Log, events_of, over_same_ids
 from ultragcn.data.options import DataOptions
-from ultragcn.errors import DataError, DataWarning, UsageError
+from ultragcn.errors import DataError, UsageError, counted, warn
 
 VALID_FRACTION = 0.1
 MIN_DEGREE = 3
@@ -71,11 +70,17 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
         out = _last_items(events, options.last_k, seed, part)
     else:
         out = _times_of(events) >= _first_time(events, options.test_from if part == "test" else "", share)
+    all_pairs = counted(len(out), "pair")
     if out.all():
-        raise DataError(f"split {options.split} holds out all {len(out)} pairs for {part} and leaves none to train on; hold out less")
+        raise DataError(f"split {options.split} holds out all {all_pairs} for {part} and leaves none to train on; hold out less")
     if not out.any():
+        if options.split == "time" and part == "test":
+            latest = times.shown(int(_times_of(events).max()))
+            raise UsageError(
+                f"test_from {options.test_from} is later than all data, the latest of which are of {latest}; give an earlier time"
+            )
         instead = "" if part == "test" else ", or use the authors protocol, which has no validation set"
-        raise DataError(f"split {options.split} finds none of {len(out)} pairs to hold out for {part}; give another split{instead}")
+        raise DataError(f"split {options.split} finds none of {all_pairs} to hold out for {part}; give another split{instead}")
     return events.part(~out), events.part(out)
 
 
@@ -105,8 +110,9 @@ def refuse_future(earlier: Events, later: Events, name: str, later_name: str) ->
     last, first = int(_times_of(earlier).max()), int(_times_of(later).min())
     if last >= first:
         count = int((_times_of(earlier) >= first).sum())
+        pairs = f"{counted(count, 'pair')} of {name} {'is' if count == 1 else 'are'}"
         raise DataError(
-            f"{count} pairs of {name} are not older than the first of {later_name} ({times.shown(first)}; the latest of {name}: "
+            f"{pairs} not older than the first of {later_name} ({times.shown(first)}; the latest of {name}: "
             f"{times.shown(last)}): the model would learn from the future; cut the files at one time, or drop split time"
         )
 
@@ -116,11 +122,13 @@ def warn_of_gaps(train: Interactions, test: Interactions) -> None:
     for name, part in (("train", train), ("test", test)):
         empty = np.flatnonzero(part.user_degrees == 0)
         if len(empty):
-            _warn(f"{len(empty)} users have no {name} items (first: user {part.user_ids.shown(empty[0])})")
+            has = "user has" if len(empty) == 1 else "users have"
+            warn(f"{len(empty)} {has} no {name} items (first: user {part.user_ids.shown(empty[0])})")
     unseen = np.flatnonzero(train.item_degrees == 0)
     if len(unseen):
         first = train.item_ids.shown(unseen[0])
-        _warn(f"{len(unseen)} items have no train interaction (first: item {first}); nothing can be learned about them")
+        has, them = ("item has", "it") if len(unseen) == 1 else ("items have", "them")
+        warn(f"{len(unseen)} {has} no train interaction (first: item {first}); nothing can be learned about {them}")
 
 
 def _random_items(interactions: Interactions, seed: int, fraction: float, min_degree: int, purpose: str) -> np.ndarray:
@@ -173,11 +181,5 @@ def _refuse_common(part: Interactions, earlier: Interactions, log: Log, earlier_
     row, column = common.row[0], common.col[0]
     place = log.place(int(np.flatnonzero((log.users == row) & (log.items == column))[0]))
     item, user = log.item_ids.shown(column), log.user_ids.shown(row)
-    raise DataError(
-        f"{place}: item {item} of user {user} is in {earlier_name} too, as are {common.nnz} such pairs in all; "
-        "remove them from one of the files"
-    )
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, DataWarning, stacklevel=3)
+    all_of_them, them = ("", "it") if common.nnz == 1 else (f", as are {common.nnz} such pairs in all", "them")
+    raise DataError(f"{place}: item {item} of user {user} is in {earlier_name} too{all_of_them}; remove {them} from one of the files")

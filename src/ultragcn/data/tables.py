@@ -72,18 +72,19 @@ class Table:
                 return given
             if given.isdecimal() and 1 <= int(given) <= len(self.names):
                 return self.names[int(given) - 1]
-            raise DataError(f"{self.name} has no column {given!r}; its columns are {self._listed()}")
+            raise DataError(f"{self.name} has no column {given!r}; give one of {self._listed()}, or a number from 1 to {len(self.names)}")
         if self.has_header:
             plain = {_plain(name): name for name in reversed(self.names)}
             found = next((plain[known] for known in _KNOWN[role] if known in plain), None)
-            hint = ", or header=no if the first row is data" if self.path else ""
+            hint = ", or header=no (--header no) if the first row is data" if self.path else ""
         else:
             # The third of three columns may be ratings or times; only the user can tell.
             place = _PLACES.get(role, len(self.names))
             found = self.names[place] if place < len(self.names) and (role != "time" or len(self.names) >= len(_PLACES)) else None
-            hint = ", or header=yes if the first row names the columns"
+            hint = ", or header=yes (--header yes) if the first row names the columns"
         if found is None:
-            raise DataError(f"{self.name}: no telling which of the columns {self._listed()} holds the {role}s; give {role}_column{hint}")
+            option = f"{role}_column (--{role}_column)"
+            raise DataError(f"{self.name}: no telling which of the columns {self._listed()} holds the {role}s; give {option}{hint}")
         return found
 
     def collect(self, rows: pl.LazyFrame) -> pl.DataFrame:
@@ -121,8 +122,10 @@ class Table:
         return DataError(f"cannot read {self.name}: {_reason(error) if error is not None else 'its rows differ in length'}")
 
 
-def open_table(source: Any, options: DataOptions) -> Table:
+def open_table(source: Any, options: DataOptions, expected: str = "one interaction a row") -> Table:
     """Return the table of a file (CSV, TSV, `::`, RecBole, Parquet; also gzip or zstd) or of a polars or pandas frame.
+
+    `expected` is what an empty file should have had, for the message.
 
     Raises
     ------
@@ -131,7 +134,7 @@ def open_table(source: Any, options: DataOptions) -> Table:
     """
     if isinstance(source, (str, Path)):
         path = Path(source)
-        return _open_parquet(path) if suffix_of(path) == ".parquet" else _open_text(path, options)
+        return _open_parquet(path) if suffix_of(path) == ".parquet" else _open_text(path, options, expected)
     return _of_frame(source, "the frame")
 
 
@@ -187,8 +190,8 @@ def _column(column: Any, name: str) -> pl.Series:
     return pl.Series(name, cells)
 
 
-def _open_text(path: Path, options: DataOptions) -> Table:
-    lines = _head(path)
+def _open_text(path: Path, options: DataOptions, expected: str) -> Table:
+    lines = _head(path, expected)
     blank = next(number for number, line in enumerate(lines) if line.strip())
     separator = "\t" if options.separator == "tab" else options.separator or _find_separator(path, lines[blank])
     if len(separator) == 1:
@@ -200,7 +203,9 @@ def _open_text(path: Path, options: DataOptions) -> Table:
     if head.height == 0:
         raise unnamed.fault()
     if head.width < 2:
-        raise DataError(f"{path} has a single column ({lines[blank].strip()[:40]!r}); give the separator that stands between its cells")
+        with_it = f"with separator {options.separator!r} " if options.separator else ""
+        instead = "another separator, or none to have it found" if options.separator else "the separator that stands between its cells"
+        raise DataError(f"{with_it}{path} has a single column ({lines[blank].strip()[:40]!r}); give {instead}")
     names = [" ".join((cell or "").split()) for cell in head.row(0)]
     if all(_TYPED_NAME.fullmatch(name) for name in names):
         names, has_header = [name.rsplit(":", 1)[0] for name in names], True
@@ -237,7 +242,7 @@ def _scan_words(path: Path, separator: str, blank: int, width: int) -> pl.LazyFr
     )
 
 
-def _head(path: Path) -> list[str]:
+def _head(path: Path, expected: str = "one interaction a row") -> list[str]:
     """Return the first lines of a text file, compressed or not."""
     try:
         lines = _scan_lines(path, encoding="utf8-lossy", truncate_ragged_lines=True).head(_HEAD_ROWS).collect()["line"].to_list()
@@ -250,7 +255,7 @@ def _head(path: Path) -> list[str]:
         raise DataError(f"cannot read {path}: it is no UTF-8 text; give CSV, TSV, ::, RecBole or Parquet, also .gz or .zst")
     first = next((line for line in texts if line.strip()), None)
     if first is None:
-        raise DataError(f"{path} is empty; expected one interaction a row")
+        raise DataError(f"{path} is empty; expected {expected}")
     if "\r" in first.rstrip("\r"):
         raise DataError(f"cannot read {path}: a carriage return inside its first line; end lines with LF or CRLF")
     return texts

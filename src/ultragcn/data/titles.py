@@ -1,6 +1,5 @@
 """Titles: what to call an item when showing it to people."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import polars as pl
 from ultragcn.data.ids import IdMap
 from ultragcn.data.options import DataOptions
 from ultragcn.data.tables import ROW, open_table
-from ultragcn.errors import DataError, DataWarning
+from ultragcn.errors import DataError, counted, warn
 
 
 def read_titles(source: Any, item_ids: IdMap, options: DataOptions) -> np.ndarray:
@@ -34,7 +33,7 @@ def read_titles(source: Any, item_ids: IdMap, options: DataOptions) -> np.ndarra
     DataWarning
         Items without a title, counted.
     """
-    table = open_table(source, options)
+    table = open_table(source, options, "one item and its title a row")
     if table.has_header:
         item = table.find("item", options.item_column if options.item_column in table.names else "")
         title = table.find("title", options.title_column)
@@ -57,8 +56,9 @@ def read_titles(source: Any, item_ids: IdMap, options: DataOptions) -> np.ndarra
     missing = titles.null_count()
     if missing == len(titles):
         sample = ", ".join(item_ids.shown(row) for row in range(min(3, len(item_ids))))
-        raise DataError(f"{table.name}: none of the {missing} items is in column {item} (ids such as {sample}); give item_column")
+        raise DataError(f"{table.name}: none of {counted(missing, 'item')} is in column {item} (ids such as {sample}); give item_column")
     if missing:
         first = item_ids.shown(int(titles.is_null().arg_max()))  # type: ignore[arg-type]
-        warnings.warn(f"{table.name}: {missing} of {len(titles)} items have no title (first: item {first})", DataWarning, stacklevel=2)
+        verb = "has" if missing == 1 else "have"
+        warn(f"{table.name}: {missing} of {len(titles)} items {verb} no title (first: item {first})")
     return np.array(titles.fill_null("").to_list(), dtype=object)
