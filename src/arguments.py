@@ -13,6 +13,9 @@ from typing import Any, NoReturn
 
 from ultragcn.errors import UltraGCNError, UsageError, unknown_name
 
+# What requirements.txt brings, by the names it is imported under.
+_REQUIRED = ("fire", "loguru", "numba", "numpy", "polars", "safetensors", "scipy", "sklearn", "threadpoolctl", "torch", "tqdm")
+
 
 def text(given: str) -> str:
     """Any text."""
@@ -122,6 +125,12 @@ def run_as_program(command: Callable[[Sequence[str]], None]) -> NoReturn:
     except UltraGCNError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(error.exit_status)
+    except ModuleNotFoundError as error:
+        package = str(error.name).split(".")[0]
+        if package not in _REQUIRED:
+            raise
+        print(f"error: {package} is not installed; run pip install -r requirements.txt in the folder above src/", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         # An interrupt that hit exec() inside some import is remembered by `python -m`, which would then end with the

@@ -8,15 +8,16 @@ python -m main --model ultragcn --dataset electronics
 from collections.abc import Sequence
 from typing import Any
 
-import fire
-
 import models
 from arguments import FLAGS, fire_command, read_flags, run_as_program
 
 
 def main(argv: Sequence[str]) -> None:
     """Check the arguments, then let fire call `train_and_evaluate` with them; fire prints what it returns."""
-    fire.Fire(train_and_evaluate, command=fire_command(complete(read_flags(argv, FLAGS, about=__doc__))))
+    values = complete(read_flags(argv, FLAGS, about=__doc__))
+    import fire  # only here, where `run_as_program` says what to do if it is not installed
+
+    fire.Fire(train_and_evaluate, command=fire_command(values))
 
 
 def complete(given: dict[str, Any]) -> dict[str, Any]:

@@ -136,6 +136,14 @@ def no_torch(root):
     return folder
 
 
+@pytest.mark.parametrize("package", ["fire", "loguru", "torch"])
+def test_a_package_that_is_not_installed_is_one_line_that_names_the_requirements(shared_copy, tmp_path, package):
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('No module named {package}', name='{package}')\n")
+    result = run(shared_copy, "main", "--dataset", "digits", PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"error: {package} is not installed; run pip install -r requirements.txt in the folder above src/\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_without_permission_is_one_line_and_status_2(shared_copy, tmp_path):
     locked = tmp_path / "locked"
