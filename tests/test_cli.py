@@ -268,7 +268,7 @@ def test_without_torch_the_sampled_solver_says_in_one_line_what_to_install(tmp_p
     done = ultragcn("train", "--solver", "sgd", cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'hidden'}{os.pathsep}{SRC}")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "ultragcn: solver sgd needs PyTorch, which is not installed; install it with: pip install 'ultragcn[torch]'"
+        "ultragcn: solver sgd needs PyTorch, which is not installed; in the repository, run: pip install '.[torch]'"
     ]
     # The default solver does without.
     done = ultragcn("train", *QUICK, cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'hidden'}{os.pathsep}{SRC}")

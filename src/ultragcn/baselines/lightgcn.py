@@ -63,7 +63,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
             from ultragcn.kernels import torch_ops
         except ImportError as error:
             raise MissingDependencyError(
-                "LightGCN needs PyTorch, which is not installed; install it with: pip install 'ultragcn[torch]'"
+                "LightGCN needs PyTorch, which is not installed; in the repository, run: pip install '.[torch]'"
             ) from error
         torch_ops.choose_device(self.config.device)
 

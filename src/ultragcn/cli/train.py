@@ -131,6 +131,6 @@ def _tensorboard_writer() -> Any:
         from tensorboard.summary import Writer
     except ImportError:
         raise MissingDependencyError(
-            "--tensorboard needs the tensorboard package; install it with: pip install 'ultragcn[tensorboard]'"
+            "--tensorboard needs the tensorboard package; in the repository, run: pip install '.[tensorboard]'"
         ) from None
     return Writer

@@ -19,7 +19,7 @@ try:
     from ultragcn.kernels import torch_ops
 except ImportError as error:
     raise MissingDependencyError(
-        "solver sgd needs PyTorch, which is not installed; install it with: pip install 'ultragcn[torch]'"
+        "solver sgd needs PyTorch, which is not installed; in the repository, run: pip install '.[torch]'"
     ) from error
 
 import torch
