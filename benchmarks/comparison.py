@@ -35,7 +35,7 @@ Recall@20 / NDCG@20 of full rankings, means over seeds, on two CPU cores. Made b
     ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py
 
 which calls `ultragcn compare --dataset NAME --protocol PROTOCOL --models LIST --seeds LIST` for each table. Settings of every model were
-chosen on the validation items of `clean` (configs/, configs/baselines/settings.toml).
+chosen on the validation items of `clean` (configs/, configs/baselines/settings.toml); each table says how many seeds it has.
 
 * `clean`: a tenth of train is held out, epochs are chosen on it, test is read once. These are the numbers to trust.
 * `authors`: all of train is trained on, and a model that has epochs keeps the one best **on test**, as the authors' code does. Only for
