@@ -15,6 +15,7 @@ from ultragcn.errors import NumericalError, UsageError
 from ultragcn.progress import Progress
 
 _MEMORY_FILE = Path("/proc/meminfo")
+_MAX_ITEMS = 32_767  # LAPACK with 32-bit integers crashes at 40,981: offsets of 4 I^2 bytes pass 2^32
 _SPARE_BYTES = 512 * 2**20  # besides the matrix: the blocks it is made from, the scores of a block of users
 
 
@@ -77,6 +78,8 @@ def check_memory(num_items: int) -> None:
             f"EASE on {num_items} items needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free; "
             "use SparseEASE, or fit on fewer items"
         )
+    if num_items > _MAX_ITEMS:
+        raise UsageError(f"EASE on {num_items} items is more than LAPACK inverts here, {_MAX_ITEMS}; use SparseEASE, or fit on fewer items")
 
 
 def free_memory() -> int | None:
