@@ -476,7 +476,7 @@ def test_a_package_that_is_not_installed_is_named_with_what_to_install(monkeypat
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.delattr("ultragcn.kernels.torch_ops", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingDependencyError, match=r"LightGCN needs PyTorch.*pip install 'ultragcn\[torch\]'"):
+    with pytest.raises(MissingDependencyError, match=r"LightGCN needs PyTorch.*pip install '\.\[torch\]'"):
         LightGCN().fit(interactions_of([[1, 0], [0, 1]]))
 
 

@@ -17,12 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", metavar="LIST", help="separated by commas (default: popularity,itemknn,rp3beta,ease,ials,ultragcn)")
     parser.add_argument("--seeds", default=_DEFAULT_SEEDS, metavar="LIST", help=f"separated by commas (default: {_DEFAULT_SEEDS})")
     parser.add_argument(
-        "--protocol",
-        choices=("clean", "authors"),
-        default="clean",
-        help="clean: epochs are chosen on validation, test is read once; authors: chosen on test, as their code does (default: clean)",
-    )
-    parser.add_argument(
         "--metrics", default="recall@20,ndcg@20", metavar="LIST", help="the first one orders the table (default: recall@20,ndcg@20)"
     )
     parser.add_argument("--settings", metavar="FILE", help="a .toml file with a table of hyper-parameters for each model, such as [ease]")
@@ -47,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"seeds are whole numbers separated by commas, such as 0,1,2, not {arguments.seeds!r}") from None
     if min(seeds) < 0:
         raise UsageError(f"seeds must be 0 or more, so that a comparison can be repeated, not {min(seeds)}")
-    source = data_options.arguments_of_load(arguments, arguments.dataset or "demo") | {"protocol": arguments.protocol}
+    source = data_options.arguments_of_load(arguments, arguments.dataset or "demo")
     name = Path(str(source["source"])).name.split(".")[0]
     out = Path(arguments.out) if arguments.out else Path("runs") / f"compare-{name}-{arguments.protocol}"
     table = compare.compare(

@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--test", metavar="FILE", help="test interactions, held out already; --dataset is all train then")
     group.add_argument("--valid", metavar="FILE", help="validation interactions, held out already")
     group.add_argument("--titles", metavar="FILE", help="item ids and titles, shown beside recommendations")
+    group.add_argument(
+        "--protocol",
+        choices=("clean", "authors"),
+        default="clean",
+        help="clean: choose on validation, read test once; authors: choose on test, as their code does (default: clean)",
+    )
     group.add_argument("--split_seed", type=int, default=0, metavar="N", help="fixes what is held out (default: 0)")
     for name, declared in DATA_OPTIONS.items():
         meaning, choices = declared.metadata["meaning"], " | ".join(declared.metadata["choices"])

@@ -21,12 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .toml file of ours, or a .ini file the authors published; options given beside it win",
     )
     parser.add_argument(
-        "--protocol",
-        choices=("clean", "authors"),
-        default="clean",
-        help="clean: choose on validation, read test once; authors: choose on test, as their code does (default: clean)",
-    )
-    parser.add_argument(
         "--refit",
         action="store_true",
         help="clean only: train again on train and validation for the epochs chosen, before reading test",

@@ -350,7 +350,7 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
     first = labels[0]
     order = sorted(rows, key=lambda model: -means[model][first])
     p_values: dict[str, float] = {}
-    if len(order) > 1 and first in values[order[0]]:
+    if len(order) > 1:
         tests = significance.compare({model: values[model][first] for model in order}, baseline=order[0])
         p_values = {test.first: test.p_holm for test in tests}
     lines = [
