@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ultragcn import __version__, storage
+from ultragcn import storage
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError
 from ultragcn.solvers import State
@@ -21,7 +21,7 @@ Record = dict[str, Any]
 Kept = tuple[np.ndarray, np.ndarray]
 """Embeddings of users and items."""
 
-_FORM = f"ultragcn-checkpoint-1 of ultragcn {__version__}"
+_FORM = "ultragcn-checkpoint-1"  # another number when a solver, or what it needs, changes
 # By the clock: seldom enough that writing costs at most a fiftieth of the time, and nothing at all in a short training.
 _SECONDS = 10.0
 _WRITING_TIMES = 50

@@ -46,30 +46,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what killed processes left of `atomic_path` in `folder`; nobody may be writing there (`sole_writer`)."""
-    for left in Path(folder).glob(f".*{_PART}"):
-        left.unlink(missing_ok=True)
-
-
 @contextlib.contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Keep other processes out of `folder` for as long as the block or this process lasts, however it ends.
+    """Make `folder` if need be, and keep other processes out for as long as the block or this process lasts, however it ends.
+
+    What a killed process left of `atomic_path` there is removed.
 
     Raises
     ------
     UsageError
-        Another process is at it.
+        Another process is at it, or it cannot be used.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    folder = Path(folder)
+    with contextlib.ExitStack() as held:
         try:
-            _lock(descriptor, wait=False)
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.name != "nt":  # Windows cannot open a folder
+                descriptor = os.open(folder, os.O_RDONLY)
+                held.callback(os.close, descriptor)
+                _lock(descriptor, wait=False)
+            for left in folder.glob(f".*{_PART}"):
+                left.unlink(missing_ok=True)
         except BlockingIOError as error:
             raise UsageError(f"another process is writing to {folder}; wait until it ends, or end it") from error
+        except OSError as error:
+            raise UsageError(f"cannot use {folder}: {error.strerror}; choose a folder you can write to") from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from ultragcn.config import Config
 from ultragcn.objective import Objective
 
-
 State = dict[str, np.ndarray]
 """All that a solver needs to go on from a step as if it had never stopped: arrays by name."""
 
