@@ -14,11 +14,11 @@ import torch
 from tests.conftest import interactions_of, random_interactions
 from ultragcn import Interactions, evaluate, load_dataset
 from ultragcn.baselines import BASELINES, BPR, EASE, IALS, ItemKNN, LightGCN, Popularity, RP3beta, SparseEASE, baseline_for, ease, lightgcn
-from ultragcn.baselines.item_weights import blocks
 from ultragcn.data.datasets import dataset_names
 from ultragcn.data.ids import IdMap
 from ultragcn.data.split import hold_out
 from ultragcn.errors import DataError, MissingDependencyError, NotFittedError, UsageError
+from ultragcn.item_weights import blocks
 from ultragcn.kernels import numba_cpu, reference, torch_ops
 
 QUICK = {

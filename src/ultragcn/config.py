@@ -78,6 +78,13 @@ class Config(HyperParameters):
     l2_item_exponent: float = parameter(0.0, "the L2 strength of an item grows with this power of its degree, at the same mean")
     exclude_positives: bool = parameter(False, "never draw a user's own train items as negatives", authors="sampling_sift_pos")
 
+    # The item graph at ranking time (docs/model.md).
+    item_graph_weight: float = parameter(
+        0.0, "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: the model of the paper", low=0
+    )
+    item_graph_l2: float = parameter(30.0, "L2 strength of the item graph's weights", unit="users", positive=True)
+    item_graph_neighbors: int = parameter(100, "items that an item is linked with in the item graph", unit="items", low=1)
+
     # The exact solver (docs/exact-solver.md).
     start: str = parameter(
         "quadratic", "first embeddings of exact: cheap sweeps on quadratic negatives, or random", choices=("quadratic", "random")

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ultragcn import rng, solvers
+from ultragcn import item_weights, rng, solvers
 from ultragcn.checkpoint import Checkpoint, Course, Record
 from ultragcn.config import PARAMETERS, Config
 from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
+from ultragcn.evaluation.ranking import GraphTerm
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
 from ultragcn.recommender import MODEL_FILE, EmbeddingRecommender
@@ -40,6 +41,8 @@ class UltraGCN(EmbeddingRecommender):
     Attributes
     ----------
     user_embedding_, item_embedding_ : (U, D) and (I, D) float32
+    item_graph_ : (I, I) csr_matrix, float32
+        What having item i adds to the scores of the others; empty at item_graph_weight 0.
     user_ids, item_ids : IdMap
         Ids of their rows.
     train_, valid_ : Interactions
@@ -62,7 +65,8 @@ class UltraGCN(EmbeddingRecommender):
     """
 
     config: Config
-    _format = "ultragcn-1"
+    _format = "ultragcn-2"
+    _learned = (*EmbeddingRecommender._learned, "item_graph_")
     _recorded = ("seed_", "history_", "best_epoch_", "stopped_", "train_seconds_", "compile_seconds_")
 
     def __init__(self, config: Config | None = None, **hyper_parameters: Any):
@@ -125,7 +129,7 @@ class UltraGCN(EmbeddingRecommender):
             if held_out is not None:
                 refuse_overlap(train, held_out, name)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
-        compile_seconds = _compile_kernels() + solvers.compile_kernels(self.config)
+        compile_seconds = _compile_kernels(self.config) + solvers.compile_kernels(self.config)
         started = time.perf_counter()
         path = None if checkpoint is None else Path(checkpoint)
         checkpoints = Checkpoint(path, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
@@ -137,6 +141,7 @@ class UltraGCN(EmbeddingRecommender):
         self.seed_ = course.seed
         self.history_: list[Record] = course.history
         self.stopped_ = "epochs"
+        self.item_graph_ = item_graph(train, self.config)
         targets = select_on if select_on is not None else valid
         show = progress or Silent()
         show.start("training", self.config.max_epochs, "epoch" if self.config.solver == "sgd" else "sweep")
@@ -191,6 +196,9 @@ class UltraGCN(EmbeddingRecommender):
         super()._set_data(train, valid)
         self._frozen_items: Any = None  # made when the first new user comes
 
+    def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
+        return GraphTerm(self.item_graph_, owned, self.config.item_graph_weight) if self.config.item_graph_weight > 0 else None
+
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.
 
@@ -219,7 +227,20 @@ UltraGCN.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-define
 )
 
 
-def _compile_kernels() -> float:
+def item_graph(train: Interactions, config: Config) -> sp.csr_matrix:
+    """Return the item graph that `config` adds to the scores: (I, I) csr_matrix, float32; empty at item_graph_weight 0."""
+    if config.item_graph_weight == 0:
+        return sp.csr_matrix((train.num_items, train.num_items), dtype=np.float32)
+    size = config.item_graph_neighbors
+    return item_weights.regression_weights(train.matrix, size, size, config.item_graph_l2)
+
+
+def _compile_kernels(config: Config) -> float:
+    """Compile the kernels of ranking and of graphs, or load them from the cache on disk; return the seconds."""
     from ultragcn.kernels import numba_cpu
 
-    return numba_cpu.compile_kernels()
+    started = time.perf_counter()
+    numba_cpu.compile_kernels()
+    if config.item_graph_weight > 0:
+        item_weights.compile_kernels()
+    return time.perf_counter() - started

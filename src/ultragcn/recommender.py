@@ -19,7 +19,7 @@ from ultragcn.errors import NotFittedError, UsageError
 from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
-from ultragcn.evaluation.ranking import rank
+from ultragcn.evaluation.ranking import GraphTerm, rank
 from ultragcn.storage import atomic_path
 
 MODEL_FILE = "model.safetensors"
@@ -239,7 +239,7 @@ class Recommender:
 
 
 class EmbeddingRecommender(Recommender):
-    """A model whose score is a product of two embeddings, s_ui = e_u . e_i.
+    """A model whose score is a product of two embeddings, s_ui = e_u . e_i, to which a graph term may be added.
 
     Attributes
     ----------
@@ -249,12 +249,16 @@ class EmbeddingRecommender(Recommender):
     user_embedding_: np.ndarray
     item_embedding_: np.ndarray
 
-    _learned = ("user_embedding_", "item_embedding_")
+    _learned: ClassVar[tuple[str, ...]] = ("user_embedding_", "item_embedding_")
 
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
         """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
         self._check_fitted()
-        return rank(self.user_embedding_, self.item_embedding_, users, top_k, seen)
+        return rank(self.user_embedding_, self.item_embedding_, users, top_k, seen, self._graph_term(self.train_.matrix))
+
+    def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
+        """Return what is added to the product for users who have what `owned` (B, I) says."""
+        return None
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32."""
@@ -264,7 +268,7 @@ class EmbeddingRecommender(Recommender):
 
     def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
         embedding = self.fold_in(matrix)
-        return rank(embedding, self.item_embedding_, np.arange(len(embedding)), top_k, seen)
+        return rank(embedding, self.item_embedding_, np.arange(len(embedding)), top_k, seen, self._graph_term(matrix))
 
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Return the top_k items whose embeddings point most nearly the same way, and the cosines: (K,) each."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ultragcn.baselines.inverse import invert, scratch_bytes
-from ultragcn.baselines.item_weights import ItemWeightModel, blocks
+from ultragcn.baselines.item_scorer import ItemWeightModel
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import NumericalError, UsageError
+from ultragcn.item_weights import blocks
 from ultragcn.progress import Progress
 
 _MEMORY_FILE = Path("/proc/meminfo")

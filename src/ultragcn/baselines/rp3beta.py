@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ultragcn.baselines.item_weights import ItemWeightModel, strongest_neighbors
+from ultragcn.baselines.item_scorer import ItemWeightModel
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
+from ultragcn.item_weights import strongest_neighbors
 from ultragcn.progress import Progress
 
 

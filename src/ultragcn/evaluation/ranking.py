@@ -4,16 +4,30 @@ U users, I items, D dimensions, B users of a block, K list length.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 BATCH_USERS = 8192  # users ranked before their lists are handed over
 _BLOCK, _TILE = 128, 512  # users and items whose scores are made together: a quarter of a megabyte, near the processor
+_GRAPH_BYTES = 16 * 2**20  # what the scores of the item graph take of a block of users, on each thread
 
 
-def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarray, top_k: int,
-         seen: sp.csr_matrix | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:  # fmt: skip
+class GraphTerm(NamedTuple):
+    """What the item graph adds to the score e_u . e_i: `weight` times as much variation over the items, by what a user has.
+
+    s_ui = e_u . e_i + weight sigma_u / tau_u g_ui with g = owned w, sigma_u and tau_u the standard deviations over all items of
+    e_u . e_i and of g_ui.
+    """
+
+    weights: sp.csr_matrix  # (I, I) float32, w: row i has what having item i adds to the others
+    owned: sp.csr_matrix  # (U, I), what each user has
+    weight: float
+
+
+def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None,
+         graph: GraphTerm | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:  # fmt: skip
     """Yield, block by block, the top_k items of `users`, by (higher score, then lower item index).
 
     Parameters
@@ -26,6 +40,8 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
         K >= 1; may exceed I.
     seen : csr_matrix, U x I, optional
         Items that are never listed.
+    graph : GraphTerm, optional
+        A second term of the score.
 
     Yields
     ------
@@ -38,13 +54,25 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     from ultragcn.kernels import numba_cpu
 
     users = np.asarray(users, dtype=np.int64)
-    if seen is None:
-        indptr, indices = np.zeros(len(user_embedding) + 1, np.int64), np.zeros(0, np.int32)
-    else:
-        indptr, indices = seen.indptr.astype(np.int64, copy=False), seen.indices.astype(np.int32, copy=False)
     tables = (np.ascontiguousarray(user_embedding, np.float32), np.ascontiguousarray(item_embedding, np.float32))
+    num_items, size = tables[1].shape
+    nothing = np.zeros(len(user_embedding) + 1, np.int64), np.zeros(0, np.int32)
+    seen_indptr, seen_indices = nothing if seen is None else _rows(seen)
+    block = _BLOCK
+    if graph is None:
+        term = (*nothing, *nothing, np.zeros(0, np.float32), 0.0, np.zeros((size, size)))
+    else:
+        deviation = tables[1] - tables[1].mean(axis=0, dtype=np.float64)
+        covariance = deviation.T @ deviation / num_items
+        term = (*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.weight), covariance)
+        block = int(np.clip(_GRAPH_BYTES // (4 * num_items), 1, _BLOCK))
     for start in range(0, len(users), BATCH_USERS):
-        block = users[start : start + BATCH_USERS]
+        batch = users[start : start + BATCH_USERS]
         with numba_cpu.numba_threads():
-            items, scores = numba_cpu.rank_users(*tables, block, top_k, indptr, indices, _BLOCK, _TILE)
-        yield block, items, scores
+            items, scores = numba_cpu.rank_users(*tables, batch, top_k, seen_indptr, seen_indices, term, block, _TILE)
+        yield batch, items, scores
+
+
+def _rows(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return indptr and indices with the types that the kernel is compiled for."""
+    return matrix.indptr.astype(np.int64, copy=False), matrix.indices.astype(np.int32, copy=False)

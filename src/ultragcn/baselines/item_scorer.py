@@ -1,19 +1,15 @@
 """Models that score items by the items a user has: s_uj = sum of w_ij over the items i of user u.
 
-Letters: U users, I items, B users of a block, K neighbours; A the U x I train matrix, C = A^T diag(w) A the weighted co-occurrence.
+Letters: U users, I items, B users of a block.
 """
-
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.baselines.base import Baseline
 from ultragcn.data.ids import Id
+from ultragcn.item_weights import blocks
 from ultragcn.recommender import Ranking, best_others
-
-_BLOCK_BYTES = 64 * 2**20
-"""Scores, or rows of C, that exist at a time."""
 
 
 class ItemScorer(Baseline):
@@ -68,60 +64,3 @@ class ItemWeightModel(ItemScorer):
         """Return the scores of all items for users given by their items: (B, I) csr_matrix to (B, I) float32."""
         product = matrix @ self.item_weights_
         return product.toarray() if sp.issparse(product) else product
-
-
-def blocks(num_rows: int, num_items: int) -> Iterator[np.ndarray]:
-    """Yield the rows 0 ... num_rows - 1 in blocks, each as many as rows of I float32 numbers fit `_BLOCK_BYTES`."""
-    step = max(1, _BLOCK_BYTES // (4 * num_items))
-    for start in range(0, num_rows, step):
-        yield np.arange(start, min(start + step, num_rows))
-
-
-def strongest_neighbors(
-    matrix: sp.csr_matrix,
-    user_weight: np.ndarray,
-    strength: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    num_neighbors: int,
-) -> sp.csr_matrix:
-    """Return the K items of largest strength for each item, among those that share a user with it.
-
-    C is made a block of rows at a time, never whole.
-
-    Parameters
-    ----------
-    matrix : csr_matrix, U x I
-        A.
-    user_weight : (U,)
-        w, what a user counts in C_ij = sum_u w_u A_ui A_uj.
-    strength : callable
-        From items i, items j and C_ij, (n,) each, to strengths (n,). Where it is not above zero, j is no neighbour of i.
-    num_neighbors : int
-        K.
-
-    Returns
-    -------
-    csr_matrix, (I, I) float32
-        Row i has the strengths of i's neighbours.
-    """
-    by_item = matrix.T.tocsr()
-    weighted = sp.csr_matrix(sp.diags_array(np.asarray(user_weight, np.float32)) @ matrix)
-    kept = []
-    for items in blocks(matrix.shape[1], matrix.shape[1]):
-        c = sp.csr_matrix(by_item[items] @ weighted)
-        own = np.repeat(items, np.diff(c.indptr))
-        c.data = np.where(c.indices == own, 0, strength(own, c.indices, c.data)).astype(np.float32)
-        kept.append(largest_of_rows(c, num_neighbors))
-    return sp.csr_matrix(sp.vstack(kept, format="csr"))
-
-
-def largest_of_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
-    """Return a matrix with only the `count` entries of largest size of each row, zeros left out; ties go to the lower column."""
-    from ultragcn.kernels import numba_cpu
-
-    places = numba_cpu.largest_entries(matrix.indptr.astype(np.int64), matrix.indices, np.abs(matrix.data), count)
-    found = places >= 0
-    indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
-    places = places[found]
-    kept = sp.csr_matrix((matrix.data[places], matrix.indices[places], indptr), shape=matrix.shape)
-    kept.sort_indices()
-    return kept

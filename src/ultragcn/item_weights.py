@@ -1,0 +1,151 @@
+"""Item weights: what having item i says of item j, learned from who has what. Always sparse, made a block of rows at a time.
+
+Letters: U users, I items, K neighbours, M weights; A the U x I train matrix, C = A^T diag(w) A the weighted co-occurrence.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn.errors import NumericalError
+
+_BLOCK_BYTES = 64 * 2**20
+"""Scores, or rows of C, that exist at a time."""
+
+
+def blocks(num_rows: int, num_items: int) -> Iterator[np.ndarray]:
+    """Yield the rows 0 ... num_rows - 1 in blocks, each as many as rows of I float32 numbers fit `_BLOCK_BYTES`."""
+    step = max(1, _BLOCK_BYTES // (4 * num_items))
+    for start in range(0, num_rows, step):
+        yield np.arange(start, min(start + step, num_rows))
+
+
+def strongest_neighbors(
+    matrix: sp.csr_matrix,
+    user_weight: np.ndarray,
+    strength: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    num_neighbors: int,
+) -> sp.csr_matrix:
+    """Return the K items of largest strength for each item, among those that share a user with it.
+
+    C is made a block of rows at a time, never whole.
+
+    Parameters
+    ----------
+    matrix : csr_matrix, U x I
+        A.
+    user_weight : (U,)
+        w, what a user counts in C_ij = sum_u w_u A_ui A_uj.
+    strength : callable
+        From items i, items j and C_ij, (n,) each, to strengths (n,). Where it is not above zero, j is no neighbour of i.
+    num_neighbors : int
+        K.
+
+    Returns
+    -------
+    csr_matrix, (I, I) float32
+        Row i has the strengths of i's neighbours.
+    """
+    by_item = matrix.T.tocsr()
+    weighted = sp.csr_matrix(sp.diags_array(np.asarray(user_weight, np.float32)) @ matrix)
+    kept = []
+    for items in blocks(matrix.shape[1], matrix.shape[1]):
+        c = sp.csr_matrix(by_item[items] @ weighted)
+        own = np.repeat(items, np.diff(c.indptr))
+        c.data = np.where(c.indices == own, 0, strength(own, c.indices, c.data)).astype(np.float32)
+        kept.append(largest_of_rows(c, num_neighbors))
+    return sp.csr_matrix(sp.vstack(kept, format="csr"))
+
+
+def largest_of_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
+    """Return a matrix with only the `count` entries of largest size of each row, zeros left out; ties go to the lower column."""
+    from ultragcn.kernels import numba_cpu
+
+    places = numba_cpu.largest_entries(matrix.indptr.astype(np.int64), matrix.indices, np.abs(matrix.data), count)
+    found = places >= 0
+    indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
+    places = places[found]
+    kept = sp.csr_matrix((matrix.data[places], matrix.indices[places], indptr), shape=matrix.shape)
+    kept.sort_indices()
+    return kept
+
+
+def regression_weights(matrix: sp.csr_matrix, num_neighbors: int, num_weights: int, l2: float) -> sp.csr_matrix:
+    """Return sparse weights of EASE (Steck, WWW 2019, eq. 8): B_ij = -P_ij / P_jj for i != j, with P near (A^T A + l2 I)^-1.
+
+    The idea is that of SANSA (Spisak et al., RecSys 2023): P is never made whole, but held as W^T D^-1 W with a sparse triangle W.
+    SANSA takes an incomplete LDL^T of A^T A + l2 I and then inverts its L approximately; here each row of W is found at once, as the
+    regression of an item on a few items before it (Kolotilina, Yeremin: Factorized sparse approximate inverse preconditionings, 1993).
+    Nothing fills in, nothing is iterated, and all rows are independent.
+
+    Items are ordered from the most popular to the least, and each is regressed on K of those before it: those with the largest
+    C_ij / sqrt(C_jj), C = A^T A, the ones most alike in cosine. With K = M = I this is EASE where every two items share a user. K / I is
+    about the density of W, M / I that of B; memory is 8 (K + M) I bytes, and 8 for each non-zero of C.
+
+    Parameters
+    ----------
+    matrix : csr_matrix, U x I
+        A.
+    num_neighbors : int
+        K, items that an item is regressed on.
+    num_weights : int
+        M, weights of largest size that are kept for each item j.
+    l2 : float
+        L2 strength, in users.
+
+    Returns
+    -------
+    csr_matrix, (I, I) float32
+        B: row i has what having i adds to the scores of the others.
+
+    Raises
+    ------
+    NumericalError
+        In float32, A^T A + l2 I is not positive definite.
+    """
+    triangle, pivots = _inverse_factor(matrix, num_neighbors, l2)
+    transposed, scaled = triangle.T.tocsr(), sp.csr_matrix(sp.diags_array(1 / pivots) @ triangle)
+    columns = []
+    for items in blocks(*triangle.shape):
+        # P is symmetric: what will be column j of B is made as a row.
+        p = sp.csr_matrix(transposed[items] @ scaled)
+        row = np.repeat(np.arange(len(items)), np.diff(p.indptr))
+        own = p.indices == items[row]
+        p.data /= -p.data[own][row]
+        p.data[own] = 0
+        columns.append(largest_of_rows(p, num_weights))
+    return sp.csr_matrix(sp.vstack(columns, format="csr").T)
+
+
+def compile_kernels() -> None:
+    """Compile the kernels of `regression_weights`, or load them from the cache on disk, by running them on a tiny input."""
+    regression_weights(sp.csr_matrix(np.ones((2, 2), np.float32)), 1, 1, 1.0)
+
+
+def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tuple[sp.csr_matrix, np.ndarray]:
+    """Return W (I, I) and D (I,), float32, of P = W^T D^-1 W."""
+    from ultragcn.kernels import numba_cpu
+
+    num_items = matrix.shape[1]
+    degrees = np.bincount(matrix.indices, minlength=num_items)
+    place = np.empty(num_items, np.int64)  # of an item in the order
+    place[np.argsort(-degrees, kind="stable")] = np.arange(num_items)
+    scale = (1 / np.sqrt(np.maximum(degrees, 1))).astype(np.float32)
+
+    def alike(i: np.ndarray, j: np.ndarray, c: np.ndarray) -> np.ndarray:
+        return np.where(place[j] < place[i], c * scale[j], 0)
+
+    regressed = strongest_neighbors(matrix, np.ones(matrix.shape[0]), alike, num_neighbors)
+    gram = sp.csr_matrix(matrix.T.tocsr() @ matrix + sp.diags_array(np.full(num_items, l2, np.float32)))
+    gram.sort_indices()
+    weights, pivots = np.empty_like(regressed.data), np.empty(num_items, np.float32)
+    with numba_cpu.numba_threads():
+        numba_cpu.inverse_factor(
+            gram.indptr.astype(np.int64), gram.indices, gram.data, regressed.indptr.astype(np.int64), regressed.indices, num_neighbors,
+            weights, pivots,
+        )  # fmt: skip
+    if not (pivots > 0).all() or not np.isfinite(weights).all():
+        raise NumericalError(f"A^T A + l2 I is not positive definite in float32; raise the L2 strength of the item weights ({l2:g})")
+    regressed.data = -weights
+    return sp.csr_matrix(regressed + sp.eye_array(num_items, dtype=np.float32)), pivots
