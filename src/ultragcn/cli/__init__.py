@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ultragcn import __version__
-from ultragcn.cli import compare, datasets, evaluate, recommend, similar, train
+from ultragcn.cli import compare, datasets, evaluate, recommend, report, similar, train
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 
-_COMMANDS = (train, evaluate, recommend, similar, compare, datasets)
+_COMMANDS = (train, evaluate, recommend, similar, compare, report, datasets)
 INTERRUPTED = 130
 
 

@@ -27,11 +27,12 @@ from ultragcn import storage
 from ultragcn.baselines import BASELINES, baseline_for, kept_settings
 from ultragcn.config import configuration_for, kept_configuration
 from ultragcn.data.datasets import Dataset, load_dataset
-from ultragcn.errors import DataWarning, UltraGCNError, UsageError, unknown_name
+from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError, unknown_name
 from ultragcn.evaluation import significance
 from ultragcn.evaluation.dialects import dialect_of
 from ultragcn.evaluation.evaluate import evaluate_by_user
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, OF_ALL_LISTS, UserValues, parse_labels
+from ultragcn.experiments import plots
 from ultragcn.experiments.run import peak_memory_mb, split_hash
 from ultragcn.model import UltraGCN
 from ultragcn.progress import Progress, Silent
@@ -406,23 +407,15 @@ def _write(table: Table, out: Path) -> None:
 
 def _draw(table: Table, path: Path) -> None:
     """Draw the first metric with its intervals; nothing where matplotlib is not installed."""
+    first = table.labels[0]
+    points = [
+        plots.Point({}, line.means[first], line.intervals.get(first), line.model, line.train_seconds)
+        for line in table.lines
+        if line.num_seeds
+    ]
+    if not points:
+        return
     try:
-        import matplotlib
-    except ImportError:
+        plots.side_by_side(points, first, f"{table.dataset}, protocol {table.protocol}", "users").write_png(path)
+    except MissingDependencyError:
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    first, lines = table.labels[0], [line for line in table.lines if line.num_seeds][::-1]
-    if not lines:
-        return
-    means = np.array([line.means[first] for line in lines])
-    ends = np.array([line.intervals.get(first, (mean, mean)) for line, mean in zip(lines, means, strict=True)])
-    figure, axis = pyplot.subplots(figsize=(6, 0.4 * len(lines) + 1.2))
-    axis.errorbar(means, [line.model for line in lines], xerr=np.maximum([means - ends[:, 0], ends[:, 1] - means], 0), fmt="o", capsize=3)
-    axis.set(title=f"{table.dataset}, protocol {table.protocol}", xlabel=f"{first} (95 % interval over users)")
-    axis.grid(alpha=0.3)
-    figure.tight_layout()
-    with storage.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
-    pyplot.close(figure)
