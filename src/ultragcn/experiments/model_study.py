@@ -19,6 +19,7 @@ embedding_dim = 32
 """
 
 import json
+import math
 import tomllib
 import warnings
 from collections.abc import Callable, Mapping
@@ -86,6 +87,8 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
     """
     model = said.get("model", "ultragcn")
     declared = hyper_parameters(model)
+    if "seed" in {**said.get("vary", {}), **said.get("fixed", {})}:
+        raise UsageError("seeds are no parameter; give seeds = [0, 1, 2]")
     vary = {name: _checked_range(name, over, declared) for name, over in space_of(said.get("vary", {})).items()}
     fixed = {name: checked(_declared(name, declared), value) for name, value in said.get("fixed", {}).items()}
     part, _ = _judged_on(data)
@@ -99,12 +102,13 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
         prune=said.get("prune", sampler == "tpe" and model in SOLVERS),
         about={"dataset": data.name, "protocol": data.protocol, "data_hash": data.hash, "split_hash": split_hash(data)},
     )  # fmt: skip
-    if "seed" in {**vary, **fixed}:
-        raise UsageError("seeds are no parameter; give seeds = [0, 1, 2]")
     if len(study.seeds) > 1 and "seed" not in declared:
         raise UsageError(f"{model} draws nothing, so every seed gives the same; give one seed, not {len(study.seeds)}")
-    for ends in ({name: over.all()[0] if isinstance(over, Values) else over.low for name, over in vary.items()}, *study.points()[:1]):
-        make_model(model, data.name, study.seeds[0], _spread({**fixed, **ends})).check_runnable()
+    first = {name: over.values[0] if isinstance(over, Values) else over.low for name, over in vary.items()}
+    for name, over in vary.items():
+        for value in over.values if isinstance(over, Values) else (over.low, over.high):
+            make_model(model, data.name, study.seeds[0], _spread({**fixed, **first, name: value})).check_runnable()
+    study.points()  # may find that a grid or list cannot be made
     return study
 
 
@@ -203,6 +207,8 @@ def _checked_range(names: str, over: Values | Range, declared: Mapping[str, Any]
     if rule.type not in (int, float, "int", "float"):
         raise UsageError(f"{names} is no number; give a list of its values instead of a range")
     low, high = checked(rule, over.low), checked(rule, over.high)
+    if isinstance(low, float):
+        checked(rule, math.nextafter(low, high))  # a default that stands for something else, such as -1, is no end of a range
     step = over.step if over.step is None else type(low)(over.step)
     if step is not None and step != over.step:
         raise UsageError(f"{names} is a whole number, so its step is one, not {over.step}")

@@ -67,6 +67,8 @@ class Study:
     """Fixes what random and tpe draw."""
     prune: bool = False
     """With tpe, end trials early whose curve is below the median of those before."""
+    laid_out: tuple[Point, ...] = ()
+    """The trials that a folder holds, where values or trials were added to the first ones."""
 
     def __post_init__(self) -> None:
         for what, given, allowed in (("sampler", self.sampler, SAMPLERS), ("direction", self.direction, DIRECTIONS),
@@ -91,12 +93,14 @@ class Study:
     @property
     def num_trials(self) -> int:
         """How many trials there are to be."""
-        return len(self.points()) if self.sampler in ("grid", "list") else self.trials or DEFAULT_TRIALS
+        if self.sampler in ("random", "tpe"):
+            return self.trials or DEFAULT_TRIALS
+        return len(self.points())
 
     def points(self) -> list[Point]:
         """Return the parameters of each trial; of tpe none, because they depend on what came out before."""
-        if self.sampler == "tpe":
-            return []
+        if self.sampler == "tpe" or self.laid_out:
+            return list(self.laid_out)
         if self.sampler == "random":
             return [space.drawn(self.parameters, self.sampler_seed, trial) for trial in range(self.num_trials)]
         every = space.grid(self.parameters) if self.sampler == "grid" else space.together(self.parameters)
@@ -164,6 +168,7 @@ def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
     with one_at_a_time(folder / CLAIMS / "study"):
         points = study.points()
         every, seeds, before = points, list(study.seeds), None
+        over = {name: values.described() for name, values in study.parameters.items()}
         if (folder / STUDY).exists():
             before = storage.read_json(folder / STUDY)
             try:
@@ -174,9 +179,10 @@ def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
                 raise UsageError(f"{folder} holds another study ({', '.join(changed)}); give another --out")
             every = [*before["trials"], *(point for point in points if point not in before["trials"])]
             seeds = [*before["seeds"], *(seed for seed in study.seeds if seed not in before["seeds"])]
+            over = {name: _both(before["parameters"][name], now) for name, now in over.items()}
         described = {
             "name": study.name, **{name: study.about.get(name) for name in _ABOUT},
-            "parameters": {name: over.described() for name, over in study.parameters.items()}, "fixed": dict(study.fixed),
+            "parameters": over, "fixed": dict(study.fixed),
             "seeds": seeds, "sampler": study.sampler, "sampler_seed": study.sampler_seed, "prune": study.prune,
             "choose_by": study.choose_by, "direction": study.direction, "metrics": list(study.metrics),
             "num_trials": max(study.num_trials, len(every), (before or {}).get("num_trials", 0)), "trials": every,
@@ -198,12 +204,11 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _changes(before: Mapping[str, Any], study: Study) -> list[str]:
-    """Return in which respects `study` is not the one that was there; more values for a grid or list are none."""
+    """Return in which respects `study` is not the one that was there; other values for a grid or list are none."""
     now = {name: over.described() for name, over in study.parameters.items()}
-    parameters = before["parameters"]
-    same = list(parameters) == list(now) and all(
-        set(map(str, old)) <= set(map(str, now[name])) if isinstance(old, list) and study.sampler in ("grid", "list") else old == now[name]
-        for name, old in parameters.items()
+    lists = study.sampler in ("grid", "list")
+    same = list(before["parameters"]) == list(now) and all(
+        (lists and isinstance(old, list) and isinstance(now[name], list)) or old == now[name] for name, old in before["parameters"].items()
     )
     differ = {
         "other data": any(before[name] != study.about.get(name) for name in ("dataset", "data_hash", "split_hash")),
@@ -215,6 +220,11 @@ def _changes(before: Mapping[str, Any], study: Study) -> list[str]:
         "other metrics": before["metrics"] != list(study.metrics),
     }
     return [what for what, differs in differ.items() if differs]
+
+
+def _both(before: Any, now: Any) -> Any:
+    """Return what a parameter varies over in the folder, when `now` comes to what was there."""
+    return [*before, *(value for value in now if value not in before)] if isinstance(now, list) else now
 
 
 def read_study(folder: Path) -> Study:
@@ -232,7 +242,7 @@ def read_study(folder: Path) -> Study:
         return Study(
             kept["name"], space.space_of(kept["parameters"]), tuple(kept["metrics"]), kept["choose_by"], tuple(kept["seeds"]),
             kept["sampler"], kept["num_trials"], kept["direction"], kept["fixed"], {name: kept[name] for name in _ABOUT},
-            kept["sampler_seed"], kept["prune"],
+            kept["sampler_seed"], kept["prune"], tuple(kept["trials"]),
         )  # fmt: skip
     except (KeyError, TypeError) as error:
         raise UsageError(f"{folder / STUDY} is not as ultragcn sweep writes it ({error}); put it back as it was") from error

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ultragcn.errors import MissingDependencyError
 from ultragcn.experiments.claims import Claim, JournalLock, claim, one_at_a_time
-from ultragcn.experiments.space import Point, Range
+from ultragcn.experiments.space import Point, Range, Values
 from ultragcn.experiments.study import CLAIMS, DONE, FAILED, JOURNAL, PRUNED, Row, Study
 
 _WARM_UP_STEPS = 4  # of the pruner: the first epochs tell little
@@ -93,7 +93,8 @@ class Suggested:
 
     def take(self) -> Task | None:
         """Claim a trial with all its seeds: one that was left, or a new one."""
-        with one_at_a_time(self._folder / CLAIMS / "ask"):
+        with one_at_a_time(self._folder / CLAIMS / "ask"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is experimental in Optuna
             known = self._optuna_study.get_trials(deepcopy=False)
             left = [trial.number for trial in known if not trial.state.is_finished()]
             new = [len(known)] if len(known) < self._study.num_trials else []
@@ -103,20 +104,30 @@ class Suggested:
                     break
             else:
                 return None
-            # One seed for all trials would suggest the same to all that begin together.
-            self._optuna_study.sampler = self._optuna.samplers.TPESampler(seed=self._study.sampler_seed * 1_000_003 + number)
             if number == len(known):
-                trial = self._optuna_study.ask()
-            else:
-                trial = self._optuna.trial.Trial(
-                    self._optuna_study, self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-                )
-            self._trials[number] = trial
-            parameters = {name: self._suggest(trial, name, over) for name, over in self._study.parameters.items()}
-        return Task(number, parameters, self._study.seeds, claimed)
+                # One line of the journal: whoever dies here leaves a trial with all its parameters, or none.
+                self._optuna_study.enqueue_trial(self._suggestion(known))
+            waiting = number == len(known) or known[number].state == self._optuna.trial.TrialState.WAITING
+            self._trials[number] = trial = self._optuna_study.ask() if waiting else self._again(number)
+            return Task(number, self._parameters(trial), self._study.seeds, claimed)
 
-    def _suggest(self, trial: Any, name: str, over: Any) -> Any:
-        if not isinstance(over, Range):
+    def _suggestion(self, known: Sequence[Any]) -> Point:
+        """Return the parameters of the next trial; chance enters by its number, so that trials begun together differ."""
+        sampler = self._optuna.samplers.TPESampler(seed=self._study.sampler_seed * 1_000_003 + len(known))
+        scratch = self._optuna.create_study(sampler=sampler, direction=self._study.direction)
+        scratch.add_trials(known)
+        return self._parameters(scratch.ask())
+
+    def _again(self, number: int) -> Any:
+        """Return a trial that was begun."""
+        return self._optuna.trial.Trial(self._optuna_study, self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
+
+    def _parameters(self, trial: Any) -> Point:
+        """Return the parameters of a trial of Optuna's: those it has, or what its study suggests."""
+        return {name: self._suggest(trial, name, over) for name, over in self._study.parameters.items()}
+
+    def _suggest(self, trial: Any, name: str, over: Values | Range) -> Any:
+        if isinstance(over, Values):
             return trial.suggest_categorical(name, over.values)
         if over.whole:
             return trial.suggest_int(name, int(over.low), int(over.high), step=int(over.step or 1), log=over.log)

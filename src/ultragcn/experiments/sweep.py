@@ -6,6 +6,7 @@ writes their lines; a worker computes, and writes the log and the curve of its t
 """
 
 import shutil
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ from ultragcn.experiments.study import (
     best,
     open_folder,
     read_results,
+    read_study,
     summarise,
 )  # fmt: skip
 from ultragcn.experiments.suggest import Ended, Planned, Source, Suggested, Task, check_installed
@@ -66,7 +68,7 @@ class Outcome(NamedTuple):
     num_ended: int
     """Runs recorded, of this study."""
     num_runs: int
-    """Runs there are to be, at most: pruned trials need not run with every seed."""
+    """Runs there are to be; a trial of tpe that is pruned or fails with one seed counts as run with all."""
 
 
 def sweep(
@@ -140,7 +142,7 @@ class _Results:
     """results.tsv, read again when it has grown."""
 
     def __init__(self, out: Path, study: Study) -> None:
-        self._out, self._study = out, study
+        self._out, self._study, self._kept = out, study, read_study(out)
         self._size = -1
         self._ended: Ended = {}
 
@@ -148,15 +150,18 @@ class _Results:
         path = self._out / RESULTS
         size = path.stat().st_size if path.exists() else 0
         if size != self._size:
-            self._ended, self._size = {(row.trial, row.seed): row for row in read_results(self._out, self._study)}, size
+            self._ended, self._size = {(row.trial, row.seed): row for row in read_results(self._out, self._kept)}, size
         return self._ended
 
     def rows(self) -> list[Row]:
         return [self.ended()[run] for run in sorted(self.ended())]
 
     def count(self, trials: set[int] | None) -> int:
-        """Return how many runs of the study's seeds, and of `trials`, ended."""
-        return sum(seed in self._study.seeds and (trials is None or trial in trials) for trial, seed in self.ended())
+        """Return how many runs of the study's seeds, and of `trials`, ended or need not begin."""
+        ended, seeds = self.ended(), self._study.seeds
+        given_up = {row.trial for row in ended.values() if row.state != DONE} if self._study.sampler == "tpe" else set()
+        runs = ended.keys() | {(trial, seed) for trial in given_up for seed in seeds}
+        return sum(seed in seeds and (trials is None or trial in trials) for trial, seed in runs)
 
 
 class _Shown:
@@ -319,6 +324,9 @@ class _Run:
             returned = dict(self.trial({**self.study.fixed, **parameters}, seed, report))
         except Pruned:
             return {"state": PRUNED}
+        except Exception:
+            traceback.print_exc()  # into the log
+            raise
         unknown = [name for name in returned if name not in (*self.study.metrics, "best_epoch", "train_seconds")]
         if unknown:
             raise UsageError(f"the trial returned {unknown[0]!r}, which is no metric of the study ({', '.join(self.study.metrics)})")

@@ -71,7 +71,7 @@ class Worker:
     def __init__(self, function: Callable[..., Any], threads: int | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, function), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, function))
         with _environment({} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))):
             self._process.start()
         theirs.close()
