@@ -198,7 +198,6 @@ def _labels(config: Config) -> list[str]:
 
 def _manifest(dataset: Dataset, config: Config, refit: bool) -> dict[str, Any]:
     origin = dict(dataset.origin or {})
-    versions = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
     return {
         "dataset": dataset.name,
         "data_source": origin.pop("source", None),
@@ -211,8 +210,8 @@ def _manifest(dataset: Dataset, config: Config, refit: bool) -> dict[str, Any]:
         "split_seed": dataset.split_seed,
         "refit": refit,
         "config": config.to_dict(),
-        "versions": {"ultragcn": ultragcn.__version__, "python": platform.python_version()} | versions,
-        "git_commit": _git_commit(),
+        "versions": versions(),
+        "git_commit": git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
     }
@@ -255,6 +254,12 @@ def peak_memory_mb() -> float | None:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of what results depend on, by name."""
+    packages = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+    return {"ultragcn": ultragcn.__version__, "python": platform.python_version()} | packages
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -262,7 +267,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Return the commit of the checkout this code runs from, with `+` when it was changed since; None outside one."""
     here = Path(__file__).parent
     try:

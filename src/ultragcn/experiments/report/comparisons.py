@@ -79,9 +79,8 @@ def _summary(about: dict[str, Any], ended: list[dict[str, str]]) -> str:
     interval = f", 95 % interval {float(best[f'{first}_low']):.4f} to {float(best[f'{first}_high']):.4f}" if best[f"{first}_low"] else ""
     near = [line["model"] for line in ended[1:] if line["p_holm"] and float(line["p_holm"]) > 0.05]
     tied = f" Not told apart from it (p above .05): {', '.join(near)}." if near else ""
-    beaten = (
-        " Every other model is behind it by a paired test." if len(ended) > 1 and not near and all(x["p_holm"] for x in ended[1:]) else ""
-    )
+    tested = len(ended) > 1 and all(line["p_holm"] for line in ended[1:])
+    beaten = " Every other model is behind it by a paired test (p at most .05)." if tested and not near else ""
     return f"Best: {best['model']} with {first} {float(best[first]):.4f}{interval}.{tied}{beaten}"
 
 
@@ -111,7 +110,8 @@ def _table(about: dict[str, Any], ended: list[dict[str, str]]) -> Table:
         [
             Cell(line["model"]), *(_number(line[label]) for label in labels), _number(line[f"{first}_low"]), _number(line[f"{first}_high"]),
             _number(line["seed_std"]) if int(line["seeds"]) > 1 else Cell(""),
-            _number(line["p_holm"], ".2g") if line["p_holm"] else Cell("best"), _number(line["seeds"], ".0f"), _number(line["train_seconds"], ".3g"), _number(line["peak_memory_mb"], ".0f"),
+            _number(line["p_holm"], ".2g") if line["p_holm"] else Cell("best"), _number(line["seeds"], ".0f"),
+            _number(line["train_seconds"], ".3g"), _number(line["peak_memory_mb"], ".0f"),
             Cell(line["settings_from"]), Cell(_settings(line["settings"])),
         ]
         for line in ended
