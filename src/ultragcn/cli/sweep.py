@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn.cli import data_options
+from ultragcn.cli import data_options, slurm
 from ultragcn.data.options import DATA_OPTIONS
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials that run at once, each in a process (default: 1)")
     parser.add_argument("--threads", type=int, metavar="N", help="of each of them (default: its share of the cores)")
     parser.add_argument("--out", metavar="DIR", help="the study's folder (default: runs/sweep-NAME)")
+    parser.add_argument("--slurm", metavar="FILE.sh", help="run nothing: write a script for sbatch, whose jobs share the study")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -59,6 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
     model = said.get("model", "ultragcn")
     trial = model_study.ModelTrial(source, model, study.metrics)
     _tell(in_words(study))
+    if arguments.slurm is not None:
+        slurm.write_script(arguments, study.name, out)
+        _tell(f"look at its first lines, then: sbatch {arguments.slurm}")
+        return 0
     outcome = sweep(study, trial, out, jobs=arguments.jobs, threads=arguments.threads, progress=progress, tell=_tell)
     if outcome.best is not None:
         best = model_study.write_best(out, study, model, str(source["source"]), outcome.best)

@@ -215,6 +215,8 @@ class _Running:
     def end(self) -> None:
         """End the workers and give back what they had begun."""
         for slot in self._slots:
+            slot.worker.stop()
+        for slot in self._slots:
             slot.worker.end()
             if slot.task is not None:
                 slot.task.claim.abandon()

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from ultragcn.experiments.run import peak_memory_mb
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_SECONDS_TO_END = 3  # before a process is killed that was asked to end
 
 
 class Started(NamedTuple):
@@ -71,13 +72,15 @@ class Worker:
     def __init__(self, function: Callable[..., Any], threads: int | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
+        self._calling = False
         self._process = context.Process(target=_serve, args=(theirs, function))
-        with _environment({} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))):
+        with _without_interrupts(), _environment({} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))):
             self._process.start()
         theirs.close()
 
     def call(self, *arguments: Any, log: Path | None = None) -> None:
         """Begin a call; what it prints goes into the file `log`, if one is given."""
+        self._calling = True
         with contextlib.suppress(OSError):  # a dead worker is noticed when its answer is asked for
             self.connection.send((arguments, log))
 
@@ -92,6 +95,7 @@ class Worker:
             message: Message = self.connection.recv()
         except (EOFError, OSError):
             return Killed()
+        self._calling = isinstance(message, (Started, Report))
         return message
 
     def result(self) -> Message:
@@ -105,11 +109,19 @@ class Worker:
             elif not isinstance(message, Started):
                 return message
 
+    def stop(self) -> None:
+        """Ask the process to end, in the middle of a call too."""
+        self.connection.close()  # whoever waits for a call sees that none will come
+        if self._calling:
+            self._process.terminate()
+
     def end(self) -> None:
-        """End the process, in the middle of a call too."""
-        self._process.kill()
-        self._process.join()
-        self.connection.close()
+        """End the process, and wait for that."""
+        self.stop()
+        self._process.join(_SECONDS_TO_END)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
 
 def ready(workers: Sequence[Worker], timeout: float) -> list[Worker]:
@@ -143,7 +155,8 @@ def _serve(connection: Connection, function: Callable[..., Any]) -> None:
     """Answer calls until the process that asks is gone."""
     global _asked_by
     _asked_by = connection
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; only the first one speaks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what Python cleans up at its end is cleaned up
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         connection.send(Started())
@@ -180,6 +193,22 @@ def _forget_peak_memory() -> None:
     """Let the peak of this process begin anew at what it holds now; Linux does, other systems do not."""
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep an interrupt (Ctrl-C) waiting meanwhile; a process that is started never gets one.
+
+    Ctrl-C reaches all processes of a terminal; only the first one is to speak, also while another is just starting.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
