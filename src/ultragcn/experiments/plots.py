@@ -162,6 +162,7 @@ def against_parameter(points: Sequence[Point], parameter: str, metric: str) -> P
         lines.setdefault(others, []).append(point)
     joined = len(lines) <= len(_SERIES) and all(len(line) > 1 for line in lines.values())
     best = points[0]
+    axis.label(axes, "x", parameter)
     if joined:
         told_apart = [name for number, (name, _) in enumerate(next(iter(lines))) if len({others[number] for others in lines}) > 1]
         for number, (others, line) in enumerate(sorted(lines.items(), key=lambda entry: _order(entry[1][0], told_apart))):
@@ -177,7 +178,7 @@ def against_parameter(points: Sequence[Point], parameter: str, metric: str) -> P
     else:
         _with_intervals(axes, axis.places([point.parameters[parameter] for point in points]), points, 0, faint=len(points) > 12)
         _ring(axes, axis.place(best.parameters[parameter]), best.mean, axes.transData)
-    axis.label(axes, "x", parameter)
+    axes.margins(x=0.07)
     axes.set(title=f"{metric} against {parameter}", ylabel=metric)
     bars = "bars are 95 % intervals over seeds" if any(point.interval for point in points) else "one seed each, so no intervals"
     at = f"{_number(best.mean)} at {parameter} = {_text(best.parameters[parameter])}"
@@ -242,7 +243,7 @@ def against_seconds(points: Sequence[Point], metric: str) -> Plot:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: _text(value))
         axes.xaxis.set_minor_formatter("")
-    axes.margins(x=0.12)
+    axes.margins(x=0.14, y=0.12)
     axes.set(title=f"{metric} against seconds", xlabel="seconds of training", ylabel=metric)
     labelled = range(len(points)) if len(points) <= 10 else front[::-1]
     _label_points(axes, [(seconds[index], points[index].mean, points[index].label) for index in labelled])
@@ -432,7 +433,7 @@ def _label_points(axes: "Axes", labels: Sequence[tuple[float, float, str]]) -> N
     points = axes.transData.transform([(x, y) for x, y, _ in labels])
     own = [Bbox([point - near, point + near]) for point in points]
     taken = list(own)
-    inside = axes.bbox.padded(2 * near)
+    inside = axes.bbox
     for (x, y, text), around in zip(labels, own, strict=True):
         for moved, across, up in _BESIDE:
             note = axes.annotate(_shortened(text), (x, y), moved, textcoords="offset points", ha=across, va=up, fontsize=8)

@@ -11,6 +11,7 @@ A trial is a set of values for the parameters; with each seed it is run once.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,6 +187,7 @@ def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
             "seeds": seeds, "sampler": study.sampler, "sampler_seed": study.sampler_seed, "prune": study.prune,
             "choose_by": study.choose_by, "direction": study.direction, "metrics": list(study.metrics),
             "num_trials": max(study.num_trials, len(every), (before or {}).get("num_trials", 0)), "trials": every,
+            "command": sys.argv,
         }  # fmt: skip
         if described != before:
             storage.write_json(folder / STUDY, described)

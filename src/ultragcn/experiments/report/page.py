@@ -9,6 +9,7 @@ import hashlib
 import html
 import math
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -83,6 +84,15 @@ def period(moments: Sequence[str]) -> str:
         return ""
     first, last = (moment[:16].replace("T", " ") for moment in (moments[0], moments[-1]))
     return f"{first} UTC" if first == last else f"{first} to {last.removeprefix(first[:11])} UTC"
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return the command that was given as `words`, as one types it."""
+    # Where the program was is no matter; a script is run by Python.
+    program = [] if not words else ["python", words[0]] if words[0].endswith(".py") else ["ultragcn"]
+    if words and words[0].endswith(("ultragcn/__main__.py", "ultragcn\\__main__.py")):
+        program = ["ultragcn"]
+    return shlex.join([*program, *map(str, words[1:])])
 
 
 def write_page(sections: Sequence[Section], footer: Sequence[tuple[str, str]], files: Sequence[Sequence[str]]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from ultragcn.errors import UsageError, counted
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
 from ultragcn.experiments import plots
 from ultragcn.experiments.report.curves import read_curve
-from ultragcn.experiments.report.page import Cell, Section, Table, number_cell, period, value_cell
+from ultragcn.experiments.report.page import Cell, Section, Table, command_line, number_cell, period, value_cell
 from ultragcn.experiments.run import HISTORY, MANIFEST, METRICS
 
 _NEEDED = ("dataset", "protocol", "data_hash", "config", "versions", "started")
@@ -92,9 +91,7 @@ def _versions(run: _Run) -> str:
 
 
 def _command(run: _Run) -> str:
-    words = [str(word) for word in run.manifest.get("command", [])]
-    # What stands first is where the program was; what one types is its name.
-    return shlex.join(["ultragcn", *words[1:]]) if words[1:2] == ["train"] else shlex.join(words)
+    return command_line(run.manifest.get("command", []))
 
 
 def _warning(part: str) -> str:

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from ultragcn import storage
 from ultragcn.errors import counted
 from ultragcn.experiments import plots
 from ultragcn.experiments.report.curves import read_curve
-from ultragcn.experiments.report.page import Cell, Section, Table, number_cell, period, value_cell
+from ultragcn.experiments.report.page import Cell, Section, Table, command_line, number_cell, period, value_cell
 from ultragcn.experiments.study import (
     DONE,
     FAILED,
@@ -96,8 +95,7 @@ def _facts(folder: Path, study: Study, rows: Sequence[Row], num_trials: int) -> 
 
 
 def _command(folder: Path) -> str:
-    command = storage.read_json(folder / STUDY).get("command", "")
-    return command if isinstance(command, str) else shlex.join(map(str, command))
+    return command_line(storage.read_json(folder / STUDY).get("command", []))
 
 
 def _warning(study: Study) -> str:
@@ -119,7 +117,7 @@ def _summary(study: Study, ranked: Sequence[Summary]) -> str:
     text = f"Best: trial {best.trial} with {study.choose_by} {cell.text} ({over}), at {setting}."
     if len(ranked) == 1 or _warning(study):
         return text
-    return text + f" Picked from {len(ranked)} for this number, it looks a little better than it is: test, read once, tells."
+    return text + f" Picked from {len(ranked)} for this number, it looks a little better than it is; test, read once, is what counts."
 
 
 def _notes(study: Study, rows: Sequence[Row], trials: Sequence[Summary]) -> list[str]:
