@@ -1,4 +1,4 @@
-"""The screenshots of docs/reports.md: a real study on electronics, its page in a headless browser, at the width of a telephone and of a desk.
+"""The screenshots of docs/reports.md: a study on electronics, its page in a headless browser, as wide as telephone and desk.
 
     python benchmarks/report.py        # ULTRAGCN_DATA_DIR; about a minute; what is done of the study is not run again
 
@@ -30,15 +30,13 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         for name, (width, height) in SIZES.items():
             for scheme in ("light", "dark"):
-                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=2)
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.5)
                 page.goto((ROOT / STUDY / "report/index.html").as_uri())
                 for part, anchor in (("", None), ("-plots", "h2")):
                     if anchor:
                         page.locator(anchor).first.evaluate("head => window.scrollTo(0, head.offsetTop - 12)")
                     picture = Image.open(io.BytesIO(page.screenshot()))
-                    # A palette is enough for a page of flat colours, and a third of the bytes; this method keeps the rare ones.
-                    flat = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-                    flat.save(IMAGES / f"report-{name}-{scheme}{part}.png", optimize=True)
+                    picture.convert("RGB").save(IMAGES / f"report-{name}-{scheme}{part}.png", optimize=True)
                 page.close()
         browser.close()
     for path in sorted(IMAGES.glob("report-*.png")):

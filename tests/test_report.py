@@ -1,5 +1,6 @@
 """The report: what it says about studies, comparisons and runs, and how its page behaves in a real browser."""
 
+import itertools
 import json
 import math
 import shutil
@@ -38,10 +39,10 @@ def write_study(folder, vary, value, *, seeds=(0, 1), protocol="clean", states=N
             ndcg = value(parameters, seed)
             state = (states or {}).get((number, seed), "done")
             done = {METRICS[0]: 1.6 * ndcg, METRICS[1]: ndcg, "best_epoch": 3, "train_seconds": 0.5 + number, "peak_memory_mb": 230.5}
-            row = dict.fromkeys(study.columns, "") | {
-                "trial": number, "seed": seed, "state": state, **{name: str(value) for name, value in parameters.items()}, **(done if state == "done" else {}), "data_hash": "d" * 64,
-                "versions": "ultragcn 0.1.0", "ended": f"2026-11-24T16:{number:02}:00+00:00", "why": "memory ran out" if state == "failed" else "",
-            }  # fmt: skip
+            row = dict.fromkeys(study.columns, "") | {name: str(value) for name, value in parameters.items()}
+            row |= {"trial": number, "seed": seed, "state": state, "data_hash": "d" * 64, "versions": "ultragcn 0.1.0"}
+            row |= {"ended": f"2026-11-24T16:{number:02}:00+00:00", "why": "memory ran out" if state == "failed" else ""}
+            row |= done if state == "done" else {}
             storage.append_row(folder / "results.tsv", row)
             for epoch in range(1, 5):
                 line = {"epoch": epoch, "seconds": epoch / 10, "loss": 1 / epoch, "ndcg@20": ndcg * (1 - 0.5**epoch)}
@@ -377,7 +378,7 @@ def test_headings_do_not_skip_a_level_and_everything_to_press_has_a_name(page, s
             levels = tab.evaluate("Array.from(document.querySelectorAll('h1,h2,h3,h4'), head => Number(head.tagName[1]))")
             assert levels[0] == 1
             assert levels.count(1) == 1
-            assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+            assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
             assert all(name.strip() for name in tab.locator("button, a").all_text_contents())
             assert tab.locator("html").get_attribute("lang") == "en"
 
