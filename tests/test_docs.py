@@ -104,3 +104,9 @@ def test_both_readmes_show_the_same_tree():
 def test_the_readme_begins_with_the_two_commands(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     assert text.index("    make demo") < text.index("    make test") < 1000
+
+
+def test_the_python_of_the_reports_page_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert names_after("docs/reports.md")["plot"].title == "valid_ndcg@20 against item_item_weight"
+    assert Path("weights.svg").read_text(encoding="utf-8").startswith("<?xml")

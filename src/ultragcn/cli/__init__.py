@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ultragcn import __version__
-from ultragcn.cli import compare, datasets, evaluate, recommend, similar, train
+from ultragcn.cli import compare, datasets, evaluate, recommend, report, similar, sweep, train
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 
-_COMMANDS = (train, evaluate, recommend, similar, compare, datasets)
+_COMMANDS = (train, evaluate, recommend, similar, compare, sweep, report, datasets)
 INTERRUPTED = 130
 
 
@@ -64,7 +64,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             raise
         raise UsageError(f"put RUN before {greedy}, which takes every word after it (see ultragcn {argv[0]} --help)") from None
     if extra:
-        near = f"; did you mean --dataset {extra[0]}?" if arguments.command in ("train", "compare") else ""
+        near = f"; did you mean --dataset {extra[0]}?" if arguments.command in ("train", "compare", "sweep") else ""
         raise UsageError(f"cannot make sense of {extra[0]!r}{near} (see ultragcn {arguments.command} --help)")
     if arguments.command is None:
         raise UsageError("give a command: " + ", ".join(named))

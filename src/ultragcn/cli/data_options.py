@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,16 +53,22 @@ def arguments_of_load(arguments: argparse.Namespace, source: str) -> dict[str, A
 
 def load(arguments: argparse.Namespace, source: str, files: tuple[Path, Path] | None, progress: Progress) -> "Dataset":
     """Return the data set that the options name, or that of train and test `files`, and say on stderr what was read."""
+    given = {} if files is None else {"source": files[0], "test": arguments.test or files[1]}
+    dataset = read(arguments_of_load(arguments, source) | given, progress)
+    return dataset if files is None else replace(dataset, name=source)
+
+
+def read(source: Mapping[str, Any], progress: Progress) -> "Dataset":
+    """Return the data set of these arguments of `load_dataset`, and say on stderr what was read."""
     from ultragcn.data.datasets import load_dataset
 
-    given = {} if files is None else {"source": files[0], "test": arguments.test or files[1]}
     # First what was read, then what was put right in it; the warnings come even if the rest cannot be read.
     try:
         with warnings.catch_warnings(record=True) as caught:
-            dataset = load_dataset(**(arguments_of_load(arguments, source) | given), progress=progress)
+            dataset = load_dataset(**source, progress=progress)
         for note in dataset.notes:
             print(f"ultragcn: {note}", file=sys.stderr)
     finally:
         for warning in caught:
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
-    return dataset if files is None else replace(dataset, name=source)
+    return dataset

@@ -10,13 +10,9 @@ Each run is a process of its own, so that its peak memory is its own and one tha
 """
 
 import json
-import multiprocessing
 import shutil
-import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,22 +20,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ultragcn import storage
-from ultragcn.baselines import BASELINES, baseline_for, kept_settings
-from ultragcn.config import configuration_for, kept_configuration
+from ultragcn.baselines import BASELINES, kept_settings
+from ultragcn.config import kept_configuration
 from ultragcn.data.datasets import Dataset, load_dataset
-from ultragcn.errors import DataWarning, UltraGCNError, UsageError, unknown_name
+from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError, unknown_name
 from ultragcn.evaluation import significance
 from ultragcn.evaluation.dialects import dialect_of
 from ultragcn.evaluation.evaluate import evaluate_by_user
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, OF_ALL_LISTS, UserValues, parse_labels
+from ultragcn.experiments import plots
+from ultragcn.experiments.models import MODELS, SOLVERS, make_model
 from ultragcn.experiments.run import peak_memory_mb, split_hash
-from ultragcn.model import UltraGCN
+from ultragcn.experiments.workers import Done, Failed, Worker
 from ultragcn.progress import Progress, Silent
-from ultragcn.recommender import Recommender
 
-SOLVERS = {"ultragcn": "exact", "ultragcn-sgd": "sgd"}
-MODELS = (*SOLVERS, *BASELINES)
-"""Names of the models that can be compared."""
 DEFAULT_MODELS = ("popularity", "itemknn", "rp3beta", "ease", "ials", "ultragcn")
 DIALECT = "lightgcn"
 
@@ -147,14 +141,14 @@ def compare(
     if not models or not seeds:
         raise UsageError("give at least one model and one seed")
     for model in dict.fromkeys(models):
-        _make(model, None, 0, settings.get(model, {})).check_runnable()
+        make_model(model, None, 0, settings.get(model, {})).check_runnable()
     dataset = load_dataset(**source)
     plan, settings_from = {}, {}
     for model in dict.fromkeys(models):
-        random = hasattr(_make(model, dataset.name, 0, settings.get(model, {})).config, "seed")
+        random = hasattr(make_model(model, dataset.name, 0, settings.get(model, {})).config, "seed")
         settings_from[model] = _settings_from(model, dataset.name, settings.get(model, {}))
         for seed in dict.fromkeys(seeds) if random else [seeds[0]]:
-            plan[model, seed] = json.dumps(_make(model, dataset.name, seed, settings.get(model, {})).config.changed())
+            plan[model, seed] = json.dumps(make_model(model, dataset.name, seed, settings.get(model, {})).config.changed())
     kept_labels = _prepare(out, _about(dataset, labels), overwrite)
     done = _done(out, plan, kept_labels)
     todo = [run for run in plan if run not in done]
@@ -224,14 +218,6 @@ def _settings_from(model: str, dataset: str, given: Mapping[str, Any]) -> str:
     return "defaults" if kept_settings(model, dataset) is None else "kept"
 
 
-def _make(model: str, dataset: str | None, seed: int, settings: Mapping[str, Any]) -> Recommender:
-    """Return an untrained model with the settings kept for the data set."""
-    if model in SOLVERS:
-        return UltraGCN(configuration_for(dataset, SOLVERS[model], **({"seed": seed} | dict(settings))))
-    seeded = {"seed": seed} if hasattr(BASELINES[model].Settings, "seed") else {}
-    return baseline_for(model, dataset, **(seeded | dict(settings)))
-
-
 def _about(dataset: Dataset, labels: Sequence[str]) -> dict[str, Any]:
     return {
         "dataset": dataset.name, "protocol": dataset.protocol, "data_hash": dataset.hash, "split_hash": split_hash(dataset),
@@ -290,24 +276,19 @@ def _done(out: Path, plan: Mapping[tuple[str, int], str], labels: Sequence[str])
 def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], labels: Sequence[str],
            out: Path) -> tuple[dict[str, Any], str]:  # fmt: skip
     """Run one model with one seed in a process of its own; return its row, and why it failed if it did."""
-    # An interrupt (Ctrl-C) reaches that process too: it leaves it to this one, which ends it at once and without a traceback.
-    others = multiprocessing.active_children()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
-        try:
-            ending = pool.submit(run_one, dict(source), model, seed, dict(settings), list(labels), out)
-            while not wait([ending], timeout=0.5).done:
-                pass  # in a wait without end, an interrupt would go unnoticed: the handler that polars installs has it go on
-            return ending.result(), ""
-        except UltraGCNError as error:
-            return {}, str(error)
-        except KeyboardInterrupt:
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.terminate()
-            raise
-        except BrokenProcessPool:
-            return {}, "its process was killed, most likely because memory ran out"
+    worker = Worker(run_one)
+    try:
+        worker.call(dict(source), model, seed, dict(settings), list(labels), out)
+        match worker.result():
+            case Done(row):
+                return row, ""
+            case Failed(UltraGCNError() as error):
+                return {}, str(error)
+            case Failed(error):
+                raise error
+        return {}, "its process was killed, most likely because memory ran out"
+    finally:
+        worker.end()
 
 
 def run_one(source: dict[str, Any], model: str, seed: int, settings: dict[str, Any], labels: list[str], out: Path) -> dict[str, Any]:
@@ -317,7 +298,7 @@ def run_one(source: dict[str, Any], model: str, seed: int, settings: dict[str, A
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # said once, by the process that compares
         dataset = load_dataset(**source)
-    fitted = _make(model, dataset.name, seed, settings)
+    fitted = make_model(model, dataset.name, seed, settings)
     on_test = {"select_on": dataset.test} if dataset.protocol == "authors" else {}
     fitted.fit(dataset.train, dataset.valid, **on_test)  # type: ignore[attr-defined]
     result = evaluate_by_user(fitted, dataset.test, labels, DIALECT)
@@ -406,23 +387,15 @@ def _write(table: Table, out: Path) -> None:
 
 def _draw(table: Table, path: Path) -> None:
     """Draw the first metric with its intervals; nothing where matplotlib is not installed."""
+    first = table.labels[0]
+    points = [
+        plots.Point({}, line.means[first], line.intervals.get(first), line.model, line.train_seconds)
+        for line in table.lines
+        if line.num_seeds
+    ]
+    if not points:
+        return
     try:
-        import matplotlib
-    except ImportError:
+        plots.side_by_side(points, first, f"{table.dataset}, protocol {table.protocol}", "users").write_png(path)
+    except MissingDependencyError:
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    first, lines = table.labels[0], [line for line in table.lines if line.num_seeds][::-1]
-    if not lines:
-        return
-    means = np.array([line.means[first] for line in lines])
-    ends = np.array([line.intervals.get(first, (mean, mean)) for line, mean in zip(lines, means, strict=True)])
-    figure, axis = pyplot.subplots(figsize=(6, 0.4 * len(lines) + 1.2))
-    axis.errorbar(means, [line.model for line in lines], xerr=np.maximum([means - ends[:, 0], ends[:, 1] - means], 0), fmt="o", capsize=3)
-    axis.set(title=f"{table.dataset}, protocol {table.protocol}", xlabel=f"{first} (95 % interval over users)")
-    axis.grid(alpha=0.3)
-    figure.tight_layout()
-    with storage.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
-    pyplot.close(figure)

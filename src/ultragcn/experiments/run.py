@@ -129,13 +129,15 @@ def resume_run(
         return metrics
     version = manifest["versions"]["ultragcn"]
     if version != ultragcn.__version__:
-        raise UsageError(f"the run in {out} was begun with ultragcn {version}, not {ultragcn.__version__}; finish it with that, or train anew")
+        raise UsageError(
+            f"the run in {out} was begun with ultragcn {version}, not {ultragcn.__version__}; finish it with that, or train anew"
+        )
     if dataset is not None and (dataset.hash, split_hash(dataset)) != (manifest["data_hash"], manifest["split_hash"]):
         raise UsageError(f"the run in {out} is one on other data, or split otherwise; give those, or train anew")
     if dataset is None:
         dataset = replace(load_run_data(manifest, data_dir), name=manifest["dataset"])
     with storage.sole_writer(out):
-        resumed = {"at": _now(), "versions": _versions(), "git_commit": _git_commit()}
+        resumed = {"at": _now(), "versions": versions(), "git_commit": git_commit()}
         manifest["resumed"] = [*manifest.get("resumed", []), resumed]
         storage.write_json(out / MANIFEST, manifest)
         return _train(dataset, Config().replace(**manifest["config"]), out, manifest, progress, on_epoch)
@@ -341,8 +343,8 @@ def _manifest(dataset: Dataset, config: Config) -> dict[str, Any]:
         "protocol": dataset.protocol,
         "split_seed": dataset.split_seed,
         "config": config.to_dict(),
-        "versions": _versions(),
-        "git_commit": _git_commit(),
+        "versions": versions(),
+        "git_commit": git_commit(),
         "started": _now(),
         "command": sys.argv,
     }
@@ -389,9 +391,10 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
-    versions = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
-    return {"ultragcn": ultragcn.__version__, "python": platform.python_version()} | versions
+def versions() -> dict[str, str]:
+    """Return the versions of what results depend on, by name."""
+    packages = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+    return {"ultragcn": ultragcn.__version__, "python": platform.python_version()} | packages
 
 
 def _version(package: str) -> str | None:
@@ -401,7 +404,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Return the commit of the checkout this code runs from, with `+` when it was changed since; None outside one."""
     here = Path(__file__).parent
     try:

@@ -1,0 +1,60 @@
+"""Tune mymodel's learning rate and batch size on the digits: twelve random trials, two seeds each.
+
+    cd src
+    python -m experiments.exp_sweep_mymodel
+
+Everything is kept in ../plots/exp_sweep_mymodel/, a line of results.tsv as each run ends. However it was ended, started again it goes on.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import models
+from arguments import Flag, read_flags, run_as_program, whole_number
+from experiments import PLOTS
+from ultragcn.experiments.space import Range, Values
+from ultragcn.experiments.study import Study
+from ultragcn.experiments.sweep import sweep
+
+STUDY = Study(
+    name="mymodel on digits",
+    parameters={"learning_rate": Range(1e-4, 1e-1, log=True), "batch_size": Values((25, 50, 100, 200))},
+    metrics=("valid_accuracy",), choose_by="valid_accuracy", sampler="random", trials=12, seeds=(0, 1), fixed={"epochs": 15},
+)  # fmt: skip
+FOLDER = PLOTS / "exp_sweep_mymodel"
+JOBS = Flag("jobs", whole_number(1), min(4, os.cpu_count() or 1), "runs at once, each in a process")
+
+
+def trial(parameters: dict[str, Any], seed: int, report: Callable[[int, Mapping[str, Any]], None]) -> dict[str, float]:
+    """Learn from four fifths of the train images; return the accuracy on the others. Test images are not looked at."""
+    from data import TensorDataset, load_digits
+    from utils import choose_device, set_random_seed
+
+    trainer_class, evaluator_class = models.find("mymodel").load()
+    device = choose_device()
+    images, labels = load_digits()[0].tensors
+    held_out = slice(len(labels) * 4 // 5, None)
+    learned_from = slice(len(labels) * 4 // 5)
+    set_random_seed(seed)
+    started = time.perf_counter()
+    model = trainer_class(device).train_with_hyper_param(TensorDataset(images[learned_from], labels[learned_from]), parameters)
+    seconds = time.perf_counter() - started
+    accuracy = evaluator_class(device).evaluate(model, TensorDataset(images[held_out], labels[held_out]))["accuracy"]
+    return {"valid_accuracy": accuracy, "train_seconds": seconds}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Check the arguments, run what is missing of the study, print the best trial."""
+    given = read_flags(argv, (JOBS,), about=__doc__)
+    from utils import ProgressBars
+
+    outcome = sweep(STUDY, trial, FOLDER, jobs=given.get("jobs", JOBS.default), progress=ProgressBars())
+    if outcome.best is not None:
+        print(outcome.best.parameters, outcome.best.means)
+    print(FOLDER)
+
+
+if __name__ == "__main__":
+    run_as_program(main)

@@ -1,0 +1,21 @@
+"""Show studies, comparisons and runs: plots, and one page for the browser."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="what ultragcn sweep, compare or train wrote; several share a page")
+    parser.add_argument("--out", metavar="DIR", help="the page and its plots (default: report in FOLDER; of several, runs/report)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `ultragcn report`."""
+    from ultragcn.experiments.report import report
+
+    folders = [Path(folder) for folder in arguments.folders]
+    given = Path(arguments.out) if arguments.out else None
+    page = report(folders, given or (folders[0] if len(folders) == 1 else Path("runs")) / "report")
+    print(f"page\t{page}")
+    return 0

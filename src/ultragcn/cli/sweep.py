@@ -1,0 +1,162 @@
+"""Vary hyper-parameters over many trials; any number of processes share a study, and none repeats what is done."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultragcn.cli import data_options, slurm
+from ultragcn.data.options import DATA_OPTIONS
+
+if TYPE_CHECKING:
+    from ultragcn.experiments.study import Study
+    from ultragcn.experiments.sweep import Outcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("study", nargs="?", metavar="STUDY.toml", help="what varies over what (docs/sweeps.md); options beside it win")
+    data_options.add_arguments(parser)
+    parser.set_defaults(protocol=None, split_seed=None)  # not given: as the file says
+    group = parser.add_argument_group("study")
+    group.add_argument("--model", metavar="NAME", help="what is trained: ultragcn, ultragcn-sgd or a baseline (default: ultragcn)")
+    group.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="NAME=OVER",
+        help="a,b,c for values; LOW:HIGH, LOW:HIGH:STEP or log:LOW:HIGH for a range; NAME1,NAME2=OVER gives both the same; repeatable",
+    )
+    group.add_argument("--fix", action="append", default=[], metavar="NAME=VALUE", help="the same in all trials; repeatable")
+    group.add_argument("--sampler", metavar="grid | random | list | tpe", help="which trials there are (default: grid)")
+    group.add_argument("--sampler_seed", type=int, metavar="N", help="fixes what random and tpe draw (default: 0)")
+    group.add_argument("--trials", type=int, metavar="N", help="how many (default: all of a grid or list, 20 of random or tpe)")
+    group.add_argument("--seeds", metavar="LIST|N", help="seeds 0,1,2 or their number (default: 0)")
+    group.add_argument("--choose_by", metavar="LABEL", help="metric that the best trial is best in (default: ndcg@20)")
+    group.add_argument("--metrics", metavar="LIST", help="what is measured (default: recall@20,ndcg@20)")
+    group.add_argument("--no_prune", action="store_true", help="tpe: let every trial run to its end")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials that run at once, each in a process (default: 1)")
+    parser.add_argument("--threads", type=int, metavar="N", help="of each of them (default: its share of the cores)")
+    parser.add_argument("--out", metavar="DIR", help="the study's folder (default: runs/sweep-NAME)")
+    parser.add_argument("--slurm", metavar="FILE.sh", help="run nothing: write a script for sbatch, whose jobs share the study")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `ultragcn sweep`."""
+    from ultragcn.cli.progress import Bars
+    from ultragcn.experiments import model_study
+    from ultragcn.experiments.study import in_words
+    from ultragcn.experiments.sweep import sweep
+    from ultragcn.progress import Silent
+
+    said = _said(arguments)
+    source = model_study.source_of(said)
+    progress = Silent() if arguments.quiet else Bars()
+    data = data_options.read(source, progress)
+    study = model_study.study_of(said, data)
+    del data
+    out = Path(arguments.out) if arguments.out else Path("runs") / f"sweep-{study.name}"
+    model = said.get("model", "ultragcn")
+    trial = model_study.ModelTrial(source, model, study.metrics)
+    _tell(in_words(study))
+    if arguments.slurm is not None:
+        slurm.write_script(arguments, study.name, out)
+        _tell(f"look at its first lines, then: sbatch {arguments.slurm}")
+        return 0
+    outcome = sweep(study, trial, out, jobs=arguments.jobs, threads=arguments.threads, progress=progress, tell=_tell)
+    if outcome.best is not None:
+        best = model_study.write_best(out, study, model, str(source["source"]), outcome.best)
+        _print(study, outcome, best)
+    return _ended(study, outcome, out)
+
+
+def _print(study: "Study", outcome: "Outcome", best: Path) -> None:
+    chosen = outcome.best
+    assert chosen is not None
+    print(f"trial\t{chosen.trial}")
+    for name, value in chosen.parameters.items():
+        print(f"{name}\t{value}")
+    for name, mean in chosen.means.items():
+        print(f"{name}\t{mean:.5g}" + (f"\t{' - '.join(f'{end:.5g}' for end in ends)}" if (ends := chosen.intervals.get(name)) else ""))
+    print(f"configuration\t{best}")
+
+
+def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
+    """Say on stderr how the study stands; return the exit status."""
+    from ultragcn.experiments.study import FAILED, PRUNED
+
+    states = [trial.state for trial in outcome.summaries]
+    counts = {"failed": states.count(FAILED), "pruned": states.count(PRUNED)}
+    some = "".join(f", {count} {state}" for state, count in counts.items() if count)
+    _tell(f"{len(states)} of {study.num_trials} trials{some}; results are in {out / 'results.tsv'}")
+    if outcome.num_ended < outcome.num_runs and len(states) < study.num_trials:
+        _tell("the others are run by other processes")
+    if study.about["protocol"] == "authors":
+        _tell("protocol authors chose on the test set; compare with published numbers only")
+    if outcome.best is None:
+        _tell(f"no trial is done; {out / 'results.tsv'} says why")
+        return 1
+    return 0
+
+
+def _said(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the file says and the options beside it, in the words of a study file."""
+    from ultragcn.errors import UsageError
+    from ultragcn.experiments.model_study import read_study_file
+
+    said = read_study_file(Path(arguments.study)) if arguments.study else {}
+    names = ("dataset", "data_dir", "test", "valid", "titles", "protocol", "split_seed", "model", "sampler", "sampler_seed", "trials",
+             "choose_by")  # fmt: skip
+    said |= {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    said |= {name: value for name in DATA_OPTIONS if (value := getattr(arguments, f"data_{name}")) is not None}
+    if arguments.metrics is not None:
+        said["metrics"] = arguments.metrics.split(",")
+    if arguments.seeds is not None:
+        said["seeds"] = _seeds(arguments.seeds)
+    if arguments.no_prune:
+        said["prune"] = False
+    said["vary"] = said.get("vary", {}) | {name: _over(over) for name, over in map(_pair, arguments.vary)}
+    said["fixed"] = said.get("fixed", {}) | dict(map(_pair, arguments.fix))
+    if not said["vary"]:
+        raise UsageError("nothing varies; give a study file, or --vary NAME=0.1,0.2")
+    if "dataset" not in said:
+        raise UsageError("give --dataset, or a study file that names its data")
+    return said
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from ultragcn.errors import UsageError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"--vary and --fix are written NAME=..., such as --vary l2_user=0.1,0.2, not {text!r}")
+    return name, value
+
+
+def _over(text: str) -> Any:
+    """Return what a parameter varies over, as a study file has it."""
+    from ultragcn.errors import UsageError
+
+    ends = text.removeprefix("log:").split(":")
+    if len(ends) == 1:
+        return [word.strip() for word in text.split(",")]
+    try:
+        numbers = [int(end) if end.strip().lstrip("+-").isdecimal() else float(end) for end in ends]
+        return dict(zip(("low", "high", "step"), numbers, strict=len(numbers) > 3)) | ({"log": True} if text.startswith("log:") else {})
+    except ValueError:
+        raise UsageError(f"a range is written LOW:HIGH, LOW:HIGH:STEP or log:LOW:HIGH with numbers, not {text!r}") from None
+
+
+def _seeds(text: str) -> int | list[int]:
+    from ultragcn.errors import UsageError
+
+    try:
+        seeds = [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--seeds are whole numbers separated by commas, or how many, not {text!r}") from None
+    return seeds if "," in text else seeds[0]
+
+
+def _tell(sentence: str) -> None:
+    print(f"ultragcn: {sentence}", file=sys.stderr)

@@ -1,0 +1,43 @@
+"""Trials for the tests of sweeps, in a module of their own: every worker imports it anew."""
+
+import os
+import signal
+import time
+
+
+def parabola(parameters, seed, report):
+    """Best at x = 0.3 and kind a; the curve rises to its value."""
+    value = 1 - (parameters["x"] - 0.3) ** 2 - 0.1 * (parameters.get("kind") == "b") + 0.001 * seed
+    for step in range(1, 7):
+        report(step, {"score": value - 1 / step})
+    print(f"x is {parameters['x']}")
+    return {"score": value, "best_epoch": 6}
+
+
+def slow(parameters, seed, report):
+    time.sleep(parameters.get("seconds", 0.1))
+    return parabola(parameters, seed, report)
+
+
+def failing(parameters, seed, report):
+    if parameters["x"] == 1:
+        raise ZeroDivisionError("no such x")
+    return parabola(parameters, seed, report)
+
+
+def suicidal(parameters, seed, report):
+    if parameters["x"] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return parabola(parameters, seed, report)
+
+
+def hungry(parameters, seed, report):
+    """Hold some memory for a moment; say how many threads libraries take."""
+    held = bytearray(parameters["megabytes"] * 2**20)
+    for start in range(0, len(held), 4096):
+        held[start] = 1
+    return {"score": int(os.environ["NUMBA_NUM_THREADS"])}
+
+
+def talkative(parameters, seed, report):
+    return {"score": 1.0, "scroe": 2.0}
