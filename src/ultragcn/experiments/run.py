@@ -206,11 +206,11 @@ def _train(
     except KeyboardInterrupt:
         tracking.finish(None)
         if not hasattr(model, "user_embedding_"):
-            left = "is as it was" if (out / MODEL_FILE).exists() else "has no model"
-            raise KeyboardInterrupt(f"interrupted before the first epoch ended; {out} {left}") from None
+            left = f"the model in {out} is as it was" if (out / MODEL_FILE).exists() else f"there is no model in {out}"
+            raise KeyboardInterrupt(f"interrupted before the first epoch ended; {left}") from None
         model.save(out)
         storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_))
-        raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}") from None
+        raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}; go on by --resume {out}") from None
     model.save(out)
     measured = {"valid": valid} if valid is not None else {}
     test = evaluate(model, dataset.test, _labels(config))
