@@ -422,6 +422,21 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_is_still_good(sto
     assert outcome(stopped) == outcome(Path("whole"))
 
 
+def test_a_disk_too_full_for_the_model_is_one_sentence_and_the_run_can_go_on(stopped):
+    resource = pytest.importorskip("resource")
+    (stopped / "checkpoint.safetensors").unlink()
+    storage.write_json(stopped / "manifest.json", storage.read_json(stopped / "manifest.json") | {"checkpoint_every": 0})
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    status, output, errors = ended("--resume", "run", cwd=".", preexec_fn=limit)
+    assert (status, output, len(errors)) == (1, "", 1)
+    assert errors[0].startswith("ultragcn: cannot write run/model.safetensors: File too large")
+    resume_run(stopped)
+    assert sorted(path.name for path in stopped.iterdir()) == WHOLE
+
+
 # Trackers.
 
 

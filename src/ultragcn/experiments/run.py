@@ -317,8 +317,8 @@ def _clear(out: Path, *names: str) -> None:
         for name in names:
             if (out / name).is_dir():
                 shutil.rmtree(out / name)
-            else:
-                (out / name).unlink(missing_ok=True)
+            elif (out / name).exists():  # asked, because a complete run may lie where nothing can be written
+                (out / name).unlink()
     except OSError as error:
         raise _unusable(out, error) from error
 
