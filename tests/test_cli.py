@@ -230,7 +230,8 @@ def test_ctrl_c_leaves_a_loadable_run(tmp_path):
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert [line for line in errors.splitlines() if "interrupted" in line] == ["ultragcn: interrupted; the best model so far is in run"]
+    [line] = [line for line in errors.splitlines() if "interrupted" in line]
+    assert line == "ultragcn: interrupted; the best model so far is in run; go on by --resume run"
     assert json.loads((tmp_path / "run/metrics.json").read_text())["stopped"] == "interrupted"
     assert ultragcn("recommend", "run", "--users", "user-0001", cwd=tmp_path).returncode == 0
 

@@ -81,6 +81,13 @@ def test_the_python_of_the_data_page_runs_as_it_stands(tmp_path, monkeypatch):
     assert len(found["pairs"]) == 3
 
 
+def test_the_python_of_the_training_page_runs_as_it_stands_and_goes_on_when_called_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole, again = (names_after("docs/training.md")["model"] for _ in range(2))
+    assert Path("demo.checkpoint").exists()
+    assert (whole.user_embedding_ == again.user_embedding_).all()
+
+
 @pytest.mark.parametrize("document", READMES)
 def test_what_the_readme_names_exists(document):
     text = (ROOT / document).read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
 from ultragcn.evaluation.ranking import GraphTerm, rank
-from ultragcn.storage import atomic_path
+from ultragcn.storage import write_safetensors
 
 MODEL_FILE = "model.safetensors"
 
@@ -187,8 +187,6 @@ class Recommender:
 
         The file appears whole or not at all, and holds everything: what was learned, ids, seen pairs, hyper-parameters, seconds.
         """
-        from safetensors.numpy import save_file
-
         self._check_fitted()
         arrays: dict[str, np.ndarray] = {}
         for name in self._learned:
@@ -199,8 +197,7 @@ class Recommender:
         if self.item_ids.titles is not None:
             arrays |= _pack_texts("item_titles", self.item_ids.titles)
         state = {"config": self.config.to_dict()} | {name.rstrip("_"): getattr(self, name) for name in self._recorded}
-        with atomic_path(Path(folder) / MODEL_FILE) as temporary:
-            save_file(arrays, temporary, metadata={"format": self._format, "state": json.dumps(state)})
+        write_safetensors(Path(folder) / MODEL_FILE, arrays, {"format": self._format, "state": json.dumps(state)})
         return Path(folder)
 
     @classmethod

@@ -85,6 +85,18 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write named arrays, C-contiguous ones, and texts about them to `path`, atomically."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with atomic_path(path) as temporary:
+        try:
+            save_file(dict(arrays), temporary, metadata=dict(metadata))
+        except SafetensorError as error:  # hides the system's own error, such as a full disk
+            raise OSError(errno.EIO, str(error).removeprefix("Error while serializing: I/O error: ")) from error
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], form: str, about: Mapping[str, Any]) -> None:
     """Write named arrays and what is to be known `about` them (JSON) to `path`, atomically: safetensors with a checksum.
 
@@ -96,16 +108,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], form: str, about:
         What kind of file this is, and its version: `read_arrays` refuses others.
     about : dict
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(about)
-    with atomic_path(path) as temporary:
-        try:
-            save_file(arrays, temporary, metadata={"format": form, "about": text, "sha256": _checksum(arrays, form, text)})
-        except SafetensorError as error:  # hides the system's own error, such as a full disk
-            raise OSError(errno.EIO, str(error).removeprefix("Error while serializing: I/O error: ")) from error
+    write_safetensors(path, arrays, {"format": form, "about": text, "sha256": _checksum(arrays, form, text)})
 
 
 def read_arrays(path: Path, form: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -37,7 +37,7 @@ from ultragcn.model import MODEL_FILE, Record, UltraGCN
 from ultragcn.progress import Progress
 
 MANIFEST, HISTORY, METRICS = "manifest.json", "history.tsv", "metrics.json"
-CHECKPOINT, CHOSEN, REFIT_CHECKPOINT = "checkpoint.safetensors", "chosen", "checkpoint-refit.safetensors"
+_UNFINISHED = CHECKPOINT, CHOSEN, REFIT_CHECKPOINT = "checkpoint.safetensors", "chosen", "checkpoint-refit.safetensors"
 _PACKAGES = ("numpy", "scipy", "numba", "torch")
 
 
@@ -89,10 +89,15 @@ def train_run(
     if config.seed == -1:
         config = config.replace(seed=rng.fresh_seed())  # now, so that the manifest has it and a resumed run draws the same
     with storage.sole_writer(out):
-        _clear(out, MODEL_FILE, METRICS, HISTORY, MANIFEST, CHECKPOINT, CHOSEN, REFIT_CHECKPOINT)
+        _clear(out, MODEL_FILE, METRICS, HISTORY, MANIFEST, *_UNFINISHED)
         manifest = _manifest(dataset, config) | {"refit": refit, "checkpoint_every": checkpoint_every, "track": list(track)}
         storage.write_json(out / MANIFEST, manifest)
-        return _train(dataset, config, out, manifest, progress, on_epoch)
+        try:
+            tracking = Tracking(track, out, manifest)
+        except UsageError:
+            _clear(out, MANIFEST)
+            raise
+        return _train(dataset, config, out, manifest, tracking, progress, on_epoch)
 
 
 def resume_run(
@@ -126,6 +131,7 @@ def resume_run(
     """
     manifest = load_manifest(out)
     if (metrics := complete_metrics(out)) is not None:
+        _clear(out, *_UNFINISHED)  # if it was killed between its last two steps
         return metrics
     version = manifest["versions"]["ultragcn"]
     if version != ultragcn.__version__:
@@ -140,7 +146,8 @@ def resume_run(
         resumed = {"at": _now(), "versions": versions(), "git_commit": git_commit()}
         manifest["resumed"] = [*manifest.get("resumed", []), resumed]
         storage.write_json(out / MANIFEST, manifest)
-        return _train(dataset, Config().replace(**manifest["config"]), out, manifest, progress, on_epoch)
+        tracking = Tracking(manifest["track"], out, manifest, resumed=True)
+        return _train(dataset, Config().replace(**manifest["config"]), out, manifest, tracking, progress, on_epoch)
 
 
 def complete_metrics(out: Path) -> dict[str, Any] | None:
@@ -156,11 +163,11 @@ def _train(
     config: Config,
     out: Path,
     manifest: Mapping[str, Any],
+    tracking: Tracking,
     progress: Progress | None,
     on_epoch: Callable[[Record], None] | None,
 ) -> dict[str, Any]:
     """Do what the manifest says from where the files in `out` show that it stands, and return the metrics."""
-    tracking = Tracking(manifest.get("track", ()), out, manifest)
     model = UltraGCN(config)
     all_written = False
 
@@ -176,7 +183,7 @@ def _train(
         if on_epoch is not None:
             on_epoch(record)
 
-    every = manifest.get("checkpoint_every", 0)
+    every = manifest["checkpoint_every"]
     select_on = dataset.test if dataset.protocol == "authors" else None
     try:
         if (out / CHOSEN / MODEL_FILE).exists():
@@ -199,17 +206,17 @@ def _train(
     except KeyboardInterrupt:
         tracking.finish(None)
         if not hasattr(model, "user_embedding_"):
-            left = "is as it was" if (out / MODEL_FILE).exists() else "has no model"
-            raise KeyboardInterrupt(f"interrupted before the first epoch ended; {out} {left}") from None
+            left = f"the model in {out} is as it was" if (out / MODEL_FILE).exists() else f"there is no model in {out}"
+            raise KeyboardInterrupt(f"interrupted before the first epoch ended; {left}") from None
         model.save(out)
         storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_))
-        raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}") from None
+        raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}; go on by --resume {out}") from None
     model.save(out)
     measured = {"valid": valid} if valid is not None else {}
     test = evaluate(model, dataset.test, _labels(config))
     metrics = _summary(dataset, model, measured | {"test": test}, seconds, compile_seconds) | {"best_epoch": best_epoch}
     storage.write_json(out / METRICS, metrics)
-    _clear(out, CHECKPOINT, CHOSEN, REFIT_CHECKPOINT)
+    _clear(out, *_UNFINISHED)
     tracking.finish(metrics)
     return metrics
 
@@ -310,8 +317,8 @@ def _clear(out: Path, *names: str) -> None:
         for name in names:
             if (out / name).is_dir():
                 shutil.rmtree(out / name)
-            else:
-                (out / name).unlink(missing_ok=True)
+            elif (out / name).exists():  # asked, because a complete run may lie where nothing can be written
+                (out / name).unlink()
     except OSError as error:
         raise _unusable(out, error) from error
 

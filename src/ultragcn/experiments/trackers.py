@@ -103,22 +103,32 @@ _PACKAGES = {"tensorboard": "tensorboard.summary", "mlflow": "mlflow"}
 class Tracking:
     """The trackers of a run. One that fails on the way is left out from there on, with a warning: the run matters more.
 
+    Parameters
+    ----------
+    names : list of str
+    folder : Path
+    manifest : dict
+    resumed : bool
+        The run has begun long since, so that one that cannot start is left out too.
+
     Raises
     ------
     UsageError
-        A tracker does not exist, or cannot be started.
+        A tracker does not exist, or cannot start.
     MissingDependencyError
         Its package is not installed.
     """
 
-    def __init__(self, names: Sequence[str], folder: Path, manifest: Mapping[str, Any]):
+    def __init__(self, names: Sequence[str], folder: Path, manifest: Mapping[str, Any], resumed: bool = False):
         check_installed(names)
         self._active: dict[str, Tracker] = {}
         for name in names:
             try:
                 self._active[name] = TRACKERS[name](folder, manifest)
             except Exception as error:  # whatever the package raises
-                raise UsageError(f"cannot start {name}: {_one_line(error)}; mend that, or train without --track {name}") from error
+                if not resumed:
+                    raise UsageError(f"cannot start {name}: {_one_line(error)}; mend that, or train without --track {name}") from error
+                _warn(name, error)
 
     def record(self, record: "Record") -> None:
         """Tell them of an epoch."""
@@ -134,7 +144,7 @@ class Tracking:
                 what(tracker)
             except Exception as error:
                 del self._active[name]
-                warnings.warn(f"{name} failed ({_one_line(error)}); the run goes on without it", stacklevel=2)
+                _warn(name, error)
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -156,6 +166,10 @@ def _figures(record: "Record") -> Iterable[tuple[str, float]]:
 
 def _test_metrics(metrics: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     return ((f"test/{name}", value) for name, value in metrics["test"].items())
+
+
+def _warn(name: str, error: Exception) -> None:
+    warnings.warn(f"{name} failed ({_one_line(error)}); the run goes on without it", stacklevel=2)
 
 
 def _one_line(error: Exception) -> str:
