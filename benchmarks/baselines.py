@@ -35,9 +35,18 @@ GRIDS: dict[str, list[dict[str, list]]] = {
     "ease": [{"l2": [100.0, 200.0, 300.0, 500.0, 800.0, 1200.0]}],
     "sparse-ease": [{"l2": [30.0, 100.0, 300.0]}],
     # The L2 strength also grows with unobserved_weight, so the two are chosen together.
-    "ials": [{"unobserved_weight": [0.003, 0.01, 0.03, 0.1, 0.3], "l2": [0.003, 0.01, 0.03]}],
+    "ials": [{"unobserved_weight": [0.003, 0.01, 0.03, 0.1, 0.3], "l2": [0.003, 0.01, 0.03]}, {"embedding_dim": [192]}],
     "bpr": [{"l2": [0.01, 0.03, 0.1]}, {"learning_rate": [0.02, 0.1]}],
-    "lightgcn": [{"learning_rate": [0.01, 0.02]}],
+    "lightgcn": [
+        {
+            "schedule": ["cosine"],
+            "epochs": [90],
+            "patience": [18],
+            "learning_rate": [0.05],
+            "num_layers": [2, 3],
+            "l2_weight": [1e-4, 6e-4, 1.5e-3, 4e-3],
+        },
+    ],
 }
 """Model -> stages, each of hyper-parameter -> values tried."""
 
