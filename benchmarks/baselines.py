@@ -1,7 +1,7 @@
 """What the baselines reach on the benchmark data sets, and how their settings in configs/baselines/settings.toml were chosen.
 
     ULTRAGCN_DATA_DIR=... python benchmarks/baselines.py [--datasets LIST] [--models LIST] [--protocols LIST] [--seed N]
-    ULTRAGCN_DATA_DIR=... python benchmarks/baselines.py --tune [--datasets LIST] [--models LIST]
+    ULTRAGCN_DATA_DIR=... python benchmarks/baselines.py --tune [--draws N] [--datasets LIST] [--models LIST]
 
 Without --tune: every model with its settings, in a process of its own so that its peak memory is its own; a row for each goes to
 plots/baselines.tsv. Under `clean`, models are fitted on train and test is read once; under `authors`, on the whole published train with
@@ -10,7 +10,8 @@ on a busy machine they say more than `train_seconds`.
 
 With --tune: from the defaults, stage after stage of GRIDS tries every combination of its values and keeps the one with the best Recall@20
 on the validation items of `clean` (split seed 0, model seed 0); test is not read. A row for each fit goes to
-plots/baselines_settings.tsv, and what stands there already is not fitted again.
+plots/baselines_settings.tsv, and what stands there already is not fitted again. With --draws N, N random settings from RANGES and
+those in configs/ are tried instead of GRIDS.
 """
 
 import argparse
@@ -20,10 +21,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 from measure import ROOT, data_dir, report
 
 from ultragcn import load_dataset
-from ultragcn.baselines import BASELINES, baseline_for
+from ultragcn.baselines import BASELINES, baseline_for, kept_settings
 from ultragcn.experiments.run import peak_memory_mb
 
 GRIDS: dict[str, list[dict[str, list]]] = {
@@ -33,23 +35,37 @@ GRIDS: dict[str, list[dict[str, list]]] = {
     "ease": [{"l2": [100.0, 200.0, 300.0, 500.0, 800.0, 1200.0]}],
     "sparse-ease": [{"l2": [30.0, 100.0, 300.0]}],
     # The L2 strength also grows with unobserved_weight, so the two are chosen together.
-    "ials": [{"unobserved_weight": [0.003, 0.01, 0.03, 0.1, 0.3], "l2": [0.003, 0.01, 0.03]}],
+    "ials": [{"unobserved_weight": [0.003, 0.01, 0.03, 0.1, 0.3], "l2": [0.003, 0.01, 0.03]}, {"embedding_dim": [192]}],
     "bpr": [{"l2": [0.01, 0.03, 0.1]}, {"learning_rate": [0.02, 0.1]}],
-    "lightgcn": [{"learning_rate": [0.01, 0.02]}],
+    "lightgcn": [
+        {
+            "schedule": ["cosine"],
+            "epochs": [90],
+            "patience": [18],
+            "learning_rate": [0.05],
+            "num_layers": [2, 3],
+            "l2_weight": [1e-4, 6e-4, 1.5e-3, 4e-3],
+        },
+    ],
 }
 """Model -> stages, each of hyper-parameter -> values tried."""
 
+RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "ials": {"unobserved_weight": (0.001, 1.0), "l2": (0.001, 0.3), "l2_exponent": (0.6, 1.1)},
+    "bpr": {"l2": (0.001, 0.1), "learning_rate": (0.01, 0.2)},
+}
+"""Model -> hyper-parameter -> the range that values are drawn from, evenly over the orders of magnitude."""
 
-def tune(dataset: str, model: str) -> None:
+
+def tune(dataset: str, model: str, draws: int) -> None:
     """Choose the settings of one model on one data set."""
     data = load_dataset(dataset, data_dir())
     known = measured(dataset, model)
-    kept: dict = {}
-    best = -1.0
-    for stage in GRIDS[model]:
-        start = kept
-        for values in itertools.product(*stage.values()):
-            settings = start | dict(zip(stage, values, strict=True))
+    best, chosen = -1.0, {}
+
+    def choose_among(candidates: list[dict]) -> None:
+        nonlocal best, chosen
+        for settings in candidates:
             fitted = baseline_for(model, None, **settings)
             if repr(fitted) not in known:
                 fitted.fit(data.train, data.valid)
@@ -60,8 +76,21 @@ def tune(dataset: str, model: str) -> None:
                     "valid ndcg@20": result["ndcg@20"], "seconds": fitted.train_seconds_,
                 })  # fmt: skip
             if known[repr(fitted)] > best:
-                best, kept = known[repr(fitted)], settings
-    print(f"CHOSEN {dataset} {model} {kept} {best:.4f}", flush=True)
+                best, chosen = known[repr(fitted)], settings
+
+    if draws:
+        choose_among([kept_settings(model, dataset) or {}, *drawn(model, draws)])
+    else:
+        for stage in GRIDS[model]:
+            choose_among([chosen | dict(zip(stage, values, strict=True)) for values in itertools.product(*stage.values())])
+    print(f"CHOSEN {dataset} {model} {chosen} {best:.4f}", flush=True)
+
+
+def drawn(model: str, draws: int) -> list[dict[str, float]]:
+    """Return random settings from the RANGES of a model, two digits each; more draws begin with the same ones."""
+    random = np.random.default_rng(0)
+    ranges = {name: np.log(ends) for name, ends in RANGES[model].items()}
+    return [{name: float(f"{np.exp(random.uniform(*ends)):.2g}") for name, ends in ranges.items()} for _ in range(draws)]
 
 
 def measured(dataset: str, model: str) -> dict[str, float]:
@@ -98,13 +127,14 @@ if __name__ == "__main__":
     parser.add_argument("--protocols", default="authors,clean")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--draws", type=int, default=0)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     protocols = ["clean"] if arguments.tune else arguments.protocols.split(",")
     jobs = [(d, m, p) for d in arguments.datasets.split(",") for p in protocols for m in arguments.models.split(",")]
     for job in jobs:
         if arguments.tune:
-            tune(*job[:2])
+            tune(*job[:2], arguments.draws)
         elif arguments.one:
             measure(*job, arguments.seed)
         else:

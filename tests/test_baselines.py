@@ -458,6 +458,24 @@ def test_lightgcn_keeps_its_best_epoch_on_validation_and_patience_ends_training(
     assert evaluate(model, valid)["recall@20"] == values[model.best_epoch_ - 1]
 
 
+@pytest.mark.parametrize(
+    ("schedule", "steps"),
+    [("constant", [0.1] * 6), ("cosine", [0.1, 0.1 * (1 + 3**0.5 / 2) / 2, 0.075, 0.05, 0.025, 0.1 * (1 - 3**0.5 / 2) / 2])],
+)
+def test_the_step_size_of_lightgcn_follows_its_schedule(taste, monkeypatch, schedule, steps):
+    taken = []
+
+    class Watched(torch.optim.Adam):
+        def step(self):
+            taken.append(self.param_groups[0]["lr"])
+            super().step()
+
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    halves = {"batch_size": (len(taste) + 1) // 2, "epochs": 3, "device": "cpu"}
+    LightGCN(embedding_dim=4, learning_rate=0.1, schedule=schedule, **halves).fit(taste)
+    assert taken == pytest.approx(steps)
+
+
 def test_importing_the_baselines_loads_neither_torch_nor_numba():
     code = "import sys, ultragcn.baselines; assert not {'torch', 'numba'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})

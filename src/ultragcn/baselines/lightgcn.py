@@ -3,6 +3,7 @@
 He, Deng, Wang, Li, Zhang, Wang: LightGCN: simplifying and powering graph convolution network for recommendation (SIGIR 2020).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,10 @@ class LightGCN(Baseline, EmbeddingRecommender):
         softplus(s_uj - s_ui) + l2_weight / 2 ||e0_u, e0_i, e0_j||^2.
 
     G is symmetric, so the gradient goes back by the same propagation as the embeddings came. That costs the same for a batch of any
-    size, so batches and Adam's steps are larger here than in the paper (2,048 pairs, 0.001).
+    size, so batches and Adam's steps are larger here than in the paper (2,048 pairs, 0.001). Large steps end far from the minimum: with
+    `schedule` "cosine" they shrink to nothing over `epochs`, with f the share of all steps already taken,
+
+        step = learning_rate (1 + cos(pi f)) / 2.
 
     Attributes
     ----------
@@ -45,6 +49,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
         embedding_dim: int = parameter(64, "length of an embedding", unit="numbers", low=1)
         num_layers: int = parameter(3, "layers L of the propagation", unit="layers", low=0)
         learning_rate: float = parameter(0.02, "Adam's step size", positive=True)
+        schedule: str = parameter("constant", "the step size over all epochs; cosine falls to 0", choices=("constant", "cosine"))
         batch_size: int = parameter(32768, "train pairs in a batch", unit="pairs", low=1)
         l2_weight: float = parameter(1e-4, "L2 weight of a batch's embeddings before propagation", low=0)
         init_std: float = parameter(0.1, "standard deviation of the first embeddings", positive=True)
@@ -108,7 +113,11 @@ class LightGCN(Baseline, EmbeddingRecommender):
             order = torch.randperm(len(users), generator=generator, device=where)
             negatives = lacked_items()
             total = 0.0
-            for batch in order.split(config.batch_size) if len(order) else ():
+            batches = order.split(config.batch_size) if len(order) else ()
+            for number, batch in enumerate(batches):
+                if config.schedule == "cosine":
+                    share = (epoch - 1 + number / len(batches)) / config.epochs
+                    adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * share)) / 2
                 triple = users[batch], num_users + items[batch], num_users + negatives[batch]
                 final = torch_ops.propagate(graph, embedding, config.num_layers)
                 loss, gradient = torch_ops.pairwise_loss(final, *triple)
