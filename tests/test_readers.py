@@ -184,6 +184,30 @@ def test_what_cannot_be_read_is_one_sentence_with_its_row(tmp_path, name, conten
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "user,item,time\na,x,1\n\nb,y\nc,z,\n", "row 4: fewer cells than the 3 of the first row; it was kept"),
+        ("a.csv", 'user,item,a,b\r\n"b,b","y"\r\na,"x,y,z",1\r\nc,"z""",,\r\n', "row 2: fewer cells than the 4 of the first row; 2 such"),
+        ("a.dat", "a::x::1::2\nb::y::1\nc::z::::\n", "row 2: fewer cells than the 4 of the first row; it was kept"),
+        ("a.csv.gz", gzip.compress(b"user,item,,\na,x,1,2\nb,y,1,2\nc,z"), "row 4: fewer cells than the 4 of the first row; it was kept"),
+    ],
+)  # fmt: skip
+def test_rows_with_too_few_cells_are_kept_and_counted_where_nothing_that_is_read_is_missing(tmp_path, name, content, says):
+    with pytest.warns(DataWarning, match=re.escape(says)) as caught:
+        log = read(tmp_path, content, name)
+    assert len(caught) == 1
+    assert len(log.users) == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["user,item,time\na,x,1\nb,y,\n", "\n  \nuser,item,time\n\na,x,\n\nb,y,\n", 'user,item,time\na,"x\ny",\nb,y,1\n'],
+)
+def test_an_empty_last_cell_is_not_a_missing_one(tmp_path, content):
+    assert len(read(tmp_path, content).users) == 2
+
+
 def test_ids_of_other_kinds_are_refused():
     with pytest.raises(DataError, match="user ids must be integers or strings, and those in the column are Float64"):
         read_log(pl.DataFrame({"user": [1.0], "item": [2]}), DataOptions())
@@ -323,7 +347,9 @@ def test_what_python_writes_is_read_to_the_last_cell(
 def read_or_refuse(path, options):
     """The log of a file, or None when it is refused as it should be."""
     try:
-        return read_log(path, options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).*fewer cells", DataWarning)
+            return read_log(path, options)
     except UltraGCNError as error:
         message = str(error)
     assert "\n" not in message

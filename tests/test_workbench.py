@@ -136,10 +136,11 @@ def no_torch(root):
     return folder
 
 
+@pytest.mark.parametrize("program", ["main", "experiments.exp_hyper_param"])
 @pytest.mark.parametrize("package", ["fire", "loguru", "torch"])
-def test_a_package_that_is_not_installed_is_one_line_that_names_the_requirements(shared_copy, tmp_path, package):
+def test_a_package_that_is_not_installed_is_one_line_that_names_the_requirements(shared_copy, tmp_path, program, package):
     (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('No module named {package}', name='{package}')\n")
-    result = run(shared_copy, "main", "--dataset", "digits", PYTHONPATH=str(tmp_path))
+    result = run(shared_copy, program, "--dataset", "digits", PYTHONPATH=str(tmp_path))
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == f"error: {package} is not installed; run pip install -r requirements.txt in the folder above src/\n"
 

@@ -11,8 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import fire
-
 import models
 from arguments import FLAGS, Flag, fire_command, read_flags, run_as_program, whole_number
 from experiments import PLOTS, run_in_parallel
@@ -30,6 +28,8 @@ def main(argv: Sequence[str]) -> None:
     given = read_flags(argv, OWN_FLAGS, about=__doc__)
     dataset = models.find(MODEL).dataset(given.get("dataset"))
     values = {flag.name: flag.default for flag in OWN_FLAGS} | given | {"dataset": dataset}
+    import fire  # only here, where `run_as_program` says what to do if it is not installed
+
     fire.Fire(compare_learning_rates, command=fire_command(values))
 
 

@@ -3,12 +3,14 @@
 import inspect
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from ultragcn import rng, solvers
+from ultragcn.checkpoint import Checkpoint, Course, Record
 from ultragcn.config import PARAMETERS, Config
 from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
 from ultragcn.evaluation.evaluate import evaluate
@@ -23,9 +25,6 @@ __all__ = ["MODEL_FILE", "Record", "UltraGCN"]
 _EVERY_EPOCH_FROM = 50
 
 _FOLD_IN_ROWS = 4096
-
-Record = dict[str, Any]
-"""One line of a training history: epoch, seconds, loss, and metrics when they were measured."""
 
 
 class UltraGCN(EmbeddingRecommender):
@@ -81,6 +80,8 @@ class UltraGCN(EmbeddingRecommender):
         select_on: Interactions | None = None,
         progress: Progress | None = None,
         on_epoch: Callable[[Record], None] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int = 0,
     ) -> "UltraGCN":
         """Learn embeddings from `train`.
 
@@ -98,6 +99,11 @@ class UltraGCN(EmbeddingRecommender):
             Shown a step per epoch.
         on_epoch : callable, optional
             Called with every record of the history as it is made.
+        checkpoint : str or Path, optional
+            A file that holds how far training came (docs/training.md). If it is there, training goes on from it, to the embeddings it
+            would have reached without having stopped; else it is made. Remove it when the model is saved.
+        checkpoint_every : int
+            Epochs between checkpoints; 0: by the clock, the first after ten seconds.
 
         Returns
         -------
@@ -107,7 +113,8 @@ class UltraGCN(EmbeddingRecommender):
         Raises
         ------
         UsageError
-            Something else than interactions was given, such as a whole data set.
+            Something else than interactions was given, such as a whole data set; or a checkpoint of another training, or a damaged
+            one.
         DataError
             There are no train interactions, or a held-out pair stands in train.
         NumericalError
@@ -120,21 +127,22 @@ class UltraGCN(EmbeddingRecommender):
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels() + solvers.compile_kernels(self.config)
         started = time.perf_counter()
+        path = None if checkpoint is None else Path(checkpoint)
+        checkpoints = Checkpoint(path, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
+        course, state = checkpoints.read() or (Course(rng.fresh_seed() if self.config.seed == -1 else self.config.seed), None)
+        started -= course.seconds
         labels = list(dict.fromkeys([str(parse_selection(self.config.select_by)), *DEFAULT_LABELS]))
         self._set_data(train, valid)
         self.compile_seconds_ = compile_seconds
-        self.seed_ = rng.fresh_seed() if self.config.seed == -1 else self.config.seed
-        self.history_: list[Record] = []
-        self.best_epoch_ = 0
+        self.seed_ = course.seed
+        self.history_: list[Record] = course.history
         self.stopped_ = "epochs"
-        best = -np.inf
-        kept: tuple[np.ndarray, np.ndarray] | None = None
-        without_better = 0
         targets = select_on if select_on is not None else valid
         show = progress or Silent()
         show.start("training", self.config.max_epochs, "epoch" if self.config.solver == "sgd" else "sweep")
+        show.advance(len(course.history))
         try:
-            for step in solvers.solve(Objective.of(train, self.config), self.seed_, self.config.device):
+            for step in solvers.solve(Objective.of(train, self.config), self.seed_, self.config.device, state):
                 self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
                 record: Record = {"epoch": step.epoch, "seconds": time.perf_counter() - started, "loss": step.loss}
                 value = -step.loss
@@ -143,29 +151,34 @@ class UltraGCN(EmbeddingRecommender):
                     result = evaluate(self, targets, labels)
                     record |= {label: result[label] for label in labels}
                     value = record[labels[0]]
-                self.history_.append(record)
+                course.history.append(record)
                 # Without held-out pairs, creeping on is no better.
-                least = self.config.tolerance * abs(best) if targets is None and self.config.solver == "exact" and best > -np.inf else 0.0
-                if measured and value > best + least:
-                    best, self.best_epoch_, without_better = value, step.epoch, 0
-                    kept = step.user_embedding.copy(), step.item_embedding.copy()
+                creeping = targets is None and self.config.solver == "exact" and course.best > -np.inf
+                least = self.config.tolerance * abs(course.best) if creeping else 0.0
+                if measured and value > course.best + least:
+                    course.best, course.best_epoch, course.without_better = value, step.epoch, 0
+                    course.kept = step.user_embedding.copy(), step.item_embedding.copy()
                 elif measured:
-                    without_better += 1
+                    course.without_better += 1
                 if on_epoch is not None:
                     on_epoch(record)
                 show.advance(1, {name: figure for name, figure in record.items() if name not in ("epoch", "seconds")})
-                if without_better >= self.config.max_patience:
+                if course.without_better >= self.config.max_patience:
                     self.stopped_ = "patience"
                     break
                 if step.epoch >= self.config.max_epochs:
                     break
+                if checkpoints.is_due(step.epoch):
+                    course.seconds = time.perf_counter() - started
+                    checkpoints.write(course, step.state())
         except KeyboardInterrupt:
             self.stopped_ = "interrupted"
             raise
         finally:
             show.finish()
-            if kept is not None:
-                self.user_embedding_, self.item_embedding_ = kept
+            if course.kept is not None:
+                self.user_embedding_, self.item_embedding_ = course.kept
+            self.best_epoch_ = course.best_epoch
             self.train_seconds_ = time.perf_counter() - started
         return self
 

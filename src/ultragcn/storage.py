@@ -1,6 +1,7 @@
-"""Files that are either whole or not there: atomic writes, appended rows, hashes."""
+"""Files that are either whole or not there: atomic writes, appended rows, arrays with a checksum; and one writer a folder."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ultragcn.errors import UltraGCNError, UsageError
+
+_PART = ".part"
 
 
 @contextlib.contextmanager
@@ -21,7 +26,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     except OSError as error:
         raise UsageError(f"cannot write to {path.parent}: {error.strerror}; choose a folder you can write to") from error
     os.close(descriptor)
@@ -41,6 +46,34 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Make `folder` if need be, and keep other processes out for as long as the block or this process lasts, however it ends.
+
+    What a killed process left of `atomic_path` there is removed.
+
+    Raises
+    ------
+    UsageError
+        Another process is at it, or it cannot be used.
+    """
+    folder = Path(folder)
+    with contextlib.ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.name != "nt":  # Windows cannot open a folder
+                descriptor = os.open(folder, os.O_RDONLY)
+                held.callback(os.close, descriptor)
+                _lock(descriptor, wait=False)
+            for left in folder.glob(f".*{_PART}"):
+                left.unlink(missing_ok=True)
+        except BlockingIOError as error:
+            raise UsageError(f"another process is writing to {folder}; wait until it ends, or end it") from error
+        except OSError as error:
+            raise UsageError(f"cannot use {folder}: {error.strerror}; choose a folder you can write to") from error
+        yield
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, atomically."""
     with atomic_path(path) as temporary:
@@ -50,6 +83,59 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write `value` as indented JSON to `path`, atomically. Numbers that JSON does not know (NaN) are refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], form: str, about: Mapping[str, Any]) -> None:
+    """Write named arrays and what is to be known `about` them (JSON) to `path`, atomically: safetensors with a checksum.
+
+    Parameters
+    ----------
+    path : Path
+    arrays : dict of str -> array
+    form : str
+        What kind of file this is, and its version: `read_arrays` refuses others.
+    about : dict
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(about)
+    with atomic_path(path) as temporary:
+        try:
+            save_file(arrays, temporary, metadata={"format": form, "about": text, "sha256": _checksum(arrays, form, text)})
+        except SafetensorError as error:  # hides the system's own error, such as a full disk
+            raise OSError(errno.EIO, str(error).removeprefix("Error while serializing: I/O error: ")) from error
+
+
+def read_arrays(path: Path, form: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays that `write_arrays` wrote to `path`, and what it said about them.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, is damaged, or is not of this `form`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != form:
+                raise UsageError(f"{path} is {metadata.get('format', 'something else')}, not {form}, which this version reads")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"cannot read {path}: {error}; the file is damaged or not readable") from error
+    if metadata.get("sha256") != _checksum(arrays, form, metadata.get("about", "")):
+        raise UsageError(f"{path} is damaged: its checksum does not fit")
+    return arrays, json.loads(metadata["about"])
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], form: str, text: str) -> str:
+    parts: list[bytes | memoryview] = [f"{form}\n{text}".encode()]
+    for name, array in sorted(arrays.items()):
+        parts += [f"\n{name} {array.dtype} {array.shape}\n".encode(), memoryview(array.reshape(-1).view(np.uint8))]
+    return hash_bytes(parts)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -108,6 +194,12 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         raise UltraGCNError(f"cannot write {path}: {error.strerror}") from error
 
 
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `rows`, which have the same columns, to the TSV file `path`, atomically; `append_row` goes on from there."""
+    lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    write_text(path, "".join("\t".join(line) + "\n" for line in lines))
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Return the whole rows of a TSV file written by `append_row`; a torn line is not a row."""
     lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
@@ -135,10 +227,19 @@ def _cell(value: Any) -> str:
     return text.replace("\t", " ").replace("\n", " ")
 
 
-def _lock(descriptor: int) -> None:
-    """Hold the file until it is closed; where the system has no such locks (Windows), appending alone must do."""
+def _lock(descriptor: int, wait: bool = True) -> None:
+    """Hold the file until it is closed; without `wait`, a file that another process holds raises `BlockingIOError`.
+
+    Where there are no such locks (Windows, some network file systems), it must do without.
+    """
     try:
         import fcntl
     except ImportError:
         return
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:
+        if wait:
+            raise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ultragcn.baselines.inverse import invert, scratch_bytes
 from ultragcn.baselines.item_weights import ItemWeightModel, blocks
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
@@ -15,7 +16,6 @@ from ultragcn.errors import NumericalError, UsageError
 from ultragcn.progress import Progress
 
 _MEMORY_FILE = Path("/proc/meminfo")
-_MAX_ITEMS = 32_767  # LAPACK with 32-bit integers crashes at 40,981: offsets of 4 I^2 bytes pass 2^32
 _SPARE_BYTES = 512 * 2**20  # besides the matrix: the blocks it is made from, the scores of a block of users
 
 
@@ -24,7 +24,7 @@ class EASE(ItemWeightModel):
 
         P = (A^T A + l2 I)^-1,    B_ij = -P_ij / P_jj for i != j.
 
-    The one I x I array of this library: 4 I^2 bytes, in which A^T A is made, factored, inverted and scaled in place.
+    The one I x I array of this library: 4 I^2 bytes, in which A^T A is made, inverted and scaled in place.
 
     Attributes
     ----------
@@ -50,21 +50,16 @@ class EASE(ItemWeightModel):
         super()._prepare()
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
-        from scipy.linalg import lapack
-
         matrix, num_items = self.train_.matrix, self.train_.num_items
         by_item = matrix.T.tocsr()
         b = np.empty((num_items, num_items), np.float32)
         for rows in blocks(num_items, num_items):
             b[rows[0] : rows[-1] + 1] = (by_item[rows] @ matrix).toarray()
         b.flat[:: num_items + 1] += self.config.l2
-        # LAPACK wants columns in a row: the transpose is that without a copy, and the matrix is symmetric.
-        _, info = lapack.spotrf(b.T, lower=1, clean=0, overwrite_a=1)
-        if info == 0:
-            _, info = lapack.spotri(b.T, lower=1, overwrite_c=1)
-        if info != 0:
-            raise NumericalError(f"A^T A + l2 I is not positive definite in float32; raise l2 ({self.config.l2:g})")
-        _mirror(b)
+        try:
+            invert(b, show)
+        except np.linalg.LinAlgError as error:
+            raise NumericalError(f"A^T A + l2 I is not positive definite in float32; raise l2 ({self.config.l2:g})") from error
         b /= -b.diagonal().copy()
         np.fill_diagonal(b, 0.0)
         self.item_weights_ = b
@@ -72,14 +67,12 @@ class EASE(ItemWeightModel):
 
 def check_memory(num_items: int) -> None:
     """Raise `UsageError` when the I x I matrix does not fit into the memory that is free, where the system says how much that is."""
-    needed, free = 4 * num_items**2 + _SPARE_BYTES, free_memory()
+    needed, free = 4 * num_items**2 + scratch_bytes(num_items) + _SPARE_BYTES, free_memory()
     if free is not None and needed > free:
         raise UsageError(
             f"EASE on {num_items} items needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free; "
             "use SparseEASE, or fit on fewer items"
         )
-    if num_items > _MAX_ITEMS:
-        raise UsageError(f"EASE on {num_items} items is more than LAPACK inverts here, {_MAX_ITEMS}; use SparseEASE, or fit on fewer items")
 
 
 def free_memory() -> int | None:
@@ -90,12 +83,3 @@ def free_memory() -> int | None:
         return None
     kilobytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
     return None if kilobytes is None else 1024 * int(kilobytes)
-
-
-def _mirror(matrix: np.ndarray, tile: int = 1024) -> None:
-    """Copy the upper triangle of a square matrix to the lower, in place."""
-    for start in range(0, len(matrix), tile):
-        stop = min(start + tile, len(matrix))
-        corner = matrix[start:stop, start:stop]
-        corner[...] = np.triu(corner) + np.triu(corner, 1).T
-        matrix[stop:, start:stop] = matrix[start:stop, stop:].T

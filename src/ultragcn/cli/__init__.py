@@ -68,6 +68,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UsageError(f"cannot make sense of {extra[0]!r}{near} (see ultragcn {arguments.command} --help)")
     if arguments.command is None:
         raise UsageError("give a command: " + ", ".join(named))
+    arguments.given = [word.split("=", 1)[0] for word in argv if word.startswith("--")]
     return arguments
 
 

@@ -8,8 +8,12 @@ from typing import Any
 
 from ultragcn.cli import data_options
 from ultragcn.config import AUTHORS_NAMES, PARAMETERS, Config, configuration_for, parse_value, read_config
+from ultragcn.errors import UsageError
+from ultragcn.experiments.trackers import TRACKERS
+from ultragcn.progress import Progress, Silent
 
 _AUTHORS_NAME_OF = {ours: theirs for theirs, ours in AUTHORS_NAMES.items()}
+_WITH_RESUME = ("--data_dir", "--quiet")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: a new one under runs)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in --out")
-    parser.add_argument("--tensorboard", action="store_true", help="also write the history for TensorBoard into the run folder")
+    parser.add_argument(
+        "--resume",
+        metavar="DIR",
+        help=f"go on with the run in DIR that was killed or interrupted, as its manifest says; with it go only {', '.join(_WITH_RESUME)}",
+    )
+    parser.add_argument(
+        "--checkpoint_every",
+        type=int,
+        default=0,
+        metavar="N",
+        help="epochs between checkpoints, from which --resume goes on (default: by the clock, every ten seconds)",
+    )
+    parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also tell a tracker how the run goes")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     group = parser.add_argument_group("hyper-parameters (defaults: what configs/ holds for the data set, else those named here)")
     for name, declared in PARAMETERS.items():
@@ -46,43 +62,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn train`."""
+    return _go_on(arguments) if arguments.resume is not None else _begin(arguments)
+
+
+def _begin(arguments: argparse.Namespace) -> int:
     changes = {name: parse_value(name, text) for name in PARAMETERS if (text := getattr(arguments, f"hyper_{name}")) is not None}
     source, files, config = _resolve(arguments, changes)
     # All that can fail without the data fails before they are read.
     from ultragcn.solvers import check_runnable
 
     check_runnable(config)
-    tensorboard = _tensorboard_writer() if arguments.tensorboard else None
 
-    from ultragcn.cli.progress import Bars
     from ultragcn.experiments.run import check_run, train_run
-    from ultragcn.progress import Silent
 
     given_out = Path(arguments.out) if arguments.out else None
-    check_run(config, arguments.protocol, given_out, refit=arguments.refit, overwrite=arguments.overwrite)
-    progress = Silent() if arguments.quiet else Bars()
+    options = {name: getattr(arguments, name) for name in ("refit", "overwrite", "checkpoint_every", "track")}
+    check_run(config, arguments.protocol, given_out, **options)
+    progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     out = given_out or Path("runs") / f"{dataset.name}-{config.solver}-seed{config.seed}-{stamp}"
-    writer: Any = None
+    _report(train_run(dataset, config, out, **options, progress=progress), out)
+    return 0
 
-    def on_epoch(record: dict[str, Any]) -> None:
-        nonlocal writer
-        if tensorboard is not None:
-            writer = writer or tensorboard(str(out))  # not before the folder was found to be free
-            for name, value in record.items():
-                if name != "epoch":
-                    writer.add_scalar(name, value, record["epoch"])
 
-    try:
-        metrics = train_run(
-            dataset, config, out, refit=arguments.refit, overwrite=arguments.overwrite, progress=progress, on_epoch=on_epoch
-        )
-    finally:
-        if writer is not None:
-            writer.close()
+def _go_on(arguments: argparse.Namespace) -> int:
+    if others := [option for option in arguments.given if option not in ("--resume", *_WITH_RESUME)]:
+        raise UsageError(f"--resume goes on as the manifest of the run says; leave out {', '.join(others)}")
+
+    from ultragcn.experiments.run import complete_metrics, resume_run
+
+    out = Path(arguments.resume)
+    complete = complete_metrics(out) is not None
+    metrics = resume_run(out, data_dir=arguments.data_dir, progress=_progress(arguments))
+    if complete:
+        print(f"ultragcn: the run in {out} is complete; there is nothing left to do", file=sys.stderr)
     _report(metrics, out)
     return 0
+
+
+def _progress(arguments: argparse.Namespace) -> Progress:
+    from ultragcn.cli.progress import Bars
+
+    return Silent() if arguments.quiet else Bars()
 
 
 def _report(metrics: dict[str, Any], out: Path) -> None:
@@ -116,15 +138,3 @@ def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[st
         )
     source = arguments.dataset or canonical_name(file.dataset or "demo")
     return source, None if arguments.dataset else file.files, Config(**(file.values | changes))
-
-
-def _tensorboard_writer() -> Any:
-    from ultragcn.errors import MissingDependencyError
-
-    try:
-        from tensorboard.summary import Writer
-    except ImportError:
-        raise MissingDependencyError(
-            "--tensorboard needs the tensorboard package; in the repository, run: pip install '.[tensorboard]'"
-        ) from None
-    return Writer

@@ -21,6 +21,7 @@ from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, UsageError, counted, warn
 
 PARTS = ("train", "test", "valid")
+_LAST_MISSING = "last missing"
 
 
 @dataclass(frozen=True)
@@ -244,11 +245,15 @@ def _of_table(table: Table, options: DataOptions) -> Log:
         wanted.append(pl.when(rating.is_finite()).then(rating >= options.min_rating).alias("rating"))
     if options.needs_times:
         wanted.append(times.microseconds(pl.col(columns["time"]), kinds[columns["time"]]).alias("time"))
+    # Where the last cell is missing, others may be; where it is read, that is refused anyway.
+    wanted.append(pl.col(table.names[-1]).is_null().alias(_LAST_MISSING))
     found = table.collect(table.rows.select(wanted))
     if found[ROW].null_count():
         raise table.fault()
     found = _without_blank_rows(found, table)
     _check_cells(found, table, columns)
+    if found[_LAST_MISSING].any():
+        _warn_of_short_rows(table)
     num_rows = len(found)
     if options.needs_ratings:
         found = found.filter(pl.col("rating"))
@@ -294,6 +299,15 @@ def _check_cells(found: pl.DataFrame, table: Table, columns: dict[str, str]) -> 
         raise DataError(f"{table.place(row)}: no {role} id in column {columns[role]}; every row needs a user and an item")
     allowed = "a number" if role == "rating" else times.ALLOWED
     raise DataError(f"{table.place(row)}: cannot read the {role} {text!r} in column {columns[role]}; expected {allowed}")
+
+
+def _warn_of_short_rows(table: Table) -> None:
+    """Count, in a `DataWarning`, the rows that have fewer cells than the first, of which none that is read is missing."""
+    count, first = table.short_rows()
+    if count:
+        those = "it was" if count == 1 else f"{count} such rows were"
+        warn(f"{table.place(first)}: fewer cells than the {len(table.names)} of the first row; {those} kept, since only columns that are "
+             "not read lack any; check that the file is whole")  # fmt: skip
 
 
 def _first_bad(column: pl.Series) -> int | None:

@@ -108,6 +108,23 @@ class Table:
         nothing = pl.all_horizontal(pl.col(name).is_null() for name in self.names)
         return self.collect(self.rows.filter(nothing).select(ROW))[ROW].to_list()
 
+    def short_rows(self) -> tuple[int, int]:
+        """Return how many rows have fewer cells than the first, and the number of the first such row: (0, 0) where there are none.
+
+        Polars makes the same of a cell that is empty and of one that is not there, so the lines are looked at once more. Where a quoted
+        cell runs over several lines, lines are no rows, and none is counted.
+        """
+        if self.path is None or not self.separator:
+            return 0, 0
+        line = pl.col("line").fill_null("").str.strip_suffix("\r")
+        quoted = len(self.separator) == 1
+        bare = line.str.replace_all('"[^"]*"', "") if quoted else line
+        short = (line.str.strip_chars() != "") & (bare.str.count_matches(self.separator, literal=True) < len(self.names) - 1)
+        lines = _scan_lines(self.path).with_row_index(ROW, offset=1).select(ROW, short=short, open=quoted & bare.str.contains('"'))
+        found = self.collect(lines.select(pl.col("short").sum(), pl.col("open").any(), pl.col(ROW).filter("short").min()))
+        count, over_several_lines, first = found.row(0)
+        return (0, 0) if over_several_lines or not count else (count, first)
+
     def _listed(self) -> str:
         return ", ".join(self.names[:12]) + (", ..." if len(self.names) > 12 else "")
 

@@ -1,6 +1,5 @@
 """Evaluating a fitted model on held-out interactions."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +9,7 @@ import scipy.sparse as sp
 
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, require_interactions
-from ultragcn.errors import DataError, DataWarning
+from ultragcn.errors import DataError, counted, warn
 from ultragcn.evaluation.dialects import Dialect, dialect_of
 from ultragcn.evaluation.groups import Group, by_item_group, by_user_group
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, UserValues, parse_labels, user_values, values_of_all_lists
@@ -144,11 +143,7 @@ def _in_model_rows(model: Ranker, targets: Interactions) -> tuple[sp.csr_matrix,
     users, items = targets.pairs
     known = columns[items] >= 0
     if not known.all():
-        warnings.warn(
-            f"{int((~known).sum())} held-out pairs concern items unknown to the model; they count as missed",
-            DataWarning,
-            stacklevel=4,
-        )
+        warn(f"the model does not know the items of {counted(int((~known).sum()), 'held-out pair')}; they count as missed")
     shape = (len(model.user_ids), len(model.item_ids))
     ones = np.ones(int(known.sum()), dtype=np.float32)
     matrix = sp.csr_matrix((ones, (rows[users[known]], columns[items[known]])), shape=shape)

@@ -3,7 +3,6 @@
 U users, Q users asked about, K list length, N listed places.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.data.interactions import Interactions
-from ultragcn.errors import DataError, DataWarning
+from ultragcn.errors import DataError, warn
 
 
 class RankedLists:
@@ -112,7 +111,7 @@ class RankedLists:
             )
 
     def _warn(self, message: str) -> None:
-        warnings.warn(f"{self.source} {message}", DataWarning, stacklevel=4)
+        warn(f"{self.source} {message}")
 
     def _user(self, row: int) -> Id:
         return as_python(self.user_ids.ids[row])

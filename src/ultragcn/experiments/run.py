@@ -4,28 +4,40 @@ manifest.json      configuration, seed, versions, data hash, git commit
 history.tsv        a line per epoch, as it happens
 metrics.json       validation and test metrics, seconds, memory
 model.safetensors  embeddings, ids and everything else `UltraGCN.load` needs
+
+Until it is complete, also what `resume_run` goes on from:
+
+checkpoint.safetensors        how far training came
+chosen/                       of a refit: the model whose number of epochs it repeats
+checkpoint-refit.safetensors  how far the refit came
 """
 
 import importlib.metadata
 import platform
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import ultragcn
-from ultragcn import storage
+from ultragcn import rng, storage
+from ultragcn.checkpoint import Checkpoint
 from ultragcn.config import Config
 from ultragcn.data.datasets import Dataset, dataset_names, load_dataset
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
+from ultragcn.experiments.trackers import Tracking, check_installed
 from ultragcn.model import MODEL_FILE, Record, UltraGCN
 from ultragcn.progress import Progress
 
 MANIFEST, HISTORY, METRICS = "manifest.json", "history.tsv", "metrics.json"
+CHECKPOINT, CHOSEN, REFIT_CHECKPOINT = "checkpoint.safetensors", "chosen", "checkpoint-refit.safetensors"
 _PACKAGES = ("numpy", "scipy", "numba", "torch")
 
 
@@ -36,6 +48,8 @@ def train_run(
     *,
     refit: bool = False,
     overwrite: bool = False,
+    checkpoint_every: int = 0,
+    track: Sequence[str] = (),
     progress: Progress | None = None,
     on_epoch: Callable[[Record], None] | None = None,
 ) -> dict[str, Any]:
@@ -54,8 +68,10 @@ def train_run(
         Under `clean`, train once more on train and validation together for as many epochs as were chosen, before reading test.
     overwrite : bool
         Replace an earlier run in `out`.
-    progress, on_epoch
+    checkpoint_every, progress, on_epoch
         As in `UltraGCN.fit`.
+    track : list of str
+        Trackers (`experiments.trackers`) to be told how the run goes.
 
     Returns
     -------
@@ -65,35 +81,124 @@ def train_run(
     Raises
     ------
     UsageError
-        As of `check_run`.
+        As of `check_run`; or another process is writing to `out`.
     KeyboardInterrupt
-        After the run folder was completed with what there was; the message says what that is.
+        After the run folder was given what there was; the message says what that is.
     """
-    check_run(config, dataset.protocol, out, refit=refit, overwrite=overwrite)
-    _prepare(out)
-    storage.write_json(out / MANIFEST, _manifest(dataset, config, refit))
+    check_run(config, dataset.protocol, out, refit=refit, overwrite=overwrite, checkpoint_every=checkpoint_every, track=track)
+    if config.seed == -1:
+        config = config.replace(seed=rng.fresh_seed())  # now, so that the manifest has it and a resumed run draws the same
+    with storage.sole_writer(out):
+        _clear(out, MODEL_FILE, METRICS, HISTORY, MANIFEST, CHECKPOINT, CHOSEN, REFIT_CHECKPOINT)
+        manifest = _manifest(dataset, config) | {"refit": refit, "checkpoint_every": checkpoint_every, "track": list(track)}
+        storage.write_json(out / MANIFEST, manifest)
+        return _train(dataset, config, out, manifest, progress, on_epoch)
+
+
+def resume_run(
+    out: Path,
+    *,
+    dataset: Dataset | None = None,
+    data_dir: str | None = None,
+    progress: Progress | None = None,
+    on_epoch: Callable[[Record], None] | None = None,
+) -> dict[str, Any]:
+    """Go on with a run that was killed or interrupted, to the end that it would have reached; return the metrics.
+
+    A run that is complete stays as it is.
+
+    Parameters
+    ----------
+    out : Path
+        The run folder. Its manifest says everything else.
+    dataset : Dataset, optional
+        The data, where they were in memory; by default they are loaded as the manifest says.
+    data_dir : str, optional
+        Where a named data set is now, if it has moved.
+    progress, on_epoch
+        As in `UltraGCN.fit`; epochs before the checkpoint are not told again.
+
+    Raises
+    ------
+    UsageError
+        There is no run in `out`, or one of another version; its data have changed, its checkpoint is damaged, or another process is
+        writing to `out`.
+    """
+    manifest = load_manifest(out)
+    if (metrics := complete_metrics(out)) is not None:
+        return metrics
+    version = manifest["versions"]["ultragcn"]
+    if version != ultragcn.__version__:
+        raise UsageError(f"the run in {out} was begun with ultragcn {version}, not {ultragcn.__version__}; finish it with that, or train anew")
+    if dataset is not None and (dataset.hash, split_hash(dataset)) != (manifest["data_hash"], manifest["split_hash"]):
+        raise UsageError(f"the run in {out} is one on other data, or split otherwise; give those, or train anew")
+    if dataset is None:
+        dataset = replace(load_run_data(manifest, data_dir), name=manifest["dataset"])
+    with storage.sole_writer(out):
+        resumed = {"at": _now(), "versions": versions(), "git_commit": git_commit()}
+        manifest["resumed"] = [*manifest.get("resumed", []), resumed]
+        storage.write_json(out / MANIFEST, manifest)
+        return _train(dataset, Config().replace(**manifest["config"]), out, manifest, progress, on_epoch)
+
+
+def complete_metrics(out: Path) -> dict[str, Any] | None:
+    """Return the metrics of the run in `out`; None when it was killed or interrupted before its end."""
+    if not (out / METRICS).exists():
+        return None
+    metrics = storage.read_json(out / METRICS)
+    return metrics if metrics["stopped"] != "interrupted" else None
+
+
+def _train(
+    dataset: Dataset,
+    config: Config,
+    out: Path,
+    manifest: Mapping[str, Any],
+    progress: Progress | None,
+    on_epoch: Callable[[Record], None] | None,
+) -> dict[str, Any]:
+    """Do what the manifest says from where the files in `out` show that it stands, and return the metrics."""
+    tracking = Tracking(manifest.get("track", ()), out, manifest)
+    model = UltraGCN(config)
+    all_written = False
 
     def record_epoch(record: Record) -> None:
-        # Every line has every column, measured or not, so that the file can be read while it grows.
-        labels = dict.fromkeys((config.select_by, *DEFAULT_LABELS))
-        storage.append_row(out / HISTORY, {name: record.get(name, "") for name in ("epoch", "seconds", "loss", *labels)})
+        nonlocal all_written
+        if all_written:
+            storage.append_row(out / HISTORY, _row(record, config))
+        else:  # what stands there may have epochs that were lost with the process
+            storage.write_rows(out / HISTORY, [_row(known, config) for known in model.history_])
+        for known in [record] if all_written else model.history_:
+            tracking.record(known)
+        all_written = True
         if on_epoch is not None:
             on_epoch(record)
 
-    model = UltraGCN(config)
+    every = manifest.get("checkpoint_every", 0)
     select_on = dataset.test if dataset.protocol == "authors" else None
     try:
-        model.fit(dataset.train, dataset.valid, select_on=select_on, progress=progress, on_epoch=record_epoch)
-        valid = None if dataset.valid is None else evaluate(model, dataset.valid, _labels(config))
+        if (out / CHOSEN / MODEL_FILE).exists():
+            model = UltraGCN.load(out / CHOSEN)
+        else:
+            model.fit(
+                dataset.train, dataset.valid, select_on=select_on, progress=progress, on_epoch=record_epoch,
+                checkpoint=out / CHECKPOINT, checkpoint_every=every,
+            )  # fmt: skip
         seconds, compile_seconds, best_epoch = model.train_seconds_, model.compile_seconds_, model.best_epoch_
-        if refit and dataset.valid is not None:
+        if manifest["refit"]:
+            model.save(out / CHOSEN)
+        valid = None if dataset.valid is None else evaluate(model, dataset.valid, _labels(config))
+        if manifest["refit"] and dataset.valid is not None:
             # Exactly as many epochs as were chosen: the loss alone must not end it earlier.
-            refitted = UltraGCN(config.replace(epochs=best_epoch, patience=best_epoch, seed=model.seed_))
-            model = refitted.fit(dataset.train.union(dataset.valid), progress=progress)
+            refitted = UltraGCN(config.replace(epochs=best_epoch, patience=best_epoch))
+            train = dataset.train.union(dataset.valid)
+            model = refitted.fit(train, progress=progress, checkpoint=out / REFIT_CHECKPOINT, checkpoint_every=every)
             seconds += model.train_seconds_
     except KeyboardInterrupt:
+        tracking.finish(None)
         if not hasattr(model, "user_embedding_"):
-            raise KeyboardInterrupt(f"interrupted before the first epoch ended; there is no model in {out}") from None
+            left = "is as it was" if (out / MODEL_FILE).exists() else "has no model"
+            raise KeyboardInterrupt(f"interrupted before the first epoch ended; {out} {left}") from None
         model.save(out)
         storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_))
         raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}") from None
@@ -102,6 +207,8 @@ def train_run(
     test = evaluate(model, dataset.test, _labels(config))
     metrics = _summary(dataset, model, measured | {"test": test}, seconds, compile_seconds) | {"best_epoch": best_epoch}
     storage.write_json(out / METRICS, metrics)
+    _clear(out, CHECKPOINT, CHOSEN, REFIT_CHECKPOINT)
+    tracking.finish(metrics)
     return metrics
 
 
@@ -156,16 +263,29 @@ def split_hash(dataset: Dataset) -> str:
     return storage.hash_bytes([part.hash.encode() for part in parts if part is not None])
 
 
-def check_run(config: Config, protocol: str, out: Path | None, *, refit: bool = False, overwrite: bool = False) -> None:
+def check_run(
+    config: Config,
+    protocol: str,
+    out: Path | None,
+    *,
+    refit: bool = False,
+    overwrite: bool = False,
+    checkpoint_every: int = 0,
+    track: Sequence[str] = (),
+) -> None:
     """Refuse what `train_run` would refuse, before any data are read; without `out`, the folder is new.
 
     Raises
     ------
     UsageError
         `select_by` is no metric to choose by; `refit` without a validation set; `out` is in use, or holds files of something else,
-        which `overwrite` does not change.
+        which `overwrite` does not change; `checkpoint_every` is no number of epochs; there is no such tracker.
+    MissingDependencyError
+        A tracker's package is not installed.
     """
     parse_selection(config.select_by)
+    Checkpoint(None, checkpoint_every, {}, ())
+    check_installed(track)
     if refit and protocol == "authors":
         raise UsageError("refit needs the clean protocol: under authors there is no validation set to add to train")
     try:
@@ -174,16 +294,22 @@ def check_run(config: Config, protocol: str, out: Path | None, *, refit: bool = 
         raise _unusable(out, error) from error
     if present and MANIFEST not in present:
         raise UsageError(f"{out} already holds files of something else ({', '.join(present[:3])}); give another --out")
-    if present and not overwrite:
-        raise UsageError(f"{out} already holds files ({', '.join(present[:3])}); give another --out, or --overwrite")
+    if out is not None and present and not overwrite:
+        unfinished = complete_metrics(out) is None
+        raise UsageError(
+            f"{out} already holds {'a run that is not complete' if unfinished else 'files'} ({', '.join(present[:3])}); "
+            f"{f'go on with it by --resume {out}, ' if unfinished else ''}give another --out, or --overwrite"
+        )
 
 
-def _prepare(out: Path) -> None:
-    """Make the run folder, or clear an earlier run out of it."""
+def _clear(out: Path, *names: str) -> None:
+    """Remove files and folders of these names from the run folder, where they are."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in (MODEL_FILE, METRICS, HISTORY, MANIFEST):
-            (out / name).unlink(missing_ok=True)
+        for name in names:
+            if (out / name).is_dir():
+                shutil.rmtree(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise _unusable(out, error) from error
 
@@ -196,9 +322,15 @@ def _labels(config: Config) -> list[str]:
     return list(dict.fromkeys([*DEFAULT_LABELS, config.select_by]))
 
 
-def _manifest(dataset: Dataset, config: Config, refit: bool) -> dict[str, Any]:
+def _row(record: Record, config: Config) -> dict[str, Any]:
+    """Return a line of history.tsv; it has every column, measured or not, so that the file can be read while it grows."""
+    return {name: record.get(name, "") for name in dict.fromkeys(("epoch", "seconds", "loss", config.select_by, *DEFAULT_LABELS))}
+
+
+def _manifest(dataset: Dataset, config: Config) -> dict[str, Any]:
     origin = dict(dataset.origin or {})
     return {
+        "id": uuid.uuid4().hex,
         "dataset": dataset.name,
         "data_source": origin.pop("source", None),
         "data_files": origin,
@@ -208,11 +340,10 @@ def _manifest(dataset: Dataset, config: Config, refit: bool) -> dict[str, Any]:
         "split_hash": split_hash(dataset),
         "protocol": dataset.protocol,
         "split_seed": dataset.split_seed,
-        "refit": refit,
         "config": config.to_dict(),
         "versions": versions(),
         "git_commit": git_commit(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": _now(),
         "command": sys.argv,
     }
 
@@ -252,6 +383,10 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,7 +25,7 @@ from ultragcn.config import Config
 from ultragcn.errors import NumericalError, UsageError
 from ultragcn.kernels import numba_cpu
 from ultragcn.objective import Objective
-from ultragcn.solvers import Step
+from ultragcn.solvers import State, Step
 
 _MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend on the number of threads
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
@@ -108,8 +109,10 @@ class _Half:
     loss: float  # without the L2 part of the other side
 
 
-def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
+def solve(objective: Objective, seed: int, device: str, state: State | None = None) -> Iterator[Step]:
     """Yield a `Step` after each sweep, for ever; its loss is the expected loss, measured after the users' half of the sweep.
+
+    What a sweep draws depends on the seed and its number alone, so a `state` holds no random state.
 
     Raises
     ------
@@ -121,11 +124,15 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
     choose_device(device)
     config = objective.config
     users, items = _sides(objective)
-    with numba_cpu.numba_threads():
-        x, y = _start(objective, users, items, seed)
-    user_damping, item_damping = np.ones(len(x), np.float32), np.ones(len(y), np.float32)
     pending: _Pending | None = None
     sweep = 0
+    if state is None:
+        with numba_cpu.numba_threads():
+            x, y = _start(objective, users, items, seed)
+        user_damping, item_damping = np.ones(len(x), np.float32), np.ones(len(y), np.float32)
+    else:
+        sweep, pending = int(state["sweep"][0]), _pending_of(state)
+        x, y, user_damping, item_damping = (state[name] for name in ("x", "y", "user_damping", "item_damping"))
     while True:
         sweep += 1
         with numba_cpu.numba_threads():
@@ -150,7 +157,19 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
                     half = _half_sweep(items, y, x, item_damping)
                 loss = half.loss + users.ridge(x).sum()
                 y, pending = half.x_new, half.pending
-        yield Step(sweep, float(loss), x, y)
+        yield Step(sweep, float(loss), x, y, partial(_state, sweep, x, y, user_damping, item_damping, pending))
+
+
+def _state(sweep: int, x: np.ndarray, y: np.ndarray, user_damping: np.ndarray, item_damping: np.ndarray,
+           pending: _Pending | None) -> State:  # fmt: skip
+    """Return what a sweep leaves to the next one."""
+    state = {"sweep": np.array([sweep]), "x": x, "y": y, "user_damping": user_damping, "item_damping": item_damping}
+    return state | ({f"pending.{name}": array for name, array in vars(pending).items()} if pending is not None else {})
+
+
+def _pending_of(state: State) -> _Pending | None:
+    arrays = {name.removeprefix("pending."): array for name, array in state.items() if name.startswith("pending.")}
+    return _Pending(**arrays) if arrays else None
 
 
 def expected_loss(objective: Objective, user_embedding: np.ndarray, item_embedding: np.ndarray) -> float:

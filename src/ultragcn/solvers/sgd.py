@@ -10,10 +10,10 @@ import numpy as np
 
 from ultragcn import rng
 from ultragcn.config import Config
-from ultragcn.errors import MissingDependencyError, NumericalError
+from ultragcn.errors import MissingDependencyError, NumericalError, UsageError
 from ultragcn.graph import DegreeWeights, ItemNeighbors
 from ultragcn.objective import Objective, batch_weights
-from ultragcn.solvers import Step
+from ultragcn.solvers import State, Step
 
 try:
     from ultragcn.kernels import torch_ops
@@ -28,13 +28,15 @@ from ultragcn.kernels.torch_ops import choose_device
 
 __all__ = ["choose_device", "compile_kernels", "solve"]
 
+_ADAM = ("step", "exp_avg", "exp_avg_sq")
+
 
 def compile_kernels(config: Config) -> float:
     """Return 0: PyTorch's kernels come compiled."""
     return 0.0
 
 
-def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
+def solve(objective: Objective, seed: int, device: str, state: State | None = None) -> Iterator[Step]:
     """Yield a `Step` after each epoch, for ever; its loss is the sum over the epoch's batches.
 
     Raises
@@ -86,6 +88,20 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
         for strength in strengths
     )
     epoch = 0
+    tables = {"user": user_embedding, "item": item_embedding}
+    if state is not None:
+        epoch = int(state["epoch"][0])
+        _restore_generator(generator, state["generator"])
+        for name, table in tables.items():
+            table.copy_(torch.from_numpy(state[f"{name}.embedding"]))
+            adam.state[table] = {key: torch.from_numpy(state[f"{name}.{key}"]).to(where) for key in _ADAM}
+
+    def state_now() -> State:
+        arrays = {"epoch": np.array([epoch]), "generator": generator.get_state().numpy()}
+        for name, table in tables.items():
+            arrays |= {f"{name}.embedding": table.cpu().numpy()} | {f"{name}.{key}": adam.state[table][key].cpu().numpy() for key in _ADAM}
+        return arrays
+
     while True:
         epoch += 1
         loss = torch.zeros((), dtype=torch.float64, device=where)
@@ -106,4 +122,13 @@ def solve(objective: Objective, seed: int, device: str) -> Iterator[Step]:
             raise NumericalError(
                 f"the loss is no longer a finite number in epoch {epoch}; lower learning_rate ({config.learning_rate:g}) or the weights"
             )
-        yield Step(epoch, total, user_embedding.cpu().numpy(), item_embedding.cpu().numpy())
+        yield Step(epoch, total, user_embedding.cpu().numpy(), item_embedding.cpu().numpy(), state_now)
+
+
+def _restore_generator(generator: torch.Generator, state: np.ndarray) -> None:
+    try:
+        generator.set_state(torch.from_numpy(state))
+    except RuntimeError as error:  # each kind of device has a generator of its own
+        raise UsageError(
+            f"training began on another kind of device than {generator.device.type} and can go on only there; give that --device"
+        ) from error
