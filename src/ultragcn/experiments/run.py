@@ -129,7 +129,9 @@ def resume_run(
         return metrics
     version = manifest["versions"]["ultragcn"]
     if version != ultragcn.__version__:
-        raise UsageError(f"the run in {out} was begun with ultragcn {version}, not {ultragcn.__version__}; finish it with that, or train anew")
+        raise UsageError(
+            f"the run in {out} was begun with ultragcn {version}, not {ultragcn.__version__}; finish it with that, or train anew"
+        )
     if dataset is not None and (dataset.hash, split_hash(dataset)) != (manifest["data_hash"], manifest["split_hash"]):
         raise UsageError(f"the run in {out} is one on other data, or split otherwise; give those, or train anew")
     if dataset is None:
