@@ -4,10 +4,14 @@ import json
 import multiprocessing
 import os
 import random
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +19,11 @@ import pytest
 
 from tests import trials_for_sweeps as trials
 from ultragcn import UltraGCN, evaluate, load_dataset, storage
-from ultragcn.cli import main
+from ultragcn.cli import main, parse
+from ultragcn.cli import sweep as sweep_command
 from ultragcn.config import read_config
 from ultragcn.errors import MissingDependencyError, UltraGCNError, UsageError
-from ultragcn.experiments import claims, space, study, workers
+from ultragcn.experiments import claims, model_study, space, study, workers
 from ultragcn.experiments.space import Range, Values
 from ultragcn.experiments.study import Study, read_results, read_study, summarise
 from ultragcn.experiments.sweep import sweep
@@ -569,3 +574,82 @@ def test_a_study_file_that_is_wrong_is_refused_with_its_name(tmp_path, capsys, t
         path.write_text(text)
     assert main(["sweep", str(path)]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_the_script_for_slurm_is_right_and_runs_the_same_study(log, tmp_path):
+    script, out = tmp_path / "a study.sh", tmp_path / "out"
+    words = ["--dataset", str(log), "--vary", "embedding_dim=4,8", "--fix", "epochs=3", "--min_rating", "-1", "--split_seed", "3"]
+    assert main(["sweep", *words, "--out", str(out), "--jobs", "2", "--slurm", str(script)]) == 2  # the log has no ratings
+    assert not script.exists()
+    del words[-4:-2]
+    assert main(["sweep", *words, "--out", str(out), "--jobs", "2", "--slurm", str(script)]) == 0
+    assert not out.exists()
+    assert "#SBATCH --cpus-per-task=2\n" in script.read_text()
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    done = subprocess.run(["bash", str(script)], env=os.environ | {"PYTHONPATH": str(SRC)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kept = read_study(out)
+    assert kept.parameters == {"embedding_dim": Values((4, 8))}
+    assert kept.fixed == {"epochs": 3}
+    assert len(read_results(out)) == 2
+
+
+def test_kill_ends_a_sweep_as_ctrl_c_does(log, tmp_path):
+    words = ["--dataset", str(log), "--vary", "embedding_dim=4:64:1", "--out", str(tmp_path / "out"), "--quiet"]
+    command, environment = [sys.executable, "-m", "ultragcn", "sweep", *words], os.environ | {"PYTHONPATH": str(SRC)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out/results.tsv").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].endswith(f"of 61 runs are kept in {tmp_path / 'out'}; the same command goes on from there")
+
+
+# ------------------------------------------------------------- what the pages say
+
+
+def test_the_study_file_of_the_page_is_the_command_of_the_page(tmp_path, data_dir):
+    text = (ROOT / "docs/sweeps.md").read_text(encoding="utf-8")
+    (toml,) = re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
+    (tmp_path / "l2.toml").write_text(toml)
+    said = model_study.read_study_file(tmp_path / "l2.toml") | {"data_dir": str(data_dir)}
+    data = load_dataset(**model_study.source_of(said))
+    from_file = model_study.study_of(said, data)
+    (command,) = re.findall(r"^    ultragcn (sweep .*?[^\\])$", text, re.M | re.S)[:1]
+    arguments = parse(shlex.split(command.replace("\\\n", " ")))
+    from_command = model_study.study_of(sweep_command._said(arguments) | {"data_dir": str(data_dir)}, data)
+    assert replace(from_file, name="", fixed={}) == replace(from_command, name="")
+
+
+def test_the_python_of_the_page_runs_as_it_stands(swept, tmp_path):
+    reading, own = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/sweeps.md").read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(swept, tmp_path / "runs/sweep-l2")
+    (tmp_path / "reading.py").write_text(reading.replace("valid_ndcg@20", "valid_ndcg@5"))
+    (tmp_path / "own.py").write_text(own)
+    environment = os.environ | {"PYTHONPATH": str(SRC)}
+    for script in ("reading.py", "own.py"):
+        done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    best_of_own = study.best(read_study(tmp_path / "runs/example"), summarise(read_results(tmp_path / "runs/example")))
+    assert abs(best_of_own.parameters["x"] - 0.3) < 0.3
+
+
+def test_the_sweep_of_the_workbench_tunes_and_goes_on_where_it_was(tmp_path):
+    pytest.importorskip("torch", reason="the workbench needs PyTorch")
+    shutil.copytree(SRC, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    words = [sys.executable, "-m", "experiments.exp_sweep_mymodel", "--jobs", "2"]
+    environment = os.environ | {"PYTHONPATH": ""}
+    done = subprocess.run(words, cwd=tmp_path / "src", env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr
+    folder = tmp_path / "plots/exp_sweep_mymodel"
+    chosen = study.best(read_study(folder), summarise(read_results(folder)))
+    assert 0.9 < chosen.means["valid_accuracy"] < 0.99
+    before = (folder / "results.tsv").read_text()
+    assert len(before.splitlines()) == 1 + 24
+    again = subprocess.run(words, cwd=tmp_path / "src", env=environment, capture_output=True, text=True, check=False)
+    assert again.stdout == done.stdout
+    assert (folder / "results.tsv").read_text() == before

@@ -10,7 +10,7 @@ from pathlib import Path
 from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.storage import write_text
 
-_NOT_PASSED_ON = ("command", "run", "study", "slurm", "out", "jobs", "threads", "quiet")
+_NOT_PASSED_ON = ("command", "given", "run", "study", "slurm", "out", "jobs", "threads", "quiet")
 _SCRIPT = """\
 #!/bin/bash
 # Jobs that share one study. How many is your choice (--array); more can join at any time.

@@ -1,7 +1,10 @@
 """Vary hyper-parameters over many trials; any number of processes share a study, and none repeats what is done."""
 
 import argparse
+import contextlib
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +67,22 @@ def run(arguments: argparse.Namespace) -> int:
         slurm.write_script(arguments, study.name, out)
         _tell(f"look at its first lines, then: sbatch {arguments.slurm}")
         return 0
-    outcome = sweep(study, trial, out, jobs=arguments.jobs, threads=arguments.threads, progress=progress, tell=_tell)
+    with _stopped_as_by_ctrl_c():
+        outcome = sweep(study, trial, out, jobs=arguments.jobs, threads=arguments.threads, progress=progress, tell=_tell)
     if outcome.best is not None:
         best = model_study.write_best(out, study, model, str(source["source"]), outcome.best)
         _print(study, outcome, best)
     return _ended(study, outcome, out)
+
+
+@contextlib.contextmanager
+def _stopped_as_by_ctrl_c() -> Iterator[None]:
+    """Let `kill` and a batch system's notice (SIGTERM) end the sweep as Ctrl-C does: at once, saying what is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print(study: "Study", outcome: "Outcome", best: Path) -> None:
