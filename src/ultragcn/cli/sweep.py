@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultragcn.cli import data_options, slurm
 from ultragcn.data.options import DATA_OPTIONS
+from ultragcn.errors import counted
 
 if TYPE_CHECKING:
     from ultragcn.experiments.study import Study
@@ -102,9 +103,9 @@ def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
 
     states = [trial.state for trial in outcome.summaries]
     counts = {"failed": states.count(FAILED), "pruned": states.count(PRUNED)}
-    some = "".join(f", {count} {state}" for state, count in counts.items() if count)
-    _tell(f"{len(states)} of {study.num_trials} trials{some}; results are in {out / 'results.tsv'}")
-    if outcome.num_ended < outcome.num_runs and len(states) < study.num_trials:
+    some = "".join(f", {counted(count, 'trial')} {state}" for state, count in counts.items() if count)
+    _tell(f"{outcome.num_ended} of {counted(outcome.num_runs, 'run')}{some}; results are in {out / 'results.tsv'}")
+    if outcome.num_ended < outcome.num_runs:
         _tell("the others are run by other processes")
     if study.about["protocol"] == "authors":
         _tell("protocol authors chose on the test set; compare with published numbers only")
