@@ -1,0 +1,91 @@
+"""The item graph at ranking time: what it adds to the scores, that off is the paper's model, and that every verb has it."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from ultragcn import UltraGCN, evaluate, load_dataset
+from ultragcn.baselines import SparseEASE
+from ultragcn.item_weights import regression_weights
+
+QUICK = {"embedding_dim": 8, "epochs": 3}
+GRAPH = {"item_graph_weight": 0.4, "item_graph_l2": 20.0, "item_graph_neighbors": 30}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("demo")
+
+
+@pytest.fixture(scope="module")
+def with_graph(data):
+    return UltraGCN(**QUICK, **GRAPH).fit(data.train)
+
+
+def test_off_is_the_model_of_the_paper_and_on_trains_the_same_embeddings(data, with_graph):
+    paper = UltraGCN(**QUICK).fit(data.train)
+    assert paper.item_graph_.nnz == 0
+    assert with_graph.item_graph_.nnz > 0
+    np.testing.assert_array_equal(paper.user_embedding_, with_graph.user_embedding_)
+    np.testing.assert_array_equal(paper.item_embedding_, with_graph.item_embedding_)
+    user = data.train.user_ids.ids[3]
+    row = int(data.train.user_ids.rows([user])[0])
+    items, scores = paper.recommend(user, top_k=5)
+    expected = paper.item_embedding_[paper.item_ids.rows(items)] @ paper.user_embedding_[row]
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_scores_are_the_formula_of_the_documentation(data, with_graph):
+    for user in data.train.user_ids.ids[[0, 7, 50]]:
+        row = int(data.train.user_ids.rows([user])[0])
+        product = with_graph.item_embedding_.astype(np.float64) @ with_graph.user_embedding_[row]
+        graph = np.asarray((data.train.matrix[[row]].astype(np.float64) @ with_graph.item_graph_).todense()).ravel()
+        expected = product + GRAPH["item_graph_weight"] * product.std() / graph.std() * graph
+        items, scores = with_graph.recommend(user, top_k=10, exclude_seen=False)
+        np.testing.assert_array_equal(with_graph.item_ids.rows(items), np.argsort(-expected, kind="stable")[:10])
+        np.testing.assert_allclose(scores, np.sort(expected)[::-1][:10], rtol=1e-4)
+
+
+def test_a_very_heavy_graph_ranks_as_its_weights_alone(data):
+    heavy = UltraGCN(**QUICK, **GRAPH | {"item_graph_weight": 1e6}).fit(data.train)
+    alone = SparseEASE(num_neighbors=30, num_weights=30, l2=20.0).fit(data.train)
+    users = data.train.user_ids.ids[:40]
+    ours, theirs = heavy.recommend(users, top_k=3)[0], alone.recommend(users, top_k=3)[0]
+    assert (ours == theirs).mean() > 0.95  # equal weights are told apart by the embeddings
+
+
+def test_the_graph_of_new_users_is_free_and_every_verb_has_it(data, with_graph, tmp_path):
+    users = data.train.user_ids.ids[:30]
+    together, scores = with_graph.recommend(users, top_k=10)
+    for place in (0, 11, 29):
+        alone, own = with_graph.recommend(users[place], top_k=10)
+        np.testing.assert_array_equal(alone, together[place])
+        np.testing.assert_array_equal(own, scores[place])
+    loaded = UltraGCN.load(with_graph.save(tmp_path))
+    np.testing.assert_array_equal(loaded.recommend(users, top_k=10)[0], together)
+    basket = data.train.item_ids.ids[data.train.matrix[[0]].indices].tolist()
+    np.testing.assert_array_equal(loaded.recommend_for(basket, top_k=5)[0], with_graph.recommend_for(basket, top_k=5)[0])
+    paper = UltraGCN(**QUICK).fit(data.train)
+    assert paper.recommend_for(basket, top_k=20)[0].tolist() != with_graph.recommend_for(basket, top_k=20)[0].tolist()
+    assert evaluate(loaded, data.valid)["recall@20"] == evaluate(with_graph, data.valid)["recall@20"]
+
+
+def test_a_user_without_items_and_an_item_without_users_are_ranked_too():
+    from tests.conftest import interactions_of
+
+    dense = np.random.default_rng(0).random((12, 9)) < 0.4
+    dense[3] = False
+    dense[:, 5] = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = UltraGCN(**QUICK, **GRAPH).fit(interactions_of(dense))
+    items, scores = model.recommend(list(range(12)), top_k=9, exclude_seen=False)
+    assert np.isfinite(scores).all()
+    assert (np.sort(items, axis=1) == np.arange(9)).all()
+
+
+def test_the_weights_of_an_item_are_at_most_as_many_as_asked_for(data):
+    weights = regression_weights(data.train.matrix, 20, 10, 50.0)
+    assert weights.tocsc().getnnz(axis=0).max() <= 10
+    assert (weights.diagonal() == 0).all()
