@@ -336,6 +336,12 @@ def lines_of(path):
     return sorted(tuple(value for name, value in row.items() if name not in measured) for row in storage.read_rows(path))
 
 
+def test_the_half_written_study_of_another_process_is_not_somebody_else_s(tmp_path):
+    (tmp_path / ".study.json.abc.part").write_text("{")
+    asked = parabola_study()
+    assert len(study.open_folder(tmp_path, asked)) == len(asked.points())
+
+
 @pytest.mark.parametrize("kind", ["parabola_study", "tpe_study"])
 def test_two_processes_that_share_a_study_never_run_the_same(tmp_path, kind):
     processes = [begin(tmp_path, kind, jobs=2, changes="fixed={'seconds': 0.3}") for _ in range(2)]

@@ -198,10 +198,12 @@ def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
 def _refuse_others(folder: Path) -> None:
     """Refuse a folder that holds something else, before anything is put into it."""
     try:
-        present = sorted(path.name for path in folder.iterdir() if path.name != CLAIMS) if folder.exists() else []
+        # Another process may be just making the study: its half-written file is none of somebody else's.
+        names = [path.name for path in folder.iterdir()] if folder.exists() else []
+        present = sorted(name for name in names if name != CLAIMS and not name.startswith(f".{STUDY}."))
     except OSError as error:
         raise UsageError(f"cannot use {folder} for a study: {error.strerror}; choose a folder you can write to") from error
-    if present and STUDY not in present:
+    if present and not (folder / STUDY).exists():
         raise UsageError(f"{folder} already holds files of something else ({', '.join(present[:3])}); give another --out")
 
 
