@@ -91,10 +91,14 @@ def main() -> None:
             start(whole, arguments.sampler, number).wait()
             killed = disturbed(out, arguments.sampler, number, chance)
             kills += sum(killed.values())
-            runs = [(row["trial"], row["seed"]) for row in storage.read_rows(out / "results.tsv")]
+            rows = storage.read_rows(out / "results.tsv")
+            runs = [(row["trial"], row["seed"]) for row in rows]
+            for line in sorted(set(table(whole)) ^ set(table(out))):
+                print("only undisturbed:" if line in table(whole) else "only after kills:", *line, flush=True)
             report("kills", {
                 "sampler": arguments.sampler, "study": number, "killed_sweeps": killed["sweeps"], "killed_workers": killed["workers"],
-                "kills_so_far": kills, "runs": len(runs), "doubled": len(runs) - len(set(runs)),
+                "kills_so_far": kills, "runs": len(runs), "failed": sum(row["state"] == "failed" for row in rows),
+                "doubled": len(runs) - len(set(runs)),
                 "lost": len(table(whole)) - len(set(runs)), "whole_lines": is_whole(out), "same_table": table(out) == table(whole),
             })  # fmt: skip
             shutil.rmtree(out)

@@ -4,15 +4,13 @@
 
 Six hyper-parameters of the exact solver, wide ranges, 32 dimensions so that a trial takes a second or two; protocol clean, test is not
 read, nothing is pruned. Each repeat has its own seed of the sampler. A row for each goes to plots/tpe.tsv; what it says of a number of
-trials is the best of the first so many.
+trials is the best of the first so many. The sweeps are kept in runs/tpe-DATASET/, so a benchmark that was ended goes on.
 """
 
 import argparse
-import tempfile
-from pathlib import Path
 
 import numpy as np
-from measure import data_dir, report
+from measure import ROOT, data_dir, report
 from scipy import stats
 
 from ultragcn import load_dataset
@@ -48,17 +46,16 @@ def main() -> None:
     data = load_dataset(**source)
     points = sorted({arguments.trials // 3, arguments.trials * 2 // 3, arguments.trials})
     best: dict[tuple[str, int], list[float]] = {(sampler, trials): [] for sampler in SAMPLERS for trials in points}
-    with tempfile.TemporaryDirectory() as folder:
-        for repeat in range(arguments.repeats):
-            for sampler in SAMPLERS:
-                said = SAID | {"dataset": arguments.dataset, "sampler": sampler, "sampler_seed": repeat, "trials": arguments.trials}
-                study = model_study.study_of(said, data)
-                trial = model_study.ModelTrial(source, "ultragcn", study.metrics)
-                outcome = sweep(study, trial, Path(folder) / f"{sampler}-{repeat}", jobs=arguments.jobs)
-                for trials in points:
-                    best[sampler, trials].append(best_so_far(outcome.summaries, trials))
-                report("tpe", {"dataset": arguments.dataset, "repeat": repeat, "sampler": sampler}
-                       | {f"best of {trials}": best[sampler, trials][-1] for trials in points})  # fmt: skip
+    for repeat in range(arguments.repeats):
+        for sampler in SAMPLERS:
+            said = SAID | {"dataset": arguments.dataset, "sampler": sampler, "sampler_seed": repeat, "trials": arguments.trials}
+            study = model_study.study_of(said, data)
+            trial = model_study.ModelTrial(source, "ultragcn", study.metrics)
+            outcome = sweep(study, trial, ROOT / "runs" / f"tpe-{arguments.dataset}" / f"{sampler}-{repeat}", jobs=arguments.jobs)
+            for trials in points:
+                best[sampler, trials].append(best_so_far(outcome.summaries, trials))
+            report("tpe", {"dataset": arguments.dataset, "repeat": repeat, "sampler": sampler}
+                   | {f"best of {trials}": best[sampler, trials][-1] for trials in points})  # fmt: skip
     for trials in points:
         gains = np.subtract(best["tpe", trials], best["random", trials])
         half = stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains))
