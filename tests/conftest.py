@@ -22,6 +22,32 @@ def data_dir() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> Path:
+    """A log of 60 users who keep to their half of 30 items."""
+    random = np.random.default_rng(0)
+    pairs = [f"u{user},{'ab'[user % 2]}{item}" for user in range(60) for item in random.permutation(15)[:8]]
+    path = tmp_path_factory.mktemp("data") / "log.csv"
+    path.write_text("\n".join(["user,item", *pairs]) + "\n")
+    return path
+
+
+class Heard:
+    """A progress that remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def start(self, what, total, unit):
+        self.told.append((what, total, unit))
+
+    def advance(self, steps, figures=None):
+        self.told.append(steps)
+
+    def finish(self):
+        self.told.append("finished")
+
+
 def interactions_of(dense) -> Interactions:
     """Interactions of a small dense 0/1 array, ids 0, 1, 2, ..."""
     dense = np.asarray(dense)

@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -22,16 +21,6 @@ from ultragcn.experiments import compare
 from ultragcn.progress import Silent
 
 SRC = Path(__file__).parents[1] / "src"
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    """A log of 60 users who keep to their half of 30 items."""
-    random = np.random.default_rng(0)
-    pairs = [f"u{user},{'ab'[user % 2]}{item}" for user in range(60) for item in random.permutation(15)[:8]]
-    path = tmp_path_factory.mktemp("data") / "log.csv"
-    path.write_text("\n".join(["user,item", *pairs]) + "\n")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.conftest import Heard
 from ultragcn.data.download import fetch
 from ultragcn.errors import DownloadError, UsageError
 
@@ -67,22 +68,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-class Heard:
-    """A progress that remembers what it was told."""
-
-    def __init__(self):
-        self.told = []
-
-    def start(self, what, total, unit):
-        self.told.append((what, total, unit))
-
-    def advance(self, steps, figures=None):
-        self.told.append(steps)
-
-    def finish(self):
-        self.told.append("finished")
 
 
 @pytest.fixture

@@ -3,26 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.conftest import random_interactions
+from tests.conftest import Heard, random_interactions
 from ultragcn.baselines import EASE, inverse
 from ultragcn.errors import NumericalError
 from ultragcn.progress import Silent
-
-
-class Steps(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self):
-        self.told = []
-
-    def start(self, what, total, unit):
-        self.told.append((what, total, unit))
-
-    def advance(self, steps, figures=None):
-        self.told.append(steps)
-
-    def finish(self):
-        self.told.append("finished")
 
 
 def positive_definite(size, smallest, largest=1.0, seed=0):
@@ -70,7 +54,7 @@ def test_a_matrix_too_large_for_lapack_is_inverted_by_blocks_which_ease_shows(mo
     whole = EASE(l2=3).fit(train)
     monkeypatch.setattr(inverse, "LAPACK_ROWS", 44)
     monkeypatch.setattr(inverse, "_BLOCK_ROWS", 20)
-    shown = Steps()
+    shown = Heard()
     np.testing.assert_allclose(EASE(l2=3).fit(train, progress=shown).item_weights_, whole.item_weights_, rtol=1e-4, atol=1e-6)
     assert shown.told == [("training", None, "epoch"), ("inverting", 3, "block"), 1, 1, 1, "finished", "finished"]
 

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from tests.conftest import interactions_of
 from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.baselines import SparseEASE
 from ultragcn.item_weights import regression_weights
@@ -23,8 +24,12 @@ def with_graph(data):
     return UltraGCN(**QUICK, **GRAPH).fit(data.train)
 
 
-def test_off_is_the_model_of_the_paper_and_on_trains_the_same_embeddings(data, with_graph):
-    paper = UltraGCN(**QUICK).fit(data.train)
+@pytest.fixture(scope="module")
+def paper(data):
+    return UltraGCN(**QUICK).fit(data.train)
+
+
+def test_off_is_the_model_of_the_paper_and_on_trains_the_same_embeddings(data, with_graph, paper):
     assert paper.item_graph_.nnz == 0
     assert with_graph.item_graph_.nnz > 0
     np.testing.assert_array_equal(paper.user_embedding_, with_graph.user_embedding_)
@@ -55,7 +60,7 @@ def test_a_very_heavy_graph_ranks_as_its_weights_alone(data):
     assert (ours == theirs).mean() > 0.95  # equal weights are told apart by the embeddings
 
 
-def test_the_graph_of_new_users_is_free_and_every_verb_has_it(data, with_graph, tmp_path):
+def test_the_graph_of_new_users_is_free_and_every_verb_has_it(data, with_graph, paper, tmp_path):
     users = data.train.user_ids.ids[:30]
     together, scores = with_graph.recommend(users, top_k=10)
     for place in (0, 11, 29):
@@ -66,14 +71,11 @@ def test_the_graph_of_new_users_is_free_and_every_verb_has_it(data, with_graph, 
     np.testing.assert_array_equal(loaded.recommend(users, top_k=10)[0], together)
     basket = data.train.item_ids.ids[data.train.matrix[[0]].indices].tolist()
     np.testing.assert_array_equal(loaded.recommend_for(basket, top_k=5)[0], with_graph.recommend_for(basket, top_k=5)[0])
-    paper = UltraGCN(**QUICK).fit(data.train)
     assert paper.recommend_for(basket, top_k=20)[0].tolist() != with_graph.recommend_for(basket, top_k=20)[0].tolist()
     assert evaluate(loaded, data.valid)["recall@20"] == evaluate(with_graph, data.valid)["recall@20"]
 
 
 def test_a_user_without_items_and_an_item_without_users_are_ranked_too():
-    from tests.conftest import interactions_of
-
     dense = np.random.default_rng(0).random((12, 9)) < 0.4
     dense[3] = False
     dense[:, 5] = False

@@ -342,6 +342,16 @@ def test_the_half_written_study_of_another_process_is_not_somebody_else_s(tmp_pa
     assert len(study.open_folder(tmp_path, asked)) == len(asked.points())
 
 
+def test_a_claim_that_is_back_already_closes_no_file_of_somebody_else(tmp_path):
+    held = claims.claim(tmp_path / "it")
+    held.release()
+    with open(tmp_path / "other", "w") as other:  # most likely gets the number that the claim had
+        held.abandon()
+        held.abandon()
+        other.write("still open")
+    assert (tmp_path / "other").read_text() == "still open"
+
+
 @pytest.mark.parametrize("kind", ["parabola_study", "tpe_study"])
 def test_two_processes_that_share_a_study_never_run_the_same(tmp_path, kind):
     processes = [begin(tmp_path, kind, jobs=2, changes="fixed={'seconds': 0.3}") for _ in range(2)]
@@ -442,16 +452,6 @@ def test_eight_writers_that_are_killed_leave_whole_lines_and_lose_none(tmp_path)
 
 
 # ------------------------------------------------------------- the command
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    """A log of 60 users who keep to their half of 30 items."""
-    generator = np.random.default_rng(0)
-    pairs = [f"u{user},{'ab'[user % 2]}{item}" for user in range(60) for item in generator.permutation(15)[:8]]
-    path = tmp_path_factory.mktemp("data") / "log.csv"
-    path.write_text("\n".join(["user,item", *pairs]) + "\n")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -19,17 +19,23 @@ class Claim:
     """The right to do one thing, held until it is released or this process ends."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
-        self._path, self._descriptor = path, descriptor
+        self._path = path
+        self._descriptor: int | None = descriptor
 
     def release(self) -> None:
         """Give the right back when what had to be done is done and recorded."""
         # Whoever opened the file before it went gets a lock on a file without a name, looks at what is recorded, and lets it go.
         self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        self.abandon()
 
     def abandon(self) -> None:
-        """Give the right back with nothing done; somebody else may."""
-        os.close(self._descriptor)
+        """Give the right back with nothing done; somebody else may. One that is back already stays so.
+
+        An interrupt may come just after a claim was released, and what tidies up then abandons all it knows of.
+        """
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def claim(path: Path) -> Claim | None:
