@@ -15,7 +15,7 @@ from ultragcn.config import PARAMETERS, Config
 from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
-from ultragcn.evaluation.ranking import GraphTerm
+from ultragcn.evaluation.ranking import GraphTerm, covariance
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
 from ultragcn.recommender import MODEL_FILE, EmbeddingRecommender
@@ -195,9 +195,14 @@ class UltraGCN(EmbeddingRecommender):
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         super()._set_data(train, valid)
         self._frozen_items: Any = None  # made when the first new user comes
+        self._spread: tuple[np.ndarray, np.ndarray] | None = None  # item embeddings and their covariance, made for the first list
 
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
-        return GraphTerm(self.item_graph_, owned, self.config.item_graph_weight) if self.config.item_graph_weight > 0 else None
+        if self.config.item_graph_weight == 0:
+            return None
+        if self._spread is None or self._spread[0] is not self.item_embedding_:
+            self._spread = self.item_embedding_, covariance(self.item_embedding_)
+        return GraphTerm(self.item_graph_, owned, self.config.item_graph_weight, self._spread[1])
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.

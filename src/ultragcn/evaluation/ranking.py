@@ -24,6 +24,13 @@ class GraphTerm(NamedTuple):
     weights: sp.csr_matrix  # (I, I) float32, w: row i has what having item i adds to the others
     owned: sp.csr_matrix  # (U, I), what each user has
     weight: float
+    covariance: np.ndarray  # (D, D) float64, of the item embeddings: `covariance`
+
+
+def covariance(embedding: np.ndarray) -> np.ndarray:
+    """Return the covariance over the rows of an embedding: (I, D) to (D, D) float64. A model makes it once, not for every list."""
+    deviation = embedding - embedding.mean(axis=0, dtype=np.float64)
+    return deviation.T @ deviation / len(embedding)
 
 
 def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None,
@@ -62,9 +69,7 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     if graph is None:
         term = (*nothing, *nothing, np.zeros(0, np.float32), 0.0, np.zeros((size, size)))
     else:
-        deviation = tables[1] - tables[1].mean(axis=0, dtype=np.float64)
-        covariance = deviation.T @ deviation / num_items
-        term = (*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.weight), covariance)
+        term = (*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.weight), graph.covariance)
         block = int(np.clip(_GRAPH_BYTES // (4 * num_items), 1, _BLOCK))
     for start in range(0, len(users), BATCH_USERS):
         batch = users[start : start + BATCH_USERS]
