@@ -20,7 +20,7 @@ from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
 from ultragcn.evaluation.ranking import GraphTerm, rank
-from ultragcn.storage import write_safetensors
+from ultragcn.storage import read_safetensors, write_safetensors
 
 MODEL_FILE = "model.safetensors"
 
@@ -209,19 +209,12 @@ class Recommender:
         UsageError
             There is no model, it is of another kind, or its file is damaged.
         """
-        from safetensors import SafetensorError, safe_open
-
         path = Path(folder) / MODEL_FILE
         if not path.is_file():
             raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; give a folder that save or ultragcn train wrote")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != cls._format:
-                    raise UsageError(f"{path} is not a model of this version ({cls._format}); train it anew")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, OSError) as error:
-            raise UsageError(f"cannot read {path}: {error}; the file is damaged or not readable") from error
+        arrays, metadata = read_safetensors(path)
+        if metadata.get("format") != cls._format:
+            raise UsageError(f"{path} is not a model of this version ({cls._format}); train it anew")
         state = json.loads(metadata["state"])
         model = cls(**state["config"])
         user_ids, item_ids = _unpack_ids("user_ids", arrays, "user"), _unpack_ids("item_ids", arrays, "item")

@@ -97,6 +97,17 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Ma
             raise OSError(errno.EIO, str(error).removeprefix("Error while serializing: I/O error: ")) from error
 
 
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays and the texts that `write_safetensors` wrote; a damaged or unreadable file raises `UsageError`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"cannot read {path}: {error}; the file is damaged or not readable") from error
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], form: str, about: Mapping[str, Any]) -> None:
     """Write named arrays and what is to be known `about` them (JSON) to `path`, atomically: safetensors with a checksum.
 
@@ -121,16 +132,9 @@ def read_arrays(path: Path, form: str) -> tuple[dict[str, np.ndarray], dict[str,
     UsageError
         The file cannot be read, is damaged, or is not of this `form`.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != form:
-                raise UsageError(f"{path} is {metadata.get('format', 'something else')}, not {form}, which this version reads")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise UsageError(f"cannot read {path}: {error}; the file is damaged or not readable") from error
+    arrays, metadata = read_safetensors(path)
+    if metadata.get("format") != form:
+        raise UsageError(f"{path} is {metadata.get('format', 'something else')}, not {form}, which this version reads")
     if metadata.get("sha256") != _checksum(arrays, form, metadata.get("about", "")):
         raise UsageError(f"{path} is damaged: its checksum does not fit")
     return arrays, json.loads(metadata["about"])
