@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ultragcn import __version__
 from ultragcn.cli import compare, datasets, evaluate, recommend, report, similar, sweep, train
+from ultragcn.cli.messages import tell
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 
 _COMMANDS = (train, evaluate, recommend, similar, compare, sweep, report, datasets)
@@ -82,11 +83,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             status: int = arguments.run(arguments)
             return status
     except UltraGCNError as error:
-        print(f"ultragcn: {error}", file=sys.stderr)
+        tell(error)
         return error.exit_status
     except KeyboardInterrupt as interrupt:
         # What was interrupted may say what is kept.
-        print(f"ultragcn: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        tell(str(interrupt) or "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout (head, less) has had enough: nothing more to say to it.
@@ -95,4 +96,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"ultragcn: warning: {message}", file=sys.stderr)
+    tell(f"warning: {message}")

@@ -1,12 +1,12 @@
 """Compare models on a data set: the same protocol, several seeds, one table."""
 
 import argparse
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from ultragcn.cli import data_options
+from ultragcn.cli.messages import tell
 
 _DEFAULT_SEEDS = "0,1,2"
 
@@ -46,19 +46,15 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out) if arguments.out else Path("runs") / f"compare-{name}-{arguments.protocol}"
     table = compare.compare(
         source, models, seeds, out, metrics=metrics, settings=_settings(arguments.settings), overwrite=arguments.overwrite,
-        progress=Silent() if arguments.quiet else Bars(), tell=_tell,
+        progress=Silent() if arguments.quiet else Bars(), tell=tell,
     )  # fmt: skip
     failed = [line for line in table.lines if not line.num_seeds]
     if len(failed) < len(table.lines):
         print(compare.markdown(table, failures=False), end="")
-        _tell(f"{out} holds every run{' that ended' if failed else ''}, user by user")
+        tell(f"{out} holds every run{' that ended' if failed else ''}, user by user")
     for line in failed:
-        _tell(f"{line.model} failed: {line.settings}")
+        tell(f"{line.model} failed: {line.settings}")
     return 1 if failed else 0
-
-
-def _tell(sentence: str) -> None:
-    print(f"ultragcn: {sentence}", file=sys.stderr)
 
 
 def _listed(option: str, text: str) -> list[str]:

@@ -1,13 +1,13 @@
 """The options that say which data, how they are read and how they are split."""
 
 import argparse
-import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultragcn.cli.messages import tell
 from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.progress import Progress
 
@@ -67,7 +67,7 @@ def read(source: Mapping[str, Any], progress: Progress) -> "Dataset":
         with warnings.catch_warnings(record=True) as caught:
             dataset = load_dataset(**source, progress=progress)
         for note in dataset.notes:
-            print(f"ultragcn: {note}", file=sys.stderr)
+            tell(note)
     finally:
         for warning in caught:
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)

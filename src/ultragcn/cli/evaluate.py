@@ -1,11 +1,12 @@
 """Evaluate a run, or ranked lists from anywhere, on a data set's held-out interactions."""
 
 import argparse
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ultragcn.cli.messages import tell
 
 if TYPE_CHECKING:
     from ultragcn.data.datasets import Dataset
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     result = evaluate_by_user(model, targets, labels, arguments.dialect)
     if arguments.ranking and not result.hits.any():
         warnings.warn(f"no listed item is held out: were the {arguments.split} items left out of {arguments.ranking}?", DataWarning, 2)
-    print(f"ultragcn: {dataset.name} {arguments.split}, protocol {dataset.protocol}, dialect {arguments.dialect}", file=sys.stderr)
+    tell(f"{dataset.name} {arguments.split}, protocol {dataset.protocol}, dialect {arguments.dialect}")
     _print_means(result, arguments.ci)
     if arguments.groups:
         _print_groups("users by train items", "num_users", result.by_user_group())

@@ -3,12 +3,12 @@
 import argparse
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultragcn.cli import data_options, slurm
+from ultragcn.cli.messages import tell
 from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.errors import counted
 
@@ -63,13 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out) if arguments.out else Path("runs") / f"sweep-{study.name}"
     model = said.get("model", "ultragcn")
     trial = model_study.ModelTrial(source, model, study.metrics)
-    _tell(in_words(study))
+    tell(in_words(study))
     if arguments.slurm is not None:
         slurm.write_script(arguments, study.name, out)
-        _tell(f"look at its first lines, then: sbatch {arguments.slurm}")
+        tell(f"look at its first lines, then: sbatch {arguments.slurm}")
         return 0
     with _stopped_as_by_ctrl_c():
-        outcome = sweep(study, trial, out, jobs=arguments.jobs, threads=arguments.threads, progress=progress, tell=_tell)
+        outcome = sweep(study, trial, out, jobs=arguments.jobs, threads=arguments.threads, progress=progress, tell=tell)
     if outcome.best is not None:
         best = model_study.write_best(out, study, model, str(source["source"]), outcome.best)
         _print(study, outcome, best)
@@ -104,13 +104,13 @@ def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
     states = [trial.state for trial in outcome.summaries]
     counts = {"failed": states.count(FAILED), "pruned": states.count(PRUNED)}
     some = "".join(f", {counted(count, 'trial')} {state}" for state, count in counts.items() if count)
-    _tell(f"{outcome.num_ended} of {counted(outcome.num_runs, 'run')}{some}; results are in {out / 'results.tsv'}")
+    tell(f"{outcome.num_ended} of {counted(outcome.num_runs, 'run')}{some}; results are in {out / 'results.tsv'}")
     if outcome.num_ended < outcome.num_runs:
-        _tell("the others are run by other processes")
+        tell("the others are run by other processes")
     if study.about["protocol"] == "authors":
-        _tell("protocol authors chose on the test set; compare with published numbers only")
+        tell("protocol authors chose on the test set; compare with published numbers only")
     if outcome.best is None:
-        _tell(f"no trial is done; {out / 'results.tsv'} says why")
+        tell(f"no trial is done; {out / 'results.tsv'} says why")
         return 1
     return 0
 
@@ -171,7 +171,3 @@ def _seeds(text: str) -> int | list[int]:
     except ValueError:
         raise UsageError(f"--seeds are whole numbers separated by commas, or how many, not {text!r}") from None
     return seeds if "," in text else seeds[0]
-
-
-def _tell(sentence: str) -> None:
-    print(f"ultragcn: {sentence}", file=sys.stderr)

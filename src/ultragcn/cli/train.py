@@ -1,12 +1,12 @@
 """Train on a data set under a protocol and write a run folder."""
 
 import argparse
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ultragcn.cli import data_options
+from ultragcn.cli.messages import tell
 from ultragcn.config import AUTHORS_NAMES, PARAMETERS, Config, configuration_for, parse_value, read_config
 from ultragcn.errors import UsageError
 from ultragcn.experiments.trackers import TRACKERS
@@ -96,7 +96,7 @@ def _go_on(arguments: argparse.Namespace) -> int:
     complete = complete_metrics(out) is not None
     metrics = resume_run(out, data_dir=arguments.data_dir, progress=_progress(arguments))
     if complete:
-        print(f"ultragcn: the run in {out} is complete; there is nothing left to do", file=sys.stderr)
+        tell(f"the run in {out} is complete; there is nothing left to do")
     _report(metrics, out)
     return 0
 
@@ -116,11 +116,8 @@ def _report(metrics: dict[str, Any], out: Path) -> None:
             print(f"best reachable\t{label}\t{value:.5g}")
     print(f"run\t{out}")
     if metrics["protocol"] == "authors":
-        print("ultragcn: protocol authors chose the epoch on the test set; compare with published numbers only", file=sys.stderr)
-    print(
-        f"ultragcn: {metrics['train_seconds']:.1f} s of training, epoch {metrics['best_epoch']} of {metrics['epochs']} kept",
-        file=sys.stderr,
-    )
+        tell("protocol authors chose the epoch on the test set; compare with published numbers only")
+    tell(f"{metrics['train_seconds']:.1f} s of training, epoch {metrics['best_epoch']} of {metrics['epochs']} kept")
 
 
 def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str, tuple[Path, Path] | None, Config]:
@@ -132,9 +129,6 @@ def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[st
         return source, None, configuration_for(source, **changes)
     file = read_config(arguments.config, changes.get("solver"))
     if file.ignored:
-        print(
-            f"ultragcn: {arguments.config}: ignored {', '.join(file.ignored)}, which have no meaning here",
-            file=sys.stderr,
-        )
+        tell(f"{arguments.config}: ignored {', '.join(file.ignored)}, which have no meaning here")
     source = arguments.dataset or canonical_name(file.dataset or "demo")
     return source, None if arguments.dataset else file.files, Config(**(file.values | changes))

@@ -158,7 +158,7 @@ def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
     Returns
     -------
     list of (number, parameters)
-        None for tpe.
+        Empty for tpe.
 
     Raises
     ------

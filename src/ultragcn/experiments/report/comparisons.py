@@ -10,7 +10,7 @@ from ultragcn import storage
 from ultragcn.errors import UsageError, counted
 from ultragcn.experiments import plots
 from ultragcn.experiments.compare import COMPARISON, RUNS, TABLE
-from ultragcn.experiments.report.page import Cell, Section, Table, number_cell
+from ultragcn.experiments.report.page import Cell, Section, Table, hashes, number_cell
 
 _NEEDED = ("dataset", "protocol", "metrics", "num_users", "dialect", "data_hash")
 
@@ -30,7 +30,7 @@ def section(folder: Path) -> Section:
         title=f"Models on {about['dataset']}, protocol {about['protocol']}",
         facts=[
             ("Data set", about["dataset"]), ("Protocol", about["protocol"]), ("Test users", str(about["num_users"])),
-            ("Dialect", about["dialect"]), ("Hashes", _hashes(about)), ("Models", str(len(lines))),
+            ("Dialect", about["dialect"]), ("Hashes", hashes(about)), ("Models", str(len(lines))),
             ("Runs", f"{len(runs)} done" + (f", {counted(len(failed), 'model')} failed" if failed else "")), ("Folder", str(folder)),
         ],
         command=_command(folder, about, runs),
@@ -49,10 +49,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return storage.read_rows(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}; run ultragcn compare again") from error
-
-
-def _hashes(about: dict[str, Any]) -> str:
-    return ", ".join(f"{what} {about[name][:12]}" for what, name in (("data", "data_hash"), ("split", "split_hash")) if about.get(name))
 
 
 def _command(folder: Path, about: dict[str, Any], runs: list[dict[str, str]]) -> str:

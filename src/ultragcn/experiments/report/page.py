@@ -10,10 +10,10 @@ import html
 import math
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ultragcn.experiments.plots import COLOURS, Plot
 
@@ -76,6 +76,11 @@ def value_cell(value: object) -> Cell:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Cell(f"{value:g}" if isinstance(value, float) else str(value), float(value) if math.isfinite(value) else None)
     return Cell(str(value))
+
+
+def hashes(about: Mapping[str, Any]) -> str:
+    """Return the beginnings of the hashes that a folder keeps of its data and of their split."""
+    return ", ".join(f"{what} {about[name][:12]}" for what, name in (("data", "data_hash"), ("split", "split_hash")) if about.get(name))
 
 
 def period(moments: Sequence[str]) -> str:

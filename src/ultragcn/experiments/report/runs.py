@@ -12,7 +12,7 @@ from ultragcn.errors import UsageError, counted
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
 from ultragcn.experiments import plots
 from ultragcn.experiments.report.curves import read_curve
-from ultragcn.experiments.report.page import Cell, Section, Table, command_line, number_cell, period, value_cell
+from ultragcn.experiments.report.page import Cell, Section, Table, command_line, hashes, number_cell, period, value_cell
 from ultragcn.experiments.run import HISTORY, MANIFEST, METRICS
 
 _NEEDED = ("dataset", "protocol", "data_hash", "config", "versions", "started")
@@ -66,12 +66,11 @@ def _section(runs: list[_Run]) -> Section:
     unfinished = [run for run in runs if "test" not in run.metrics]
     one = len(runs) == 1
     started = sorted(run.manifest["started"] for run in runs)
-    hashes = [f"{what} {shared[name][:12]}" for what, name in (("data", "data_hash"), ("split", "split_hash")) if shared.get(name)]
     notes = [f"{', '.join(run.name for run in unfinished)}: not finished, so there are no test numbers yet."] if unfinished else []
     return Section(
         title=f"{runs[0].name if one else f'{len(runs)} runs'} on {shared['dataset']}, protocol {shared['protocol']}",
         facts=[
-            ("Data set", shared["dataset"]), ("Protocol", shared["protocol"]), ("Hashes", ", ".join(hashes)), ("Chosen by", f"{part} {by}"),
+            ("Data set", shared["dataset"]), ("Protocol", shared["protocol"]), ("Hashes", hashes(shared)), ("Chosen by", f"{part} {by}"),
             ("Runs", f"{len(runs) - len(unfinished)} done" + (f", {len(unfinished)} not finished" if unfinished else "")),
             ("Started", period(started)), ("Versions", "; ".join(dict.fromkeys(map(_versions, runs)))),
         ],

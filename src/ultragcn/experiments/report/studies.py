@@ -9,7 +9,7 @@ from ultragcn import storage
 from ultragcn.errors import counted
 from ultragcn.experiments import plots
 from ultragcn.experiments.report.curves import read_curve
-from ultragcn.experiments.report.page import Cell, Section, Table, command_line, number_cell, period, value_cell
+from ultragcn.experiments.report.page import Cell, Section, Table, command_line, hashes, number_cell, period, value_cell
 from ultragcn.experiments.study import (
     DONE,
     FAILED,
@@ -80,10 +80,9 @@ def _facts(folder: Path, study: Study, rows: Sequence[Row], num_trials: int) -> 
     ended = sorted(row.ended for row in rows if row.ended)
     # As text: they are for reading, and studies of before may have others.
     versions = sorted({row["versions"] for row in storage.read_rows(folder / RESULTS)} - {""}) if rows else []
-    hashes = [f"{what} {about[name][:12]}" for what, name in (("data", "data_hash"), ("split", "split_hash")) if about.get(name)]
     states = [f"{number} {state}" for state in (DONE, PRUNED, FAILED) if (number := sum(row.state == state for row in rows))]
     facts = {
-        "Data set": about.get("dataset"), "Protocol": about.get("protocol"), "Hashes": ", ".join(hashes),
+        "Data set": about.get("dataset"), "Protocol": about.get("protocol"), "Hashes": hashes(about),
         "Chosen by": f"{study.choose_by}, {'highest' if study.direction == 'maximize' else 'lowest'}",
         "Varies": ", ".join(study.parameters), "Fixed": ", ".join(f"{name} {value}" for name, value in study.fixed.items()),
         "Sampler": study.sampler, "Seeds": ", ".join(map(str, study.seeds)),
