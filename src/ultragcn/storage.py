@@ -1,7 +1,6 @@
 """Files that are either whole or not there: atomic writes, appended rows, arrays with a checksum; and one writer a folder."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -87,14 +86,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write named arrays, C-contiguous ones, and texts about them to `path`, atomically."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     with atomic_path(path) as temporary:
-        try:
-            save_file(dict(arrays), temporary, metadata=dict(metadata))
-        except SafetensorError as error:  # hides the system's own error, such as a full disk
-            raise OSError(errno.EIO, str(error).removeprefix("Error while serializing: I/O error: ")) from error
+        # The library's own writing to a file leaves another temporary file behind when it is killed, under a name of its own.
+        temporary.write_bytes(save(dict(arrays), metadata=dict(metadata)))
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
