@@ -412,9 +412,7 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_is_still_good(sto
 
     status, output, errors = ended("--resume", "run", cwd=".", preexec_fn=limit)
     assert (status, output) == (1, "")
-    assert errors == [
-        "ultragcn: cannot write run/checkpoint.safetensors: File too large; the previous file, if any, is untouched"
-    ]
+    assert errors == ["ultragcn: cannot write run/checkpoint.safetensors: File too large; the previous file, if any, is untouched"]
     assert (stopped / "checkpoint.safetensors").read_bytes() == before
     assert sorted(path.name for path in stopped.iterdir()) == ["checkpoint.safetensors", "history.tsv", "manifest.json"]
     resume_run(stopped)
