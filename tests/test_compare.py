@@ -13,14 +13,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ultragcn import evaluate, load_dataset
+from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.baselines import EASE, ItemKNN
 from ultragcn.cli import main
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.experiments import compare
+from ultragcn.experiments.models import make_model
 from ultragcn.progress import Silent
 
 SRC = Path(__file__).parents[1] / "src"
+TINY = {"ultragcn": {"embedding_dim": 8, "negative_weight": 20.0, "epochs": 6}}
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +254,30 @@ def test_the_command_reads_settings_and_names_a_stray_one(log, tmp_path, capsys)
 def test_lists_are_separated_by_commas_and_have_nothing_empty(log, capsys, option, says):
     assert main(["compare", "--dataset", str(log), *option]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_refit_trains_once_more_on_train_and_validation_for_the_epochs_chosen(log, tmp_path):
+    table = compare.compare(
+        {"source": log}, ["ultragcn", "itemknn"], [0], tmp_path / "out", metrics=["recall@5"], settings=TINY, refit=True
+    )
+    data = load_dataset(log)
+    both = data.train.union(data.valid)
+    chosen = UltraGCN(**TINY["ultragcn"]).fit(data.train, data.valid).best_epoch_
+    own = {
+        "ultragcn": UltraGCN(**TINY["ultragcn"] | {"epochs": chosen, "patience": chosen}).fit(both),
+        "itemknn": ItemKNN().fit(both),
+    }
+    for line in table.lines:
+        assert line.means["recall@5"] == pytest.approx(evaluate(own[line.model], data.test, ["recall@5"])["recall@5"])
+    assert "protocol clean, refitted on train and validation" in compare.markdown(table)
+    with pytest.raises(UsageError, match="with or without refit"):
+        compare.compare({"source": log}, ["itemknn"], [0], tmp_path / "out", metrics=["recall@5"])
+    with pytest.raises(UsageError, match="only the protocol clean holds validation out"):
+        compare.compare({"source": log, "protocol": "authors"}, ["itemknn"], [0], tmp_path / "other", refit=True)
+
+
+def test_the_variants_of_ultragcn_differ_in_solver_and_item_graph_alone():
+    ours, paper, sampled = (make_model(name, "electronics", 0, {}).config for name in ("ultragcn", "ultragcn-paper", "ultragcn-sgd"))
+    assert ours.graph_weight > 0
+    assert (paper, paper.graph_weight) == (ours.replace(item_graph_weight=0.0), 0)
+    assert (sampled.solver, sampled.graph_weight) == ("sgd", 0)

@@ -10,7 +10,7 @@ from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.baselines import SparseEASE
 from ultragcn.item_weights import regression_weights
 
-QUICK = {"embedding_dim": 8, "epochs": 3}
+QUICK = {"embedding_dim": 8, "epochs": 3, "item_graph_weight": 0.0}
 GRAPH = {"item_graph_weight": 0.4, "item_graph_l2": 20.0, "item_graph_neighbors": 30}
 
 
@@ -21,7 +21,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def with_graph(data):
-    return UltraGCN(**QUICK, **GRAPH).fit(data.train)
+    return UltraGCN(**QUICK | GRAPH).fit(data.train)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_scores_are_the_formula_of_the_documentation(data, with_graph):
 
 
 def test_a_very_heavy_graph_ranks_as_its_weights_alone(data):
-    heavy = UltraGCN(**QUICK, **GRAPH | {"item_graph_weight": 1e6}).fit(data.train)
+    heavy = UltraGCN(**QUICK | GRAPH | {"item_graph_weight": 1e6}).fit(data.train)
     alone = SparseEASE(num_neighbors=30, num_weights=30, l2=20.0).fit(data.train)
     users = data.train.user_ids.ids[:40]
     ours, theirs = heavy.recommend(users, top_k=3)[0], alone.recommend(users, top_k=3)[0]
@@ -81,7 +81,7 @@ def test_a_user_without_items_and_an_item_without_users_are_ranked_too():
     dense[:, 5] = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = UltraGCN(**QUICK, **GRAPH).fit(interactions_of(dense))
+        model = UltraGCN(**QUICK | GRAPH).fit(interactions_of(dense))
     items, scores = model.recommend(list(range(12)), top_k=9, exclude_seen=False)
     assert np.isfinite(scores).all()
     assert (np.sort(items, axis=1) == np.arange(9)).all()

@@ -80,9 +80,12 @@ class Config(HyperParameters):
 
     # The item graph at ranking time (docs/model.md).
     item_graph_weight: float = parameter(
-        0.0, "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: the model of the paper", low=0
+        -1.0,
+        "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: the model of the paper; "
+        "-1: the solver's own, 0 for sgd and 0.2 for exact",
+        low=0,
     )
-    item_graph_l2: float = parameter(30.0, "L2 strength of the item graph's weights", unit="users", positive=True)
+    item_graph_l2: float = parameter(100.0, "L2 strength of the item graph's weights", unit="users", positive=True)
     item_graph_neighbors: int = parameter(100, "items that an item is linked with in the item graph", unit="items", low=1)
 
     # The exact solver (docs/exact-solver.md).
@@ -136,6 +139,11 @@ class Config(HyperParameters):
     def max_patience(self) -> int:
         """Evaluations without a better value before stopping: `patience`, or the solver's usual number."""
         return self.patience or {"exact": 3, "sgd": 15}[self.solver]
+
+    @property
+    def graph_weight(self) -> float:
+        """Weight of the item graph when ranking: `item_graph_weight`, or the solver's own."""
+        return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": 0.2, "sgd": 0.0}[self.solver]
 
     def replace(self, **changes: Any) -> "Config":
         """Return a copy with `changes`; the authors' names are understood too."""

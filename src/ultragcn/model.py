@@ -42,7 +42,7 @@ class UltraGCN(EmbeddingRecommender):
     ----------
     user_embedding_, item_embedding_ : (U, D) and (I, D) float32
     item_graph_ : (I, I) csr_matrix, float32
-        What having item i adds to the scores of the others; empty at item_graph_weight 0.
+        What having item i adds to the scores of the others; empty where it has no weight.
     user_ids, item_ids : IdMap
         Ids of their rows.
     train_, valid_ : Interactions
@@ -198,11 +198,11 @@ class UltraGCN(EmbeddingRecommender):
         self._spread: tuple[np.ndarray, np.ndarray] | None = None  # item embeddings and their covariance, made for the first list
 
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
-        if self.config.item_graph_weight == 0:
+        if self.config.graph_weight == 0:
             return None
         if self._spread is None or self._spread[0] is not self.item_embedding_:
             self._spread = self.item_embedding_, covariance(self.item_embedding_)
-        return GraphTerm(self.item_graph_, owned, self.config.item_graph_weight, self._spread[1])
+        return GraphTerm(self.item_graph_, owned, self.config.graph_weight, self._spread[1])
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.
@@ -233,8 +233,8 @@ UltraGCN.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-define
 
 
 def item_graph(train: Interactions, config: Config) -> sp.csr_matrix:
-    """Return the item graph that `config` adds to the scores: (I, I) csr_matrix, float32; empty at item_graph_weight 0."""
-    if config.item_graph_weight == 0:
+    """Return the item graph that `config` adds to the scores: (I, I) csr_matrix, float32; empty where it has no weight."""
+    if config.graph_weight == 0:
         return sp.csr_matrix((train.num_items, train.num_items), dtype=np.float32)
     size = config.item_graph_neighbors
     return item_weights.regression_weights(train.matrix, size, size, config.item_graph_l2)
@@ -246,6 +246,6 @@ def _compile_kernels(config: Config) -> float:
 
     started = time.perf_counter()
     numba_cpu.compile_kernels()
-    if config.item_graph_weight > 0:
+    if config.graph_weight > 0:
         item_weights.compile_kernels()
     return time.perf_counter() - started

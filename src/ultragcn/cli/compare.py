@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics", default="recall@20,ndcg@20", metavar="LIST", help="the first one orders the table (default: recall@20,ndcg@20)"
     )
     parser.add_argument("--settings", metavar="FILE", help="a .toml file with a table of hyper-parameters for each model, such as [ease]")
-    parser.add_argument("--out", metavar="DIR", help="results, kept run by run (default: runs/compare-DATASET-PROTOCOL)")
+    parser.add_argument("--out", metavar="DIR", help="results, kept run by run (default: runs/compare-DATASET-PROTOCOL[-refit])")
+    parser.add_argument(
+        "--refit", action="store_true",
+        help="under clean, train every model once more on train and validation together, for as many epochs as were chosen",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="drop another comparison in --out")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -43,10 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"seeds must be 0 or more, so that a comparison can be repeated, not {min(seeds)}")
     source = data_options.arguments_of_load(arguments, arguments.dataset or "demo")
     name = Path(str(source["source"])).name.split(".")[0]
-    out = Path(arguments.out) if arguments.out else Path("runs") / f"compare-{name}-{arguments.protocol}"
+    protocol = arguments.protocol + ("-refit" if arguments.refit else "")
+    out = Path(arguments.out) if arguments.out else Path("runs") / f"compare-{name}-{protocol}"
     table = compare.compare(
-        source, models, seeds, out, metrics=metrics, settings=_settings(arguments.settings), overwrite=arguments.overwrite,
-        progress=Silent() if arguments.quiet else Bars(), tell=tell,
+        source, models, seeds, out, metrics=metrics, settings=_settings(arguments.settings), refit=arguments.refit,
+        overwrite=arguments.overwrite, progress=Silent() if arguments.quiet else Bars(), tell=tell,
     )  # fmt: skip
     failed = [line for line in table.lines if not line.num_seeds]
     if len(failed) < len(table.lines):

@@ -29,7 +29,7 @@ from ultragcn.evaluation.dialects import dialect_of
 from ultragcn.evaluation.evaluate import evaluate_by_user
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, OF_ALL_LISTS, UserValues, parse_labels
 from ultragcn.experiments import plots
-from ultragcn.experiments.models import MODELS, SOLVERS, make_model
+from ultragcn.experiments.models import MODELS, VARIANTS, chooses_epochs, make_model, unfitted_for_refit
 from ultragcn.experiments.run import peak_memory_mb, split_hash
 from ultragcn.experiments.workers import Done, Failed, Worker
 from ultragcn.progress import Progress, Silent
@@ -39,7 +39,8 @@ DIALECT = "lightgcn"
 
 _OTHER = {
     "dataset": "another data set or split", "data_hash": "another data set or split", "split_hash": "another data set or split",
-    "num_users": "another data set or split", "protocol": "another protocol", "metrics": "other metrics", "dialect": "another dialect",
+    "num_users": "another data set or split", "protocol": "another protocol", "refit": "with or without refit",
+    "metrics": "other metrics", "dialect": "another dialect",
 }  # fmt: skip
 """What differs when a field of comparison.json does."""
 
@@ -76,6 +77,7 @@ class Table:
 
     dataset: str
     protocol: str
+    refit: bool
     num_users: int
     labels: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -89,6 +91,7 @@ def compare(
     *,
     metrics: Sequence[str] = DEFAULT_LABELS,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    refit: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
@@ -111,6 +114,9 @@ def compare(
         Labels; the first one orders the table and is tested user by user, so users must have values of it.
     settings : dict of model -> dict, optional
         Hyper-parameters that win over those kept.
+    refit : bool
+        Under `clean`, train every model once more, on train and validation together and for as many epochs as it chose, before test
+        is read.
     overwrite : bool
         Drop what `out` holds of another comparison.
     progress : Progress, optional
@@ -133,6 +139,8 @@ def compare(
         raise UsageError(
             f"the first metric is tested user by user, and {first.metric} belongs to all lists together; put one such as recall@20 first"
         )
+    if refit and source.get("protocol", "clean") != "clean":
+        raise UsageError("refit trains on train and validation together, and only the protocol clean holds validation out; leave one out")
     labels = [str(label) for label in parsed]
     settings = settings or {}
     for name in (*models, *settings):
@@ -149,7 +157,7 @@ def compare(
         settings_from[model] = _settings_from(model, dataset.name, settings.get(model, {}))
         for seed in dict.fromkeys(seeds) if random else [seeds[0]]:
             plan[model, seed] = json.dumps(make_model(model, dataset.name, seed, settings.get(model, {})).config.changed())
-    kept_labels = _prepare(out, _about(dataset, labels), overwrite)
+    kept_labels = _prepare(out, _about(dataset, labels, refit), overwrite)
     done = _done(out, plan, kept_labels)
     todo = [run for run in plan if run not in done]
     for sentence in (*dataset.notes, *([f"{len(done)} of {len(plan)} runs found, {len(todo)} to do"] if done else [])):
@@ -164,7 +172,7 @@ def compare(
         for model, seed in todo:
             show.advance(0, {"model": model, "seed": seed})
             if model not in failed:
-                row, why = _apart(source, model, seed, settings.get(model, {}), kept_labels, out)
+                row, why = _apart(source, model, seed, settings.get(model, {}), refit, kept_labels, out)
                 if why:
                     failed[model] = why
                 else:
@@ -195,7 +203,7 @@ def markdown(table: Table, failures: bool = True) -> str:
             f"{line.peak_memory_mb:.0f}",
         ])  # fmt: skip
     about = (
-        f"{table.dataset}, protocol {table.protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of "
+        f"{table.dataset}, protocol {protocol_words(table.protocol, table.refit)}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of "
         f"{table.labels[0]} over users against the best model, Holm's correction. Interval: bootstrap over users."
     )
     settings = (
@@ -207,20 +215,25 @@ def markdown(table: Table, failures: bool = True) -> str:
     return "\n".join([about, "", *lines, "", settings, *([""] if failed else []), *failed]) + "\n"
 
 
+def protocol_words(protocol: str, refit: bool) -> str:
+    """Return under what a table was made, as its title says it."""
+    return protocol + (", refitted on train and validation" if refit else "")
+
+
 def _settings_from(model: str, dataset: str, given: Mapping[str, Any]) -> str:
     """Return the word of the table for where a model's settings are from."""
     if given:
         return "given"
-    if model in SOLVERS:
+    if model in VARIANTS:
         return "defaults" if kept_configuration(dataset) is None else "kept"
     if not fields(BASELINES[model].Settings):
         return "none"
     return "defaults" if kept_settings(model, dataset) is None else "kept"
 
 
-def _about(dataset: Dataset, labels: Sequence[str]) -> dict[str, Any]:
+def _about(dataset: Dataset, labels: Sequence[str], refit: bool) -> dict[str, Any]:
     return {
-        "dataset": dataset.name, "protocol": dataset.protocol, "data_hash": dataset.hash, "split_hash": split_hash(dataset),
+        "dataset": dataset.name, "protocol": dataset.protocol, "refit": refit, "data_hash": dataset.hash, "split_hash": split_hash(dataset),
         "metrics": list(labels), "dialect": DIALECT, "num_users": int((dataset.test.user_degrees > 0).sum()),
     }  # fmt: skip
 
@@ -248,7 +261,7 @@ def _same_comparison(out: Path, about: dict[str, Any]) -> list[str]:
     present = storage.read_json(out / COMPARISON)
     labels: list[str] = present.get("metrics", [])
     same = present | ({"metrics": about["metrics"]} if sorted(labels) == sorted(about["metrics"]) else {})
-    changed = dict.fromkeys(other for name, other in _OTHER.items() if same.get(name) != about[name])
+    changed = dict.fromkeys(other for name, other in _OTHER.items() if same.get(name, False) != about[name])
     if changed:
         raise UsageError(f"{out} holds another comparison ({', '.join(changed)}); give another --out, or --overwrite")
     return labels
@@ -273,12 +286,12 @@ def _done(out: Path, plan: Mapping[tuple[str, int], str], labels: Sequence[str])
     return {run: row for run, row in rows.items() if plan.get(run) == row["settings"] and _values_path(out, *run).exists()}
 
 
-def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], labels: Sequence[str],
-           out: Path) -> tuple[dict[str, Any], str]:  # fmt: skip
+def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], refit: bool,
+           labels: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:  # fmt: skip
     """Run one model with one seed in a process of its own; return its row, and why it failed if it did."""
     worker = Worker(run_one)
     try:
-        worker.call(dict(source), model, seed, dict(settings), list(labels), out)
+        worker.call(dict(source), model, seed, dict(settings), refit, list(labels), out)
         match worker.result():
             case Done(row):
                 return row, ""
@@ -291,21 +304,29 @@ def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[s
         worker.end()
 
 
-def run_one(source: dict[str, Any], model: str, seed: int, settings: dict[str, Any], labels: list[str], out: Path) -> dict[str, Any]:
+def run_one(
+    source: dict[str, Any], model: str, seed: int, settings: dict[str, Any], refit: bool, labels: list[str], out: Path
+) -> dict[str, Any]:
     """Train and evaluate one model; write every user's values and return the row of runs.tsv."""
     import polars as pl
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # said once, by the process that compares
         dataset = load_dataset(**source)
-    fitted = make_model(model, dataset.name, seed, settings)
+    fitted: Any = make_model(model, dataset.name, seed, settings)
     on_test = {"select_on": dataset.test} if dataset.protocol == "authors" else {}
-    fitted.fit(dataset.train, dataset.valid, **on_test)  # type: ignore[attr-defined]
+    seconds = 0.0
+    if not refit or chooses_epochs(fitted):
+        seconds += fitted.fit(dataset.train, dataset.valid, **on_test).train_seconds_
+    if refit:
+        train = dataset.train if dataset.valid is None else dataset.train.union(dataset.valid)
+        fitted = unfitted_for_refit(fitted).fit(train)
+        seconds += fitted.train_seconds_
     result = evaluate_by_user(fitted, dataset.test, labels, DIALECT)
     with storage.atomic_path(_values_path(out, model, seed)) as temporary:
         pl.DataFrame({"user_id": fitted.user_ids.ids[result.user_index].tolist(), **result.values}).write_parquet(temporary)
     measured = {label: result.means[label] for label in labels}
-    return measured | {"train_seconds": round(fitted.train_seconds_, 3), "peak_memory_mb": peak_memory_mb() or ""}
+    return measured | {"train_seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb() or ""}
 
 
 def _values_path(out: Path, model: str, seed: int) -> Path:
@@ -345,7 +366,7 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
     ]  # fmt: skip
     nothing: dict[str, Any] = {}
     lines += [Line(model, why, settings_from[model], 0, nothing, nothing, np.nan, None, np.nan, np.nan) for model, why in failed.items()]
-    return Table(about["dataset"], about["protocol"], about["num_users"], tuple(labels), tuple(lines))
+    return Table(about["dataset"], about["protocol"], about.get("refit", False), about["num_users"], tuple(labels), tuple(lines))
 
 
 def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
@@ -396,6 +417,8 @@ def _draw(table: Table, path: Path) -> None:
     if not points:
         return
     try:
-        plots.side_by_side(points, first, f"{table.dataset}, protocol {table.protocol}", "users").write_png(path)
+        plots.side_by_side(points, first, f"{table.dataset}, protocol {protocol_words(table.protocol, table.refit)}", "users").write_png(
+            path
+        )
     except MissingDependencyError:
         return

@@ -36,7 +36,7 @@ from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.errors import DataWarning, UsageError, counted, did_you_mean
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels, parse_selection
-from ultragcn.experiments.models import SOLVERS, hyper_parameters, make_model
+from ultragcn.experiments.models import VARIANTS, hyper_parameters, make_model
 from ultragcn.experiments.run import git_commit, split_hash
 from ultragcn.experiments.space import Range, Values, space_of
 from ultragcn.experiments.study import BEST, Study, Summary
@@ -99,7 +99,7 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
         name=said.get("name", data.name), parameters=vary, metrics=tuple(f"{part}_{label}" for label in labels),
         choose_by=f"{part}_{choose_by}", seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds), sampler=sampler,
         trials=said.get("trials", 0), fixed=fixed, sampler_seed=said.get("sampler_seed", 0),
-        prune=said.get("prune", sampler == "tpe" and model in SOLVERS),
+        prune=said.get("prune", sampler == "tpe" and model in VARIANTS),
         about={"dataset": data.name, "protocol": data.protocol, "data_hash": data.hash, "split_hash": split_hash(data)},
     )  # fmt: skip
     if len(study.seeds) > 1 and "seed" not in declared:
@@ -153,7 +153,7 @@ def write_best(out: Path, study: Study, model: str, dataset: str, chosen: Summar
     ends = chosen.intervals.get(study.choose_by)
     interval = "" if ends is None else f", 95 % interval {ends[0]:.5f} - {ends[1]:.5f}"
     use = f"ultragcn train --dataset {dataset} --config {out / BEST}"
-    if model not in SOLVERS:
+    if model not in VARIANTS:
         use = f"ultragcn compare --dataset {dataset} --models {model} --settings {out / BEST}"
     about = [
         f"Trial {chosen.trial} of the study {study.name} in {out}, the best of sampler {study.sampler} over {', '.join(study.parameters)}.",
@@ -163,7 +163,7 @@ def write_best(out: Path, study: Study, model: str, dataset: str, chosen: Summar
         f"ultragcn commit {git_commit() or 'unknown'}.",
         use,
     ]
-    lines = [*(f"# {line}" for line in about), "", *([] if model in SOLVERS else [f"[{model}]"])]
+    lines = [*(f"# {line}" for line in about), "", *([] if model in VARIANTS else [f"[{model}]"])]
     lines += [f"{name} = {_toml(value)}" for name, value in settings.items()]
     storage.write_text(out / BEST, "\n".join(lines) + "\n")
     return out / BEST

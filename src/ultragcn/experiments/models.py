@@ -1,8 +1,8 @@
-"""Models by name, with the settings kept for a data set: UltraGCN by its solver, and the baselines."""
+"""Models by name, with the settings kept for a data set: UltraGCN in its variants, and the baselines."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ultragcn.baselines import BASELINES, baseline_for
 from ultragcn.config import PARAMETERS, configuration_for
@@ -10,22 +10,47 @@ from ultragcn.errors import unknown_name
 from ultragcn.model import UltraGCN
 from ultragcn.recommender import Recommender
 
-SOLVERS = {"ultragcn": "exact", "ultragcn-sgd": "sgd"}
-MODELS = (*SOLVERS, *BASELINES)
+_Model = TypeVar("_Model", bound=Recommender)
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ultragcn": {"solver": "exact"},
+    "ultragcn-paper": {"solver": "exact", "item_graph_weight": 0.0},
+    "ultragcn-sgd": {"solver": "sgd"},
+}
+"""UltraGCN as it is by default; the model of the paper, minimised exactly; the authors' procedure."""
+
+MODELS = (*VARIANTS, *BASELINES)
 """Names of the models."""
 
 
 def make_model(model: str, dataset: str | None, seed: int, settings: Mapping[str, Any]) -> Recommender:
     """Return an untrained model with the settings kept for the data set, unless `settings` say otherwise."""
-    if model in SOLVERS:
-        changes: dict[str, Any] = {"solver": SOLVERS[model], "seed": seed} | dict(settings)
+    if model in VARIANTS:
+        changes: dict[str, Any] = VARIANTS[model] | {"seed": seed} | dict(settings)
         return UltraGCN(configuration_for(dataset, **changes))
     seeded = {"seed": seed} if hasattr(BASELINES[model].Settings, "seed") else {}
     return baseline_for(model, dataset, **(seeded | dict(settings)))
+
+
+def chooses_epochs(model: Recommender) -> bool:
+    """Return whether `model` chooses on validation for how many epochs it trains."""
+    return "best_epoch_" in model._recorded
+
+
+def unfitted_for_refit(model: _Model) -> _Model:
+    """Return an untrained model with the settings of a trained one and, where that chose its epochs, exactly as many.
+
+    It is to be trained on train and validation together, with nothing left to choose on.
+    """
+    trained: Any = model
+    changes = {"seed": trained.seed_} if hasattr(model, "seed_") else {}
+    if hasattr(model, "best_epoch_"):
+        changes |= {"epochs": trained.best_epoch_, "patience": trained.best_epoch_}  # else the loss alone might end it earlier
+    return type(model)(**(model.config.to_dict() | changes))
 
 
 def hyper_parameters(model: str) -> Mapping[str, dataclasses.Field]:
     """Return what a model's hyper-parameters are declared as, by name; an unknown model raises `UsageError`."""
     if model not in MODELS:
         raise unknown_name("model", model, MODELS)
-    return PARAMETERS if model in SOLVERS else {declared.name: declared for declared in dataclasses.fields(BASELINES[model].Settings)}
+    return PARAMETERS if model in VARIANTS else {declared.name: declared for declared in dataclasses.fields(BASELINES[model].Settings)}

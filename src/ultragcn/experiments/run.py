@@ -32,6 +32,7 @@ from ultragcn.data.datasets import Dataset, dataset_names, load_dataset
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
+from ultragcn.experiments.models import unfitted_for_refit
 from ultragcn.experiments.trackers import Tracking, check_installed
 from ultragcn.model import MODEL_FILE, Record, UltraGCN
 from ultragcn.progress import Progress
@@ -198,10 +199,8 @@ def _train(
             model.save(out / CHOSEN)
         valid = None if dataset.valid is None else evaluate(model, dataset.valid, _labels(config))
         if manifest["refit"] and dataset.valid is not None:
-            # Exactly as many epochs as were chosen: the loss alone must not end it earlier.
-            refitted = UltraGCN(config.replace(epochs=best_epoch, patience=best_epoch))
             train = dataset.train.union(dataset.valid)
-            model = refitted.fit(train, progress=progress, checkpoint=out / REFIT_CHECKPOINT, checkpoint_every=every)
+            model = unfitted_for_refit(model).fit(train, progress=progress, checkpoint=out / REFIT_CHECKPOINT, checkpoint_every=every)
             seconds += model.train_seconds_
     except KeyboardInterrupt:
         tracking.finish(None)

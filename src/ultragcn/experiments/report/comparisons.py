@@ -9,7 +9,7 @@ from typing import Any
 from ultragcn import storage
 from ultragcn.errors import UsageError, counted
 from ultragcn.experiments import plots
-from ultragcn.experiments.compare import COMPARISON, RUNS, TABLE
+from ultragcn.experiments.compare import COMPARISON, RUNS, TABLE, protocol_words
 from ultragcn.experiments.report.page import Cell, Section, Table, hashes, number_cell
 
 _NEEDED = ("dataset", "protocol", "metrics", "num_users", "dialect", "data_hash")
@@ -20,6 +20,7 @@ def section(folder: Path) -> Section:
     about = storage.read_json(folder / COMPARISON)
     if missing := [name for name in _NEEDED if name not in about]:
         raise UsageError(f"{folder / COMPARISON} is not as ultragcn compare writes it (no {missing[0]}); put it back as it was")
+    protocol = protocol_words(about["protocol"], about.get("refit", False))
     lines, runs = _rows(folder / f"{TABLE}.tsv"), _rows(folder / RUNS)
     ended = [line for line in lines if line["seeds"] != "0"]
     failed = [line for line in lines if line["seeds"] == "0"]
@@ -27,9 +28,9 @@ def section(folder: Path) -> Section:
     if failed:
         tables.append(Table("What failed", ["model", "why"], [[Cell(line["model"]), Cell(line["settings"])] for line in failed]))
     return Section(
-        title=f"Models on {about['dataset']}, protocol {about['protocol']}",
+        title=f"Models on {about['dataset']}, protocol {protocol}",
         facts=[
-            ("Data set", about["dataset"]), ("Protocol", about["protocol"]), ("Test users", str(about["num_users"])),
+            ("Data set", about["dataset"]), ("Protocol", protocol), ("Test users", str(about["num_users"])),
             ("Dialect", about["dialect"]), ("Hashes", hashes(about)), ("Models", str(len(lines))),
             ("Runs", f"{len(runs)} done" + (f", {counted(len(failed), 'model')} failed" if failed else "")), ("Folder", str(folder)),
         ],
@@ -56,7 +57,8 @@ def _command(folder: Path, about: dict[str, Any], runs: list[dict[str, str]]) ->
     listed = {name: ",".join(dict.fromkeys(row[name] for row in runs)) for name in ("model", "seed")}
     options = {"dataset": about["dataset"], "protocol": about["protocol"], "models": listed["model"], "seeds": listed["seed"],
                "metrics": ",".join(about["metrics"]), "out": str(folder)}  # fmt: skip
-    return shlex.join(["ultragcn", "compare", *(word for name, value in options.items() if value for word in (f"--{name}", value))])
+    words = [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    return shlex.join(["ultragcn", "compare", *words, *(["--refit"] if about.get("refit") else [])])
 
 
 def _warning(protocol: str) -> str:
@@ -89,7 +91,11 @@ def _plots(about: dict[str, Any], ended: list[dict[str, str]]) -> list[plots.Plo
     ]
     if not points:
         return []
-    drawn = [plots.side_by_side(points, first, f"{about['dataset']}, protocol {about['protocol']}", "users")]
+    drawn = [
+        plots.side_by_side(
+            points, first, f"{about['dataset']}, protocol {protocol_words(about['protocol'], about.get('refit', False))}", "users"
+        )
+    ]
     timed = [point for point in points if math.isfinite(point.seconds)]
     return [*drawn, plots.against_seconds(timed, first)] if len(timed) > 1 else drawn
 
