@@ -172,7 +172,7 @@ def test_a_header_can_be_stated(tmp_path):
         ("a.csv", TEXT, {"min_rating": 9}, "has no interactions rated 9 or higher; lower min_rating"),
         ("a.csv", "user,item\na,x\n", {"split": "last"}, "holds the times; give time_column (--time_column), or header=no (--header no)"),
         ("a.csv", "a,x,3\n", {"split": "last"}, "holds the times; give time_column"),
-        ("a.txt", "0 1 2\n", {"split": "last"}, "items; drop split last, or"),
+        ("a.txt", "0 1 2\n", {"split": "time"}, "items; drop split time, or"),
         ("a.txt", "0 1 2\n", {"min_rating": 2}, "items; drop min_rating, or"),
         ("a.csv", TEXT, {"separator": ";"}, "with separator ';'"),
     ],

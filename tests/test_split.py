@@ -12,10 +12,13 @@ import pytest
 from tests.conftest import random_interactions
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.cli import main
+from ultragcn.config import Config
+from ultragcn.data import datasets
 from ultragcn.data.ids import IdMap
 from ultragcn.data.options import DataOptions
 from ultragcn.data.titles import read_titles
 from ultragcn.errors import DataError, DataWarning, UsageError
+from ultragcn.experiments.run import load_manifest, load_run_data, train_run
 
 
 @pytest.fixture
@@ -74,6 +77,50 @@ def test_last_leaves_users_with_too_few_items_alone_and_breaks_ties_by_seed():
         quiet_load(frame, split="last", last_k=2)
     # No item is preferred for its id.
     assert data.test.item_degrees.min() > 8
+
+
+def test_last_share_holds_out_a_share_of_each_user_the_latest(log):
+    data = quiet_load(log, split="last", last_share=0.25)
+    for user in range(40):
+        latest = log.filter(pl.col("user") == user).sort("time", descending=True)["item"].to_list()
+        assert set(data.test.items_of(user)) == set(data.test.item_ids.rows(latest[:3]))
+        assert set(data.valid.items_of(user)) == set(data.valid.item_ids.rows(latest[3:4]))
+    for options, says in (
+        ({"last_share": 0.2}, "last_share needs split last, not random"),
+        ({"split": "last", "last_share": 0.2, "last_k": 2}, "drop one of the two"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            load_dataset(log, **options)
+
+
+def test_the_later_in_a_line_the_later_for_split_last_and_a_data_set_may_ask_for_it(tmp_path, monkeypatch):
+    home = tmp_path / "small"
+    home.mkdir()
+    (home / "train.txt").write_text("0 7 3 9 1\n1 9 3 7 2\n")
+    (home / "test.txt").write_text("0 2\n1 1\n")
+    source = datasets.Source(
+        "small", "", 2, 5, 8, 2, dict.fromkeys(("train.txt", "test.txt"), ()), options={"split": "last", "last_share": 0.1}
+    )
+    monkeypatch.setitem(datasets.SOURCES, "small", source)
+    assert pairs(quiet_load("small", tmp_path).valid) == {(0, 1), (1, 2)}
+    assert pairs(quiet_load("small", tmp_path, split="last", last_k=2).valid) == {(0, 9), (0, 1), (1, 7), (1, 2)}
+    assert pairs(quiet_load("small", tmp_path, split="random", split_seed=3).valid) != {(0, 1), (1, 2)}
+    with pytest.raises(DataError, match="has no times"):
+        quiet_load("small", tmp_path, split="time")
+
+
+def test_a_run_on_a_named_data_set_is_read_again_as_it_was_split(tmp_path, monkeypatch):
+    home = tmp_path / "small"
+    home.mkdir()
+    for part, items in (("train", range(6)), ("test", range(6, 8))):
+        (home / f"{part}.txt").write_text("".join(f"{user} {' '.join(str((item + user) % 8) for item in items)}\n" for user in range(8)))
+    urls = dict.fromkeys(("train.txt", "test.txt"), ())
+    source = datasets.Source("small", "", 8, 8, 48, 16, urls, options={"split": "last", "last_share": 0.1})
+    monkeypatch.setitem(datasets.SOURCES, "small", source)
+    for chosen in ({}, {"split": "random"}):
+        data = quiet_load("small", tmp_path, **chosen)
+        train_run(data, Config(embedding_dim=2, epochs=1), tmp_path / "run", overwrite=True)
+        assert load_run_data(load_manifest(tmp_path / "run"), None).valid.hash == data.valid.hash
 
 
 def test_time_holds_out_everything_from_some_time_on(log):

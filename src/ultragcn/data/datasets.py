@@ -46,6 +46,8 @@ class Source:
     """Test pairs; None for a log, which is split when it is loaded."""
     urls: Mapping[str, tuple[str, ...]]  # file name -> addresses to try in turn; a .zip has the file inside
     sha256: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Data options that it needs to be split well, unless others are asked for."""
 
     @property
     def home(self) -> str:
@@ -54,13 +56,13 @@ class Source:
         return urls[0].split("/resolve/")[0].removesuffix(f"/{file}")
 
 
-def _source(name: str, about: str, repository: str, sizes: tuple[int, int, int, int], *hashes: str) -> Source:
+def _source(name: str, about: str, repository: str, sizes: tuple[int, int, int, int], *hashes: str, **options: Any) -> Source:
     urls = {}
     for file in _FILES:
         # Some of the public repositories hold JSON lists of items, one list a user, instead of the text format.
         as_json = file.removesuffix(".txt") + "_data.json"
         urls[file] = tuple(_HUB.format(repository=repository, file=remote) for remote in (file, as_json))
-    return Source(name, about, *sizes, urls, dict(zip(_FILES, hashes, strict=False)))
+    return Source(name, about, *sizes, urls, dict(zip(_FILES, hashes, strict=False)), options)
 
 
 _BENCHMARKS = (
@@ -68,6 +70,7 @@ _BENCHMARKS = (
         "gowalla", "check-ins, NGCF/LightGCN split", "Gowalla_m1", (29_858, 40_981, 810_128, 217_242),
         "7244696fdeb23911319cf7b689f2e15a3c4c92549c873a5677b44e3f13cc3e62",
         "099a2a73924e4b754dc6efd730d764f492321b53c38eb93298850c83acf57be3",
+        split="last", last_share=0.1,  # its lines are in order of time, and its test is later: docs/data.md
     ),
     _source("yelp2018", "businesses, NGCF/LightGCN split", "Yelp18_m1", (31_668, 38_048, 1_237_259, 324_147)),
     _source("amazon-book", "books, NGCF/LightGCN split", "AmazonBooks_m1", (52_643, 91_599, 2_380_730, 603_378)),
@@ -200,10 +203,11 @@ def load_dataset(
     titles : str, Path or frame, optional
         A table of item ids and titles.
     options : DataOptions, optional
-        How files are read and split.
+        How files are read and split; by default as is best for a named data set, else `DataOptions()`.
     protocol : {"clean", "authors"}
-        `clean` holds out validation items from train as `options.split` says, unless `valid` is given: at random, per user 10 %,
-        at least one where the user has three or more. `authors` leaves train whole and has no validation set.
+        `clean` holds out validation items from train as `options.split` says, unless `valid` is given: per user 10 %, at least one
+        where the user has three or more, at random (gowalla, whose lines are in order of time: the last ones). `authors` leaves
+        train whole and has no validation set.
     split_seed : int
         Fixes which items are held out.
     progress : Progress, optional
@@ -222,20 +226,22 @@ def load_dataset(
     """
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS)
-    options = (options or DataOptions()).replace(**choices)
+    named = str(source) if isinstance(source, (str, Path)) else None
+    public = SOURCES.get(named) if named is not None else None
+    if options is None:
+        options = DataOptions() if public is None or choices.get("split") is not None else DataOptions(**public.options)
+    options = options.replace(**choices)
     given = {name: value for name, value in {"source": source, "test": test, "valid": valid, "titles": titles}.items() if value is not None}
     if valid is not None and protocol == "authors":
         raise UsageError("valid needs the clean protocol: authors has no validation set")
     if valid is not None and test is None:
         raise UsageError("valid needs test: give both, or neither")
-    named = str(source) if isinstance(source, (str, Path)) else None
     if named == "demo":
         if len(given) > 1 or options.changed():
             unwanted = [name for name in (*given, *options.changed()) if name != "source"]
             raise UsageError(f"demo is made on the spot and split already; drop {', '.join(unwanted)}")
         return demo_dataset(protocol, split_seed)
     home = data_folder(data_dir)
-    public = SOURCES.get(named) if named is not None else None
     if public is not None:
         _provide(public, home, progress or Silent())
         files = replace(_files_in(home / public.name), name=public.name)

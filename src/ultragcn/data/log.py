@@ -199,7 +199,7 @@ def _has_user_lines(path: Path, options: DataOptions) -> bool:
 def _of_user_lines(path: Path, options: DataOptions) -> Log:
     for needed, what, option in (
         (options.needs_ratings, "ratings", "min_rating"),
-        (options.needs_times, "times", f"split {options.split}"),
+        (options.split == "time", "times", "split time"),
     ):
         if needed:
             raise DataError(f"{path} has no {what}, only lines of users and their items; drop {option}, or give another file")
@@ -209,7 +209,9 @@ def _of_user_lines(path: Path, options: DataOptions) -> Log:
     user_ids, item_ids = IdMap.of(lines.all_users, "user"), IdMap.of(lines.items, "item")
     users, items = user_ids.rows(lines.users).astype(np.int32), item_ids.rows(lines.items).astype(np.int32)
     about = f"{counted(len(lines.all_users), 'line')}, one a user"
-    return Log(str(path), "line", user_ids, item_ids, users, items, lines.lines, None, about)
+    # The later in a line, the later: only split last asks for it, and only within a user.
+    order = np.arange(len(items)) if options.split == "last" else None
+    return Log(str(path), "line", user_ids, item_ids, users, items, lines.lines, order, about)
 
 
 def _of_matrix(matrix: Any, options: DataOptions) -> Log:

@@ -37,6 +37,9 @@ class DataOptions:
     )
     test_share: float = parameter(0.2, "share held out for test, of each user's items or (time) of all pairs", positive=True, high=0.9)
     last_k: int = parameter(1, "items of each user that split last holds out", unit="items", low=1)
+    last_share: float = parameter(
+        0.0, "share of each user's items that split last holds out for test, in place of last_k; a tenth for validation", low=0, high=0.9
+    )
     test_from: str = parameter("", "first time that split time holds out, such as 2020-01-31 (default: as test_share says)")
 
     def __post_init__(self) -> None:
@@ -49,12 +52,16 @@ class DataOptions:
             object.__setattr__(self, declared.name, checked(declared, value))
         if self.last_k != 1 and self.split != "last":
             raise UsageError(f"last_k needs split last, not {self.split}")
+        if self.last_share and self.split != "last":
+            raise UsageError(f"last_share needs split last, not {self.split}")
+        if self.last_share and self.last_k != 1:
+            raise UsageError("split last holds out last_k items of each user or last_share of them; drop one of the two")
         if self.test_from and self.split != "time":
             raise UsageError(f"test_from needs split time, not {self.split}")
         if self.test_from and self.test_share != DATA_OPTIONS["test_share"].default:
             raise UsageError("test_from says where test begins; drop test_share, or drop test_from")
         if self.split == "last" and self.test_share != DATA_OPTIONS["test_share"].default:
-            raise UsageError("split last holds out last_k items of each user; drop test_share")
+            raise UsageError("split last holds out last_k items of each user, or last_share of them; drop test_share")
 
     @property
     def needs_times(self) -> bool:

@@ -45,8 +45,8 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
     """Split events as `options.split` says, for `part` test or valid.
 
     * random: `test_share` of each user's items (valid: a tenth), as `hold_out` does.
-    * last: the `last_k` latest items of each user who has more. Ties are broken at random, so that neither ids nor the order of
-      rows decide.
+    * last: the `last_k` latest items of each user who has more, or `last_share` of each user's items (valid: a tenth). Ties are
+      broken at random, so that neither ids nor the order of rows decide.
     * time: all pairs from a time on, `test_from`, or the one that leaves `test_share` of them (valid: a tenth of the rest). Pairs of
       that very time are all held out: what stays is strictly earlier.
 
@@ -67,7 +67,10 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
         # The stream of validation had its name before there was another.
         out = _random_items(events.interactions, seed, share, MIN_DEGREE, "hold out" if part == "valid" else "hold out test")
     elif options.split == "last":
-        out = _last_items(events, options.last_k, seed, part)
+        degrees, k = events.interactions.user_degrees, options.last_k
+        share = options.last_share if part == "test" else VALID_FRACTION
+        held = _share_of_each_user(degrees, share, MIN_DEGREE) if options.last_share else np.where(degrees > k, k, 0)
+        out = _last_items(events, held, seed, part)
     else:
         out = _times_of(events) >= _first_time(events, options.test_from if part == "test" else "", share)
     all_pairs = counted(len(out), "pair")
@@ -133,17 +136,20 @@ def warn_of_gaps(train: Interactions, test: Interactions) -> None:
 
 def _random_items(interactions: Interactions, seed: int, fraction: float, min_degree: int, purpose: str) -> np.ndarray:
     """Return the mask (N,) of a random share of each user's items."""
-    degrees = interactions.user_degrees
-    held = np.where(degrees >= min_degree, np.maximum(1, np.floor(fraction * degrees).astype(np.int64)), 0)
-    held = np.minimum(held, np.maximum(degrees - 1, 0))
+    held = _share_of_each_user(interactions.user_degrees, fraction, min_degree)
     return _first_of_each_user(interactions, held, rng.stream(seed, purpose).random(len(interactions)))
 
 
-def _last_items(events: Events, k: int, seed: int, part: str) -> np.ndarray:
-    """Return the mask (N,) of the k latest items of each user who has more than k."""
-    degrees = events.interactions.user_degrees
+def _share_of_each_user(degrees: np.ndarray, fraction: float, min_degree: int) -> np.ndarray:
+    """Return how many items (U,) are a share of each user's: rounded down, but at least one, and none of a user with few."""
+    held = np.where(degrees >= min_degree, np.maximum(1, np.floor(fraction * degrees).astype(np.int64)), 0)
+    return np.minimum(held, np.maximum(degrees - 1, 0))
+
+
+def _last_items(events: Events, counts: np.ndarray, seed: int, part: str) -> np.ndarray:
+    """Return the mask (N,) of the latest `counts` (U,) items of each user."""
     ties = rng.stream(seed, f"last {part}").random(len(events.interactions))
-    return _first_of_each_user(events.interactions, np.where(degrees > k, k, 0), ties, -_times_of(events))
+    return _first_of_each_user(events.interactions, counts, ties, -_times_of(events))
 
 
 def _first_of_each_user(interactions: Interactions, counts: np.ndarray, *keys: np.ndarray) -> np.ndarray:

@@ -202,9 +202,10 @@ def markdown(table: Table, failures: bool = True) -> str:
             "best" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300", f"{line.train_seconds:.3g}",
             f"{line.peak_memory_mb:.0f}",
         ])  # fmt: skip
+    protocol = protocol_words(table.protocol, table.refit)
     about = (
-        f"{table.dataset}, protocol {protocol_words(table.protocol, table.refit)}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of "
-        f"{table.labels[0]} over users against the best model, Holm's correction. Interval: bootstrap over users."
+        f"{table.dataset}, protocol {protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of {first} over users "
+        f"against the best model, Holm's correction. Interval: bootstrap over users."
     )
     settings = (
         "Settings: kept, chosen for this data set (configs/); given, by --settings; defaults, chosen for no data set; none, the model has "

@@ -343,7 +343,7 @@ def _manifest(dataset: Dataset, config: Config) -> dict[str, Any]:
         "data_source": origin.pop("source", None),
         "data_files": origin,
         "data_dir": dataset.folder,
-        "data_options": dataset.options.changed(),
+        "data_options": {"split": dataset.options.split} | dataset.options.changed(),
         "data_hash": dataset.hash,
         "split_hash": split_hash(dataset),
         "protocol": dataset.protocol,
