@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ablation
 from measure import ROOT, data_dir
 
 from ultragcn import storage
@@ -57,6 +58,12 @@ model, the kept settings without the item graph at ranking time (docs/model.md).
 """
 
 
+ABLATION = """## What each part brings
+
+On **validation** items of `clean` (never test), settings kept and one part left out; model seed 0 (`python benchmarks/ablation.py`).
+"""
+
+
 def compare(name: str, kind: str, seeds: str) -> None:
     """Run what is missing of one table."""
     how = ["--refit"] if kind == "clean" else ["--protocol", kind]
@@ -80,7 +87,19 @@ def write() -> None:
             parts += [f"## {name}\n", *tables]
             if name in PUBLISHED:
                 parts.append(f"Published: {PUBLISHED[name]}.\n")
+    parts.append(ablations())
     storage.write_text(ROOT / "docs/results.md", "\n".join(parts))
+
+
+def ablations() -> str:
+    """Return what benchmarks/ablation.py measured, in Markdown."""
+    found = {name: {row["variant"]: row for row in ablation.rows_of(name)} for name in BASELINES}
+    names = [name for name, rows in found.items() if rows]
+    lines = [["", *names], ["---"] * (len(names) + 1)]
+    for variant in (*ablation.LEFT_OUT, ablation.GRAPH_ALONE):
+        rows = [found[name].get(variant) for name in names]
+        lines.append([variant, *(f"{float(row['recall@20']):.4f} / {float(row['ndcg@20']):.4f}" if row else "" for row in rows)])
+    return "\n".join([ABLATION, *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ runs and tables to a folder beside it; what is there is not run again.
 import argparse
 import itertools
 import json
-import sys
 import tomllib
 import warnings
 
@@ -53,9 +52,7 @@ def measure(name: str, split: str, seeds: list[int]) -> None:
             tables = [f"[{model}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in known[model].items()) for model in known]
             storage.write_text(file, "\n".join(tables))
     models = ["ultragcn-default", "popularity", *GRIDS]
-    table = compare(
-        source, models, seeds, file.with_suffix(""), settings=known, refit=True, tell=lambda words: print(words, file=sys.stderr)
-    )
+    table = compare(source, models, seeds, file.with_suffix(""), settings=known, refit=True)
     print(f"{name}, split {split}\n\n{markdown(table)}", flush=True)
 
 
