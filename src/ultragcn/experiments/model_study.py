@@ -104,12 +104,32 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
     )  # fmt: skip
     if len(study.seeds) > 1 and "seed" not in declared:
         raise UsageError(f"{model} draws nothing, so every seed gives the same; give one seed, not {len(study.seeds)}")
-    first = {name: over.values[0] if isinstance(over, Values) else over.low for name, over in vary.items()}
-    for name, over in vary.items():
-        for value in over.values if isinstance(over, Values) else (over.low, over.high):
-            make_model(model, data.name, study.seeds[0], _spread({**fixed, **first, name: value})).check_runnable()
+    for unfitted in _models(study, model):
+        unfitted.check_runnable()
     study.points()  # may find that a grid or list cannot be made
     return study
+
+
+def without_effect(study: Study, model: str) -> list[str]:
+    """Return a sentence for each parameter that is varied and changes nothing, whatever the others are."""
+    if model not in VARIANTS:
+        return []
+    lacking = [unfitted.config.without_effect for unfitted in _models(study, model)]
+    idle = set.intersection(*map(set, lacking))
+    sentences = []
+    for names in study.parameters:
+        parts = list(_spread({names: None}))
+        if idle.issuperset(parts):
+            sentences.append(f"{names} changes nothing without {lacking[0][parts[0]]}; drop it, or change that")
+    return sentences
+
+
+def _models(study: Study, model: str) -> list[Any]:
+    """Return untrained models of the study: each value of each parameter, or the ends of its range, with the first of the others."""
+    over = {name: over.values if isinstance(over, Values) else (over.low, over.high) for name, over in study.parameters.items()}
+    first = {name: values[0] for name, values in over.items()}
+    points = [{**study.fixed, **first, name: value} for name, values in over.items() for value in values]
+    return [make_model(model, study.about["dataset"], study.seeds[0], _spread(point)) for point in points]
 
 
 def source_of(said: Mapping[str, Any]) -> dict[str, Any]:

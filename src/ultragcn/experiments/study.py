@@ -304,7 +304,7 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
         summaries.append(Summary(
             trial, of_trial[0].parameters, next((state for state in (FAILED, PRUNED) if state in states), DONE), len(done),
             {name: float(of_metric.mean()) for name, of_metric in values.items()},
-            {name: _interval(of_metric) for name, of_metric in values.items() if len(of_metric) > 1},
+            {name: t_interval(of_metric) for name, of_metric in values.items() if len(of_metric) > 1},
             float(np.mean(seconds)) if seconds else np.nan, max(memory, default=np.nan),
         ))  # fmt: skip
     return summaries
@@ -318,7 +318,8 @@ def best(study: Study, summaries: Sequence[Summary]) -> Summary | None:
     return max((t for t in done if t.num_seeds == most), key=lambda trial: sign * trial.means[study.choose_by], default=None)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def t_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % t-interval of the mean of two or more values."""
     from scipy import stats
 
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
