@@ -16,6 +16,7 @@ import pytest
 from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.baselines import EASE, ItemKNN
 from ultragcn.cli import main
+from ultragcn.config import Config
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.experiments import compare
 from ultragcn.experiments.models import make_model
@@ -135,6 +136,7 @@ def test_the_table_says_where_the_settings_are_from(finished):
     assert {line.settings_from for line in finished[0].lines} == {"defaults", "none"}
     words = {
         ("ultragcn", "gowalla", ()): "kept", ("ultragcn", "my", ()): "defaults", ("ultragcn", "gowalla", ("epochs",)): "given",
+        ("ultragcn-default", "gowalla", ()): "defaults",
         ("ease", "electronics", ()): "kept", ("ease", "demo", ()): "defaults", ("popularity", "electronics", ()): "none",
     }  # fmt: skip
     assert {key: compare._settings_from(key[0], key[1], dict.fromkeys(key[2], 1)) for key in words} == words
@@ -281,3 +283,4 @@ def test_the_variants_of_ultragcn_differ_in_solver_and_item_graph_alone():
     assert ours.graph_weight > 0
     assert (paper, paper.graph_weight) == (ours.replace(item_graph_weight=0.0), 0)
     assert (sampled.solver, sampled.graph_weight) == ("sgd", 0)
+    assert make_model("ultragcn-default", "electronics", 0, {}).config == Config()

@@ -41,12 +41,19 @@ def test_off_is_the_model_of_the_paper_and_on_trains_the_same_embeddings(data, w
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
+def mean_std(rows):
+    return np.asarray(rows).std(axis=1).mean()
+
+
 def test_scores_are_the_formula_of_the_documentation(data, with_graph):
+    every_product = with_graph.user_embedding_.astype(np.float64) @ with_graph.item_embedding_.T
+    every_graph = (data.train.matrix.astype(np.float64) @ with_graph.item_graph_).todense()
+    sample = np.linspace(0, data.train.num_users - 1, 1000).astype(int)
+    assert data.train.user_degrees.min() > 0
+    scale = GRAPH["item_graph_weight"] * mean_std(every_product[sample]) / mean_std(every_graph[sample])
     for user in data.train.user_ids.ids[[0, 7, 50]]:
         row = int(data.train.user_ids.rows([user])[0])
-        product = with_graph.item_embedding_.astype(np.float64) @ with_graph.user_embedding_[row]
-        graph = np.asarray((data.train.matrix[[row]].astype(np.float64) @ with_graph.item_graph_).todense()).ravel()
-        expected = product + GRAPH["item_graph_weight"] * product.std() / graph.std() * graph
+        expected = every_product[row] + scale * np.asarray(every_graph)[row]
         items, scores = with_graph.recommend(user, top_k=10, exclude_seen=False)
         np.testing.assert_array_equal(with_graph.item_ids.rows(items), np.argsort(-expected, kind="stable")[:10])
         np.testing.assert_allclose(scores, np.sort(expected)[::-1][:10], rtol=1e-4)

@@ -151,7 +151,7 @@ def test_no_kernel_is_compiled_while_the_clock_of_training_runs():
     # In a process of its own: in this one, other tests have had them compiled.
     code = """
 from numba.core.dispatcher import Dispatcher
-from ultragcn import UltraGCN, load_dataset, solvers
+from ultragcn import UltraGCN, item_weights, load_dataset, solvers
 from ultragcn.baselines import BPR, ItemKNN
 from ultragcn.kernels import numba_cpu
 
@@ -161,6 +161,7 @@ def compiled():
 
 numba_cpu.compile_kernels()
 solvers.compile_kernels(UltraGCN().config)
+item_weights.compile_kernels()
 BPR()._prepare()
 before = compiled()
 data = load_dataset("demo")

@@ -15,7 +15,7 @@ from ultragcn.config import PARAMETERS, Config
 from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
-from ultragcn.evaluation.ranking import GraphTerm, covariance
+from ultragcn.evaluation.ranking import GraphTerm, graph_scale
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
 from ultragcn.recommender import MODEL_FILE, EmbeddingRecommender
@@ -67,6 +67,8 @@ class UltraGCN(EmbeddingRecommender):
     config: Config
     _format = "ultragcn-2"
     _learned = (*EmbeddingRecommender._learned, "item_graph_")
+    _scale: tuple[np.ndarray, float] | None = None
+    """Item embeddings, and the scale of the item graph with them: made for the first list."""
     _recorded = ("seed_", "history_", "best_epoch_", "stopped_", "train_seconds_", "compile_seconds_")
 
     def __init__(self, config: Config | None = None, **hyper_parameters: Any):
@@ -149,6 +151,7 @@ class UltraGCN(EmbeddingRecommender):
         try:
             for step in solvers.solve(Objective.of(train, self.config), self.seed_, self.config.device, state):
                 self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
+                self._scale = None  # the solver may have written into the same arrays
                 record: Record = {"epoch": step.epoch, "seconds": time.perf_counter() - started, "loss": step.loss}
                 value = -step.loss
                 measured = targets is None or self._evaluation_is_due(step.epoch)
@@ -195,14 +198,15 @@ class UltraGCN(EmbeddingRecommender):
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         super()._set_data(train, valid)
         self._frozen_items: Any = None  # made when the first new user comes
-        self._spread: tuple[np.ndarray, np.ndarray] | None = None  # item embeddings and their covariance, made for the first list
+        self._scale = None
 
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
         if self.config.graph_weight == 0:
             return None
-        if self._spread is None or self._spread[0] is not self.item_embedding_:
-            self._spread = self.item_embedding_, covariance(self.item_embedding_)
-        return GraphTerm(self.item_graph_, owned, self.config.graph_weight, self._spread[1])
+        if self._scale is None or self._scale[0] is not self.item_embedding_:
+            scale = graph_scale(self.user_embedding_, self.item_embedding_, self.item_graph_, self.train_.matrix)
+            self._scale = self.item_embedding_, scale
+        return GraphTerm(self.item_graph_, owned, self.config.graph_weight * self._scale[1])
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.

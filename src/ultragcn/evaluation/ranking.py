@@ -11,26 +11,45 @@ import scipy.sparse as sp
 
 BATCH_USERS = 8192  # users ranked before their lists are handed over
 _BLOCK, _TILE = 128, 512  # users and items whose scores are made together: a quarter of a megabyte, near the processor
+_SCALE_USERS = 1000  # whose scores tell how much both terms vary
 _GRAPH_BYTES = 16 * 2**20  # what the scores of the item graph take of a block of users, on each thread
 
 
 class GraphTerm(NamedTuple):
-    """What the item graph adds to the score e_u . e_i: `weight` times as much variation over the items, by what a user has.
-
-    s_ui = e_u . e_i + weight sigma_u / tau_u g_ui with g = owned w, sigma_u and tau_u the standard deviations over all items of
-    e_u . e_i and of g_ui.
-    """
+    """What the item graph adds to the score: s_ui = e_u . e_i + scale g_ui, g = owned w."""
 
     weights: sp.csr_matrix  # (I, I) float32, w: row i has what having item i adds to the others
     owned: sp.csr_matrix  # (U, I), what each user has
-    weight: float
-    covariance: np.ndarray  # (D, D) float64, of the item embeddings: `covariance`
+    scale: float
 
 
-def covariance(embedding: np.ndarray) -> np.ndarray:
-    """Return the covariance over the rows of an embedding: (I, D) to (D, D) float64. A model makes it once, not for every list."""
-    deviation = embedding - embedding.mean(axis=0, dtype=np.float64)
-    return deviation.T @ deviation / len(embedding)
+def graph_scale(user_embedding: np.ndarray, item_embedding: np.ndarray, weights: sp.csr_matrix, owned: sp.csr_matrix) -> float:
+    """Return the scale at which the graph's scores vary as much as the product of the embeddings.
+
+    mean_u std_i(e_u . e_i) / mean_u std_i(g_ui), g = owned w, over `_SCALE_USERS` users at most, evenly spaced among those with items.
+
+    Parameters
+    ----------
+    user_embedding, item_embedding : (U, D) and (I, D) float32
+    weights : csr_matrix (I, I)
+    owned : csr_matrix (U, I)
+
+    Returns
+    -------
+    float
+        0 when the graph says nothing of any of them.
+    """
+    users = np.flatnonzero(np.diff(owned.indptr))
+    users = users[np.linspace(0, len(users) - 1, min(len(users), _SCALE_USERS)).astype(np.int64)]
+    deviation = item_embedding - item_embedding.mean(axis=0, dtype=np.float64)
+    covariance = deviation.T @ deviation / len(item_embedding)
+    rows = user_embedding[users].astype(np.float64)
+    product = np.sqrt(np.maximum(np.einsum("ud,de,ue->u", rows, covariance, rows, optimize=True), 0))
+    g = sp.csr_matrix(owned[users].astype(np.float64) @ weights)
+    # Not .mean(): g has I columns, most of them zeros that are not stored.
+    mean, square = g.sum(axis=1) / g.shape[1], g.power(2).sum(axis=1) / g.shape[1]
+    graph = np.sqrt(np.maximum(np.asarray(square - np.square(mean)), 0))
+    return float(product.mean() / graph.mean()) if graph.any() else 0.0
 
 
 def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None,
@@ -62,15 +81,14 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
 
     users = np.asarray(users, dtype=np.int64)
     tables = (np.ascontiguousarray(user_embedding, np.float32), np.ascontiguousarray(item_embedding, np.float32))
-    num_items, size = tables[1].shape
     nothing = np.zeros(len(user_embedding) + 1, np.int64), np.zeros(0, np.int32)
     seen_indptr, seen_indices = nothing if seen is None else _rows(seen)
     block = _BLOCK
     if graph is None:
-        term = (*nothing, *nothing, np.zeros(0, np.float32), 0.0, np.zeros((size, size)))
+        term = (*nothing, *nothing, np.zeros(0, np.float32), 0.0)
     else:
-        term = (*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.weight), graph.covariance)
-        block = int(np.clip(_GRAPH_BYTES // (4 * num_items), 1, _BLOCK))
+        term = (*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.scale))
+        block = int(np.clip(_GRAPH_BYTES // (4 * len(item_embedding)), 1, _BLOCK))
     for start in range(0, len(users), BATCH_USERS):
         batch = users[start : start + BATCH_USERS]
         with numba_cpu.numba_threads():

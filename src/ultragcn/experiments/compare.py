@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ultragcn import storage
-from ultragcn.baselines import BASELINES, kept_settings
-from ultragcn.config import kept_configuration
+from ultragcn.baselines import BASELINES
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError, unknown_name
 from ultragcn.evaluation import significance
@@ -29,7 +28,7 @@ from ultragcn.evaluation.dialects import dialect_of
 from ultragcn.evaluation.evaluate import evaluate_by_user
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, OF_ALL_LISTS, UserValues, parse_labels
 from ultragcn.experiments import plots
-from ultragcn.experiments.models import MODELS, VARIANTS, chooses_epochs, make_model, unfitted_for_refit
+from ultragcn.experiments.models import MODELS, chooses_epochs, has_kept_settings, make_model, unfitted_for_refit
 from ultragcn.experiments.run import peak_memory_mb, split_hash
 from ultragcn.experiments.workers import Done, Failed, Worker
 from ultragcn.progress import Progress, Silent
@@ -225,11 +224,9 @@ def _settings_from(model: str, dataset: str, given: Mapping[str, Any]) -> str:
     """Return the word of the table for where a model's settings are from."""
     if given:
         return "given"
-    if model in VARIANTS:
-        return "defaults" if kept_configuration(dataset) is None else "kept"
-    if not fields(BASELINES[model].Settings):
+    if model in BASELINES and not fields(BASELINES[model].Settings):
         return "none"
-    return "defaults" if kept_settings(model, dataset) is None else "kept"
+    return "kept" if has_kept_settings(model, dataset) else "defaults"
 
 
 def _about(dataset: Dataset, labels: Sequence[str], refit: bool) -> dict[str, Any]:

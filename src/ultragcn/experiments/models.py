@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ultragcn.baselines import BASELINES, baseline_for
-from ultragcn.config import PARAMETERS, configuration_for
+from ultragcn.baselines import BASELINES, baseline_for, kept_settings
+from ultragcn.config import PARAMETERS, configuration_for, kept_configuration
 from ultragcn.errors import unknown_name
 from ultragcn.model import UltraGCN
 from ultragcn.recommender import Recommender
@@ -14,10 +14,13 @@ _Model = TypeVar("_Model", bound=Recommender)
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "ultragcn": {"solver": "exact"},
+    "ultragcn-default": {"solver": "exact"},
     "ultragcn-paper": {"solver": "exact", "item_graph_weight": 0.0},
     "ultragcn-sgd": {"solver": "sgd"},
 }
-"""UltraGCN as it is by default; the model of the paper, minimised exactly; the authors' procedure."""
+"""UltraGCN; as it is on data it knows nothing of, even where settings are kept; the paper's model, minimised exactly; the authors' way."""
+
+_NOTHING_KEPT = ("ultragcn-default",)
 
 MODELS = (*VARIANTS, *BASELINES)
 """Names of the models."""
@@ -27,7 +30,7 @@ def make_model(model: str, dataset: str | None, seed: int, settings: Mapping[str
     """Return an untrained model with the settings kept for the data set, unless `settings` say otherwise."""
     if model in VARIANTS:
         changes: dict[str, Any] = VARIANTS[model] | {"seed": seed} | dict(settings)
-        return UltraGCN(configuration_for(dataset, **changes))
+        return UltraGCN(configuration_for(None if model in _NOTHING_KEPT else dataset, **changes))
     seeded = {"seed": seed} if hasattr(BASELINES[model].Settings, "seed") else {}
     return baseline_for(model, dataset, **(seeded | dict(settings)))
 
@@ -47,6 +50,13 @@ def unfitted_for_refit(model: _Model) -> _Model:
     if hasattr(model, "best_epoch_"):
         changes |= {"epochs": trained.best_epoch_, "patience": trained.best_epoch_}  # else the loss alone might end it earlier
     return type(model)(**(model.config.to_dict() | changes))
+
+
+def has_kept_settings(model: str, dataset: str) -> bool:
+    """Return whether `make_model` finds settings that were chosen for the data set."""
+    if model in VARIANTS:
+        return model not in _NOTHING_KEPT and kept_configuration(dataset) is not None
+    return kept_settings(model, dataset) is not None
 
 
 def hyper_parameters(model: str) -> Mapping[str, dataclasses.Field]:

@@ -110,17 +110,14 @@ def largest_entries(indptr, indices, values, k):
 
 
 def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indices, term, block, tile):
-    """Return the k items of highest score of each user, seen ones left out, and the scores: e_u . e_i + c sigma_u / tau_u g_ui."""
+    """Return the k items of highest score of each user, seen ones left out, and the scores: e_u . e_i + scale g_ui."""
     scores = np.asarray(user_embedding, np.float64)[users] @ np.asarray(item_embedding, np.float64).T
-    owned_indptr, owned_indices, graph_indptr, graph_indices, graph_weights, graph_weight, _ = term
-    if graph_weight != 0:
+    owned_indptr, owned_indices, graph_indptr, graph_indices, graph_weights, scale = term
+    if scale != 0:
         for row, user in zip(scores, users, strict=True):
-            graph = np.zeros_like(row)
             for item in owned_indices[owned_indptr[user] : owned_indptr[user + 1]]:
                 places = slice(graph_indptr[item], graph_indptr[item + 1])
-                graph[graph_indices[places]] += graph_weights[places]
-            if graph.std() > 0:
-                row += graph_weight * row.std() / graph.std() * graph
+                row[graph_indices[places]] += scale * graph_weights[places]
     mask_seen(scores, users, seen_indptr, seen_indices)
     return top_k(scores, k)
 

@@ -63,7 +63,7 @@ def compile_kernels() -> float:
     list_statistics(find_hits(ranking, users, of_scipy, indices), np.ones(1, dtype=np.int64))
     largest_entries(indptr, indices, scores[0], 1)
     with numba_threads():
-        term = (indptr, indices, indptr, indices, scores[0], 0.0, scores.astype(np.float64))
+        term = (indptr, indices, indptr, indices, scores[0], 0.0)
         rank_users(scores, scores, users, 1, indptr, indices, term, 1, 1)
     item_neighbors(indptr, indices, indptr, indices, np.ones(1, dtype=np.int64), 1, True)
     return time.perf_counter() - started

@@ -122,7 +122,7 @@ def largest_entries(indptr, indices, values, k):
 
 
 @njit(cache=True)
-def _best_again(user, item_embedding, graph, share, candidates, best, where):
+def _best_again(user, item_embedding, graph, scale, candidates, best, where):
     """Put the candidates (-1 ends them) into the list `best`, `where` by (higher score, lower item), scores in double precision."""
     for item in candidates:
         if item < 0:
@@ -130,8 +130,8 @@ def _best_again(user, item_embedding, graph, share, candidates, best, where):
         total = 0.0
         for d in range(len(user)):
             total += np.float64(user[d]) * np.float64(item_embedding[item, d])
-        if share != 0:
-            total += share * graph[item]
+        if scale != 0:
+            total += scale * graph[item]
         score = np.float32(total)
         place = len(best)
         while place > 0 and (best[place - 1] < score or (best[place - 1] == score and where[place - 1] > item)):
@@ -144,41 +144,18 @@ def _best_again(user, item_embedding, graph, share, candidates, best, where):
 
 @njit(cache=True)
 def _graph_scores(owned, indptr, indices, weights, scores):
-    """Set scores[j] = sum of w_ij over the items i in `owned`, (I,) float32; return the variance of the I scores."""
+    """Set scores[j] = sum of w_ij over the items i in `owned`, (I,) float32."""
     scores[:] = 0.0
-    total, squares = 0.0, 0.0
     for i in owned:
         for place in range(indptr[i], indptr[i + 1]):
-            j, weight = indices[place], weights[place]
-            before = scores[j]
-            scores[j] = before + weight
-            total += weight
-            squares += weight * (2.0 * before + weight)
-    mean = total / len(scores)
-    return squares / len(scores) - mean * mean
-
-
-@njit(cache=True)
-def _variance_of_scores(user, covariance):
-    """Return the variance over all items of e_u . e_i, from the covariance (D, D) of the item embeddings."""
-    total = 0.0
-    for d in range(len(user)):
-        inner = 0.0
-        for e in range(len(user)):
-            inner += covariance[d, e] * user[e]
-        total += user[d] * inner
-    return total
+            scores[indices[place]] += weights[place]
 
 
 @njit(parallel=True, cache=True)
 def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indices, term, block, tile):
     """Return the k items of highest score of each user, seen ones left out, by (higher score, lower item).
 
-    The score is e_u . e_i, and with a graph term of weight c other than 0
-
-        s_ui = e_u . e_i + c sigma_u / tau_u g_ui,    g_ui = sum of w_ji over the items j that u owns,
-
-    sigma_u and tau_u the standard deviations over all items of e_u . e_i and of g_ui: the second term varies c times as much as the first.
+    The score is s_ui = e_u . e_i + scale g_ui, with g_ui = sum of w_ji over the items j that u owns where there is a graph.
 
     Scores are made and looked at tile by tile, so they never leave the processor's cache. Their last digits depend on the shapes of
     the tiles, so those of the list are made again, in double precision: a user's list is the same alone and among others.
@@ -191,8 +168,8 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
     k : int
     seen_indptr, seen_indices : CSR rows of what each user has seen, ascending
     term : tuple
-        Of the graph's term: CSR rows of what each user owns (indptr, indices), CSR rows of w (indptr, indices, (N,) float32), c, and the
-        covariance (D, D) float64 of the item embeddings over all items.
+        Of the graph's term: CSR rows of what each user owns (indptr, indices), CSR rows of w (indptr, indices, (N,) float32), and the
+        scale, 0 without a graph.
     block, tile : int
         Users and items of a tile.
 
@@ -203,11 +180,12 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
     scores : (B, k) float32
         -inf there.
     """
-    owned_indptr, owned_indices, graph_indptr, graph_indices, graph_weights, graph_weight, covariance = term
+    owned_indptr, owned_indices, graph_indptr, graph_indices, graph_weights, scale = term
     num_items, size = item_embedding.shape
     num_blocks = (len(users) + block - 1) // block
     items = np.full((len(users), k), -1, dtype=np.int32)
     best_scores = np.full((len(users), k), -np.inf, dtype=np.float32)
+    factor = np.float32(scale)
     for b in prange(num_blocks):
         prefer_wide_vectors()
         first = b * block
@@ -217,25 +195,21 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
         buffer = np.empty(count * tile, np.float32)
         candidates = np.full((count, k + _SPARE), -1, dtype=np.int32)
         values = np.full((count, k + _SPARE), -np.inf, dtype=np.float32)
-        graph = np.empty((count, num_items if graph_weight != 0 else 0), np.float32)
-        share = np.zeros(count)
+        graph = np.empty((count, num_items if scale != 0 else 0), np.float32)
         for i in range(count):
             user = users[first + i]
             rows[i] = user_embedding[user]
             seen[i] = seen_indptr[user]
-            if graph_weight != 0:
+            if scale != 0:
                 owned = owned_indices[owned_indptr[user] : owned_indptr[user + 1]]
-                variance = _graph_scores(owned, graph_indptr, graph_indices, graph_weights, graph[i])
-                if variance > 0:
-                    share[i] = graph_weight * np.sqrt(max(_variance_of_scores(rows[i], covariance), 0.0) / variance)
+                _graph_scores(owned, graph_indptr, graph_indices, graph_weights, graph[i])
         for start in range(0, num_items, tile):
             width = min(tile, num_items - start)
             scores = buffer[: count * width].reshape(count, width)
             np.dot(rows, item_embedding[start : start + width].T, scores)
             for i in range(count):
                 row = scores[i]
-                if share[i] != 0:
-                    factor = np.float32(share[i])
+                if scale != 0:
                     for j in range(width):
                         row[j] += factor * graph[i, start + j]
                 position, end = seen[i], seen_indptr[users[first + i] + 1]
@@ -246,7 +220,7 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
                 for low in range(0, width, _STRIP):
                     _insert(row, low, min(low + _STRIP, width), start, values[i], candidates[i])
         for i in range(count):
-            _best_again(rows[i], item_embedding, graph[i], share[i], candidates[i], best_scores[first + i], items[first + i])
+            _best_again(rows[i], item_embedding, graph[i], scale, candidates[i], best_scores[first + i], items[first + i])
     return items, best_scores
 
 
