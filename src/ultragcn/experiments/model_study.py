@@ -22,7 +22,7 @@ import json
 import math
 import tomllib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -100,7 +100,8 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
         choose_by=f"{part}_{choose_by}", seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds), sampler=sampler,
         trials=said.get("trials", 0), fixed=fixed, sampler_seed=said.get("sampler_seed", 0),
         prune=said.get("prune", sampler == "tpe" and model in VARIANTS),
-        about={"dataset": data.name, "protocol": data.protocol, "data_hash": data.hash, "split_hash": split_hash(data)},
+        about={"dataset": data.name, "protocol": data.protocol, "data_hash": data.hash, "split_hash": split_hash(data),
+               "settings": _settings(make_model(model, data.name, 0, _spread(fixed)), besides=("seed", *_spread(vary), *_spread(fixed)))},
     )  # fmt: skip
     if len(study.seeds) > 1 and "seed" not in declared:
         raise UsageError(f"{model} draws nothing, so every seed gives the same; give one seed, not {len(study.seeds)}")
@@ -168,8 +169,7 @@ class ModelTrial:
 
 def write_best(out: Path, study: Study, model: str, dataset: str, chosen: Summary) -> Path:
     """Write the best trial as a configuration into the study's folder; return the file."""
-    config = make_model(model, study.about["dataset"], study.seeds[0], _spread({**study.fixed, **chosen.parameters})).config
-    settings = {name: value for name, value in config.changed().items() if name != "seed"}
+    settings = _settings(make_model(model, study.about["dataset"], study.seeds[0], _spread({**study.fixed, **chosen.parameters})))
     ends = chosen.intervals.get(study.choose_by)
     interval = "" if ends is None else f", 95 % interval {ends[0]:.5f} - {ends[1]:.5f}"
     use = f"ultragcn train --dataset {dataset} --config {out / BEST}"
@@ -192,6 +192,11 @@ def write_best(out: Path, study: Study, model: str, dataset: str, chosen: Summar
 def _judged_on(data: Dataset) -> tuple[str, Interactions]:
     """Return on which part of the data trials are measured and chosen, by name and itself."""
     return ("test", data.test) if data.valid is None else ("valid", data.valid)
+
+
+def _settings(unfitted: Any, besides: Collection[str] = ("seed",)) -> dict[str, Any]:
+    """Return the hyper-parameters of a model that are not at their defaults, without some."""
+    return {name: value for name, value in unfitted.config.changed().items() if name not in besides}
 
 
 def _toml(value: Any) -> str:

@@ -34,7 +34,7 @@ DEFAULT_TRIALS = 20
 """Of random and tpe."""
 
 _MEASURED = ("best_epoch", "train_seconds", "peak_memory_mb")
-_ABOUT = ("dataset", "protocol", "data_hash", "split_hash")
+_ABOUT = ("dataset", "protocol", "data_hash", "split_hash", "settings")
 _RESERVED = ("trial", "seed", "state", *_MEASURED, "data_hash", "versions", "ended", "why")
 
 
@@ -63,7 +63,7 @@ class Study:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """What is the same in all trials, as the trial function takes it."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """dataset, protocol, data_hash, split_hash, as far as there are any."""
+    """dataset, protocol, data_hash, split_hash, settings (what trials begin with, from configs/), as far as there are any."""
     sampler_seed: int = 0
     """Fixes what random and tpe draw."""
     prune: bool = False
@@ -219,6 +219,7 @@ def _changes(before: Mapping[str, Any], study: Study) -> list[str]:
         "another protocol": before["protocol"] != study.about.get("protocol"),
         "something else varies": not same,
         "other fixed settings": before["fixed"] != dict(study.fixed),
+        "other settings kept for the data": before["settings"] != study.about.get("settings"),
         "another sampler": any(before[name] != getattr(study, name) for name in ("sampler", "sampler_seed", "prune")),
         "another metric to choose by": any(before[name] != getattr(study, name) for name in ("choose_by", "direction")),
         "other metrics": before["metrics"] != list(study.metrics),
