@@ -122,8 +122,9 @@ def test_whatever_a_study_varies_changes_something(script, data_dir, monkeypatch
 
 
 @pytest.mark.real_data
+@pytest.mark.filterwarnings("ignore::ultragcn.errors.DataWarning")
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/studies").glob("*.toml")), ids=lambda path: path.stem)
-def test_each_kept_study_is_one_on_validation_and_what_it_found_lies_in_its_ranges(path, data_dir):
+def test_each_kept_study_is_on_validation_and_named_by_what_it_found(path, data_dir):
     said = read_study_file(path) | {"data_dir": str(data_dir)}
     study = study_of(said, load_dataset(**source_of(said)))
     assert (said["dataset"], study.name) == (path.stem, path.stem)
