@@ -13,7 +13,7 @@ from experiments.ultragcn_study import command
 
 STUDIES = (
     {
-        "dataset": "electronics", "model": "ultragcn-sgd", "vary": {"num_negatives": [5, 15, 50, 150]}, "seeds": 3,
+        "dataset": "electronics", "model": "ultragcn-sgd", "vary": {"num_negatives": [5, 20, 75]}, "seeds": 3,
         "fixed": {"learning_rate": 0.005, "epochs": 120, "patience": 15},
     },
 )  # fmt: skip

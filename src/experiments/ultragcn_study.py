@@ -13,69 +13,17 @@ import numpy as np
 from arguments import FLAGS, read_flags
 from experiments import JOBS, PLOTS
 from ultragcn import load_dataset, storage
+from ultragcn.errors import UltraGCNError
 from ultragcn.experiments import plots
 from ultragcn.experiments.model_study import ModelTrial, source_of, study_of
 from ultragcn.experiments.report.studies import best_first, points_of
-from ultragcn.experiments.study import HISTORY, TRIALS, Study, Summary, t_interval
+from ultragcn.experiments.study import HISTORY, RESULTS, TRIALS, Study, Summary, t_interval
 from ultragcn.experiments.sweep import sweep
 
 IMAGES = PLOTS.parent / "docs" / "images"
 DATA_DIR = next(flag for flag in FLAGS if flag.name == "data_dir")
 CHOOSE_BY = "recall@20"
 Draw = Callable[[Study, Path, Sequence[Summary]], plots.Plot]
-
-
-def command(name: str, about: str, studies: Sequence[Mapping[str, Any]], draw: Draw | None = None) -> Callable[[Sequence[str]], None]:
-    """Return the command of a script.
-
-    Parameters
-    ----------
-    name : str
-        Of the script: its studies are kept in plots/NAME/DATASET/, its figures are docs/images/NAME-DATASET.png.
-    about : str
-        What --help says.
-    studies : list of dict
-        In the words of a study file.
-    draw : callable, optional
-        Makes the figure of a study, its folder and its trials, best first; by default the metric against what varies.
-    """
-
-    def main(argv: Sequence[str]) -> None:
-        given = read_flags(argv, (JOBS, DATA_DIR), about)
-        plots.check_installed(name)
-        for said in studies:
-            data_dir = given.get("data_dir")
-            _run({"choose_by": CHOOSE_BY, **said, **({"data_dir": data_dir} if data_dir else {})}, name, given.get("jobs"), draw)
-
-    return main
-
-
-def _run(said: dict[str, Any], name: str, jobs: int | None, draw: Draw | None) -> None:
-    from data import data_folders  # only now: these load torch, and a mistyped flag is answered at once
-    from utils import ProgressBars
-
-    said = {"data_dir": str(data_folders(said.get("data_dir"))[0])} | said
-    source, folder = source_of(said), PLOTS / name / said["dataset"]
-    study = study_of(said, load_dataset(**source, progress=ProgressBars()))
-    trial = ModelTrial(source, said.get("model", "ultragcn"), study.metrics)
-    outcome = sweep(study, trial, folder, jobs=jobs or JOBS.default, progress=ProgressBars())
-    _print_table(study, outcome.summaries)
-    plot = (draw or against_parameter)(study, folder, best_first(study, outcome.summaries))
-    image = IMAGES / f"{name}-{study.about['dataset']}.png"
-    image.parent.mkdir(parents=True, exist_ok=True)
-    plot.write_png(image)
-    print(image)
-
-
-def _print_table(study: Study, trials: Sequence[Summary]) -> None:
-    """Print a line for each trial: mean over seeds ± half of the 95 % t-interval."""
-    print("dataset", *study.parameters, *study.metrics, "seeds", "seconds", sep="\t")
-    for trial in trials:
-        cells = []
-        for metric in study.metrics:
-            low, high = trial.intervals.get(metric, (np.nan, np.nan))
-            cells.append(f"{trial.means.get(metric, np.nan):.4f} ± {(high - low) / 2:.4f}")
-        print(study.about["dataset"], *trial.parameters.values(), *cells, trial.num_seeds, f"{trial.train_seconds:.2f}", sep="\t")
 
 
 def against_parameter(study: Study, folder: Path, trials: Sequence[Summary]) -> plots.Plot:
@@ -101,3 +49,58 @@ def against_seconds(study: Study, folder: Path, trials: Sequence[Summary]) -> pl
 def _measured(history: Path, label: str) -> dict[int, tuple[float, float]]:
     """Return seconds and metric by epoch, where it was measured."""
     return {int(row["epoch"]): (float(row["seconds"]), float(row[label])) for row in storage.read_rows(history) if row[label]}
+
+
+def command(name: str, about: str, studies: Sequence[Mapping[str, Any]], draw: Draw = against_parameter) -> Callable[[Sequence[str]], None]:
+    """Return the command of a script.
+
+    Parameters
+    ----------
+    name : str
+        Of the script: its studies are kept in plots/NAME/DATASET/, its figures are docs/images/NAME-DATASET.png.
+    about : str
+        What --help says.
+    studies : list of dict
+        In the words of a study file.
+    draw : callable, optional
+        Makes the figure of a study, its folder and its trials, best first.
+    """
+
+    def main(argv: Sequence[str]) -> None:
+        given = {"jobs": JOBS.default, "data_dir": None} | read_flags(argv, (JOBS, DATA_DIR), about)
+        plots.check_installed(name)
+        from data import data_folders  # only now: it loads torch, and a mistyped flag is answered at once
+
+        data_dir = str(data_folders(given["data_dir"])[0])
+        for said in studies:
+            _run({"choose_by": CHOOSE_BY, "data_dir": data_dir, **said}, name, given["jobs"], draw)
+
+    return main
+
+
+def _run(said: Mapping[str, Any], name: str, jobs: int, draw: Draw) -> None:
+    from utils import ProgressBars
+
+    source, folder = source_of(said), PLOTS / name / said["dataset"]
+    study = study_of(said, load_dataset(**source, progress=ProgressBars()))
+    trial = ModelTrial(source, said.get("model", "ultragcn"), study.metrics)
+    outcome = sweep(study, trial, folder, jobs=jobs, progress=ProgressBars())
+    if outcome.best is None:
+        raise UltraGCNError(f"no trial is done; {folder / RESULTS} says why")
+    _print_table(study, outcome.summaries)
+    plot = draw(study, folder, best_first(study, outcome.summaries))
+    image = IMAGES / f"{name}-{study.about['dataset']}.png"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    plot.write_png(image)
+    print(image)
+
+
+def _print_table(study: Study, trials: Sequence[Summary]) -> None:
+    """Print a line for each trial: mean over seeds ± half of the 95 % t-interval."""
+    print("dataset", *study.parameters, *study.metrics, "seeds", "seconds", sep="\t")
+    for trial in trials:
+        cells = []
+        for metric in study.metrics:
+            low, high = trial.intervals.get(metric, (np.nan, np.nan))
+            cells.append(f"{trial.means.get(metric, np.nan):.4f} ± {(high - low) / 2:.4f}")
+        print(study.about["dataset"], *trial.parameters.values(), *cells, trial.num_seeds, f"{trial.train_seconds:.2f}", sep="\t")
