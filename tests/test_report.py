@@ -287,6 +287,17 @@ def test_only_what_nothing_faster_matches_is_joined():
     assert "Fastest: quick with 0.6000" in plot.description
 
 
+def test_curves_of_very_different_length_lie_on_a_log_scale_with_their_intervals_and_a_title_of_ones_own():
+    quick = plots.Curve("quick", [0.1, 0.2], [0.3, 0.4], [(0.2, 0.5), (0.3, 0.6)])
+    axes = plots.curves([quick, plots.Curve("slow", [1, 90], [0.1, 0.4])], "m", "seconds", "my data").figure.axes[0]
+    assert axes.get_xscale() == "log"
+    assert axes.get_title(loc="left") == "my data"
+    (band,) = axes.collections
+    low, high = band.get_datalim(axes.transData).intervaly
+    assert (low, high) == pytest.approx((0.2, 0.6))
+    assert plots.curves([quick], "m", "seconds").figure.axes[0].get_xscale() == "linear"
+
+
 def test_drawing_leaves_the_settings_of_matplotlib_alone():
     import matplotlib
 

@@ -180,6 +180,7 @@ def test_what_is_done_is_not_run_again_and_more_seeds_values_and_trials_are_adde
         ({"parameters": {"y": Values((0.0,))}}, "something else varies"), ({"sampler": "random"}, "another sampler"),
         ({"fixed": {"z": 1}}, "other fixed settings"), ({"about": {"data_hash": "x"}}, "other data"),
         ({"direction": "minimize"}, "another metric to choose by"), ({"metrics": ("score", "loss")}, "other metrics"),
+        ({"about": {"settings": {"w1": 1.0}}}, "other settings kept for the data"),
     ],
 )  # fmt: skip
 def test_another_study_in_the_folder_is_refused_not_mixed(finished, changes, what):

@@ -10,9 +10,12 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from arguments import Flag, whole_number
 from ultragcn.errors import UltraGCNError
 
 PLOTS = Path(__file__).resolve().parents[2] / "plots"
+JOBS = Flag("jobs", whole_number(1), min(4, os.cpu_count() or 1), "runs at once, each in a process")
+"""Of those experiments that are studies (`ultragcn.experiments.sweep`)."""
 
 
 def run_in_parallel(

@@ -6,14 +6,13 @@
 Everything is kept in ../plots/exp_sweep_mymodel/, a line of results.tsv as each run ends. However it was ended, started again it goes on.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import models
-from arguments import Flag, read_flags, run_as_program, whole_number
-from experiments import PLOTS
+from arguments import read_flags, run_as_program
+from experiments import JOBS, PLOTS
 from ultragcn.experiments.space import Range, Values
 from ultragcn.experiments.study import Study
 from ultragcn.experiments.sweep import sweep
@@ -24,7 +23,6 @@ STUDY = Study(
     metrics=("valid_accuracy",), choose_by="valid_accuracy", sampler="random", trials=12, seeds=(0, 1), fixed={"epochs": 15},
 )  # fmt: skip
 FOLDER = PLOTS / "exp_sweep_mymodel"
-JOBS = Flag("jobs", whole_number(1), min(4, os.cpu_count() or 1), "runs at once, each in a process")
 
 
 def trial(parameters: dict[str, Any], seed: int, report: Callable[[int, Mapping[str, Any]], None]) -> dict[str, float]:

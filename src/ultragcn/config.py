@@ -8,7 +8,7 @@ import configparser
 import dataclasses
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -145,10 +145,29 @@ class Config(HyperParameters):
         """Weight of the item graph when ranking: `item_graph_weight`, or the solver's own."""
         return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": 0.2, "sgd": 0.0}[self.solver]
 
+    @property
+    def without_effect(self) -> dict[str, str]:
+        """Hyper-parameters that change nothing beside the others, and what each lacks."""
+        return {name: lacking for names, lacking, has in _NEEDS if not has(self) for name in names}
+
     def replace(self, **changes: Any) -> "Config":
         """Return a copy with `changes`; the authors' names are understood too."""
         return dataclasses.replace(self, **our_names(changes))
 
+
+_NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
+    (("l2_weight",), "l2_user or l2_item at -1", lambda config: min(config.l2_user, config.l2_item) < 0),
+    (
+        ("l2_weight", "learning_rate", "batch_size", "num_negatives", "init_std", "evaluate_every", "device"), "solver sgd",
+        lambda config: config.solver == "sgd",
+    ),
+    (("start", "start_sweeps", "start_curvature", "sampled_sweeps", "cell_share"), "solver exact", lambda config: config.solver == "exact"),
+    (("start_sweeps", "start_curvature"), "start quadratic", lambda config: config.start == "quadratic"),
+    (("cell_share",), "sampled_sweeps above 0", lambda config: config.sampled_sweeps > 0),
+    (("num_item_neighbors", "omega"), "item_item_weight above 0", lambda config: config.item_item_weight > 0),
+    (("item_graph_l2", "item_graph_neighbors"), "item_graph_weight above 0", lambda config: config.graph_weight > 0),
+)  # fmt: skip
+"""Names, what they need to have an effect, and whether a configuration has it."""
 
 PARAMETERS: dict[str, dataclasses.Field] = {declared.name: declared for declared in fields(Config)}
 """Every hyper-parameter by our name."""

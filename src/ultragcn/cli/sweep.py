@@ -64,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = said.get("model", "ultragcn")
     trial = model_study.ModelTrial(source, model, study.metrics)
     tell(in_words(study))
+    for sentence in model_study.without_effect(study, model):
+        tell(f"warning: {sentence}")
     if arguments.slurm is not None:
         slurm.write_script(arguments, study.name, out)
         tell(f"look at its first lines, then: sbatch {arguments.slurm}")

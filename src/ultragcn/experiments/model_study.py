@@ -22,7 +22,7 @@ import json
 import math
 import tomllib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -100,16 +100,37 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
         choose_by=f"{part}_{choose_by}", seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds), sampler=sampler,
         trials=said.get("trials", 0), fixed=fixed, sampler_seed=said.get("sampler_seed", 0),
         prune=said.get("prune", sampler == "tpe" and model in VARIANTS),
-        about={"dataset": data.name, "protocol": data.protocol, "data_hash": data.hash, "split_hash": split_hash(data)},
+        about={"dataset": data.name, "protocol": data.protocol, "data_hash": data.hash, "split_hash": split_hash(data),
+               "settings": _settings(make_model(model, data.name, 0, _spread(fixed)), besides=("seed", *_spread(vary), *_spread(fixed)))},
     )  # fmt: skip
     if len(study.seeds) > 1 and "seed" not in declared:
         raise UsageError(f"{model} draws nothing, so every seed gives the same; give one seed, not {len(study.seeds)}")
-    first = {name: over.values[0] if isinstance(over, Values) else over.low for name, over in vary.items()}
-    for name, over in vary.items():
-        for value in over.values if isinstance(over, Values) else (over.low, over.high):
-            make_model(model, data.name, study.seeds[0], _spread({**fixed, **first, name: value})).check_runnable()
+    for unfitted in _models(study, model):
+        unfitted.check_runnable()
     study.points()  # may find that a grid or list cannot be made
     return study
+
+
+def without_effect(study: Study, model: str) -> list[str]:
+    """Return a sentence for each parameter that is varied and changes nothing, whatever the others are."""
+    if model not in VARIANTS:
+        return []
+    lacking = [unfitted.config.without_effect for unfitted in _models(study, model)]
+    idle = set.intersection(*map(set, lacking))
+    sentences = []
+    for names in study.parameters:
+        parts = list(_spread({names: None}))
+        if idle.issuperset(parts):
+            sentences.append(f"{names} changes nothing without {lacking[0][parts[0]]}; drop it, or change that")
+    return sentences
+
+
+def _models(study: Study, model: str) -> list[Any]:
+    """Return untrained models of the study: each value of each parameter, or the ends of its range, with the first of the others."""
+    over = {name: over.values if isinstance(over, Values) else (over.low, over.high) for name, over in study.parameters.items()}
+    first = {name: values[0] for name, values in over.items()}
+    points = [{**study.fixed, **first, name: value} for name, values in over.items() for value in values]
+    return [make_model(model, study.about["dataset"], study.seeds[0], _spread(point)) for point in points]
 
 
 def source_of(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,8 +169,7 @@ class ModelTrial:
 
 def write_best(out: Path, study: Study, model: str, dataset: str, chosen: Summary) -> Path:
     """Write the best trial as a configuration into the study's folder; return the file."""
-    config = make_model(model, study.about["dataset"], study.seeds[0], _spread({**study.fixed, **chosen.parameters})).config
-    settings = {name: value for name, value in config.changed().items() if name != "seed"}
+    settings = _settings(make_model(model, study.about["dataset"], study.seeds[0], _spread({**study.fixed, **chosen.parameters})))
     ends = chosen.intervals.get(study.choose_by)
     interval = "" if ends is None else f", 95 % interval {ends[0]:.5f} - {ends[1]:.5f}"
     use = f"ultragcn train --dataset {dataset} --config {out / BEST}"
@@ -172,6 +192,11 @@ def write_best(out: Path, study: Study, model: str, dataset: str, chosen: Summar
 def _judged_on(data: Dataset) -> tuple[str, Interactions]:
     """Return on which part of the data trials are measured and chosen, by name and itself."""
     return ("test", data.test) if data.valid is None else ("valid", data.valid)
+
+
+def _settings(unfitted: Any, besides: Collection[str] = ("seed",)) -> dict[str, Any]:
+    """Return the hyper-parameters of a model that are not at their defaults, without some."""
+    return {name: value for name, value in unfitted.config.changed().items() if name not in besides}
 
 
 def _toml(value: Any) -> str:

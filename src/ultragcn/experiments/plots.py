@@ -40,6 +40,8 @@ _FONTS = ("DejaVu Sans", "Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Ap
 _MOST_CELLS_WITH_TEXT = 64
 _ROOM = 34
 """Letters that fit beside each other under an axis."""
+_FAR_APART = 8
+"""Seconds that differ by this factor are drawn on a log scale."""
 _BESIDE = (((0, 6), "center", "bottom"), ((0, -6), "center", "top"), ((7, 0), "left", "center"), ((-7, 0), "right", "center"))
 """Where a label may stand: how far from its point (1/72 inch), and which part of it."""
 
@@ -62,6 +64,8 @@ class Curve(NamedTuple):
     x: Sequence[float]
     """Epochs or seconds."""
     y: Sequence[float]
+    interval: Sequence[tuple[float, float]] | None = None
+    """95 %, of each y; None when there is none."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def _drawn(draw: Callable[..., Plot]) -> Callable[..., Plot]:
 
 
 @_drawn
-def against_parameter(points: Sequence[Point], parameter: str, metric: str) -> Plot:
+def against_parameter(points: Sequence[Point], parameter: str, metric: str, title: str | None = None) -> Plot:
     """Draw the metric against one parameter, with intervals over seeds.
 
     Trials that differ in this parameter alone are joined by a line, where few lines do; else each is a point. The best is ringed.
@@ -153,6 +157,8 @@ def against_parameter(points: Sequence[Point], parameter: str, metric: str) -> P
         Best first; all have the parameter.
     parameter, metric : str
         Their names.
+    title : str, optional
+        What is written above instead of the two names.
     """
     figure, axes = _figure()
     axis = _Axis([point.parameters[parameter] for point in points])
@@ -179,7 +185,7 @@ def against_parameter(points: Sequence[Point], parameter: str, metric: str) -> P
         _with_intervals(axes, axis.places([point.parameters[parameter] for point in points]), points, 0, faint=len(points) > 12)
         _ring(axes, axis.place(best.parameters[parameter]), best.mean, axes.transData)
     axes.margins(x=0.07)
-    axes.set(title=f"{metric} against {parameter}", ylabel=metric)
+    axes.set(title=title or f"{metric} against {parameter}", ylabel=metric)
     bars = "bars are 95 % intervals over seeds" if any(point.interval for point in points) else "one seed each, so no intervals"
     at = f"{_number(best.mean)} at {parameter} = {_text(best.parameters[parameter])}"
     return Plot(f"{metric} against {parameter}", f"Best: {at}, ringed. {bars.capitalize()}.", figure)
@@ -239,10 +245,8 @@ def against_seconds(points: Sequence[Point], metric: str) -> Plot:
             front.append(index)
     axes.step(seconds[front], [points[index].mean for index in front], where="post", color=COLOURS["muted"], linewidth=1, zorder=1)
     _with_intervals(axes, seconds, points, 0, faint=True)
-    if seconds.max() >= 8 * seconds.min():
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: _text(value))
-        axes.xaxis.set_minor_formatter("")
+    if seconds.max() >= _FAR_APART * seconds.min():
+        _log_seconds(axes)
     axes.margins(x=0.14, y=0.12)
     axes.set(title=f"{metric} against seconds", xlabel="seconds of training", ylabel=metric)
     labelled = range(len(points)) if len(points) <= 10 else front[::-1]
@@ -255,17 +259,26 @@ def against_seconds(points: Sequence[Point], metric: str) -> Plot:
 
 
 @_drawn
-def curves(given: Sequence[Curve], metric: str, against: str) -> Plot:
-    """Draw the metric as it grew, against `epoch` or `seconds`; the last value is marked, and the highest named."""
+def curves(given: Sequence[Curve], metric: str, against: str, title: str | None = None) -> Plot:
+    """Draw the metric as it grew, against `epoch` or `seconds`; the last value is marked, and the highest named.
+
+    Seconds are on a log scale where some curves are far shorter than others. `title` is written above instead of the names.
+    """
     figure, axes = _figure()
     for number, curve in enumerate(given):
         colour = _SERIES[number % len(_SERIES)]
         style = "-" if number < len(_SERIES) else "--"
         axes.plot(curve.x, curve.y, style, color=colour, label=_shortened(curve.label))
         axes.plot(curve.x[-1:], curve.y[-1:], _MARKERS[number % len(_MARKERS)], color=colour, markeredgecolor=COLOURS["surface"])
+        if curve.interval is not None:
+            low, high = zip(*curve.interval, strict=True)
+            axes.fill_between(curve.x, low, high, color=colour, alpha=0.2, linewidth=0)
     if len(given) > 1:
         _legend(figure, axes)
-    axes.set(title=f"{metric} by {against}", xlabel=against, ylabel=metric)
+    ends_at = [curve.x[-1] for curve in given]
+    if against == "seconds" and max(ends_at) >= _FAR_APART * min(ends_at):
+        _log_seconds(axes)
+    axes.set(title=title or f"{metric} by {against}", xlabel=against, ylabel=metric)
     ends = ", ".join(f"{curve.label or metric} {_number(curve.y[-1])}" for curve in given)
     return Plot(f"{metric} by {against}", f"{metric} over {against}. Where they end: {ends}.", figure)
 
@@ -362,6 +375,12 @@ def _with_intervals(axes: "Axes", x: np.ndarray, points: Sequence[Point], number
     for limit in ends.T:  # matplotlib does not look at points that stand beside their places
         axes.update_datalim(np.column_stack([x, limit]))
     axes.autoscale_view()
+
+
+def _log_seconds(axes: "Axes") -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: _text(value))
+    axes.xaxis.set_minor_formatter("")
 
 
 def _points_beside(axes: "Axes", distance: float) -> Any:

@@ -34,7 +34,7 @@ DEFAULT_TRIALS = 20
 """Of random and tpe."""
 
 _MEASURED = ("best_epoch", "train_seconds", "peak_memory_mb")
-_ABOUT = ("dataset", "protocol", "data_hash", "split_hash")
+_ABOUT = ("dataset", "protocol", "data_hash", "split_hash", "settings")
 _RESERVED = ("trial", "seed", "state", *_MEASURED, "data_hash", "versions", "ended", "why")
 
 
@@ -63,7 +63,7 @@ class Study:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """What is the same in all trials, as the trial function takes it."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """dataset, protocol, data_hash, split_hash, as far as there are any."""
+    """dataset, protocol, data_hash, split_hash, settings (what trials begin with, from configs/), as far as there are any."""
     sampler_seed: int = 0
     """Fixes what random and tpe draw."""
     prune: bool = False
@@ -219,6 +219,7 @@ def _changes(before: Mapping[str, Any], study: Study) -> list[str]:
         "another protocol": before["protocol"] != study.about.get("protocol"),
         "something else varies": not same,
         "other fixed settings": before["fixed"] != dict(study.fixed),
+        "other settings kept for the data": before["settings"] != study.about.get("settings"),
         "another sampler": any(before[name] != getattr(study, name) for name in ("sampler", "sampler_seed", "prune")),
         "another metric to choose by": any(before[name] != getattr(study, name) for name in ("choose_by", "direction")),
         "other metrics": before["metrics"] != list(study.metrics),
@@ -304,7 +305,7 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
         summaries.append(Summary(
             trial, of_trial[0].parameters, next((state for state in (FAILED, PRUNED) if state in states), DONE), len(done),
             {name: float(of_metric.mean()) for name, of_metric in values.items()},
-            {name: _interval(of_metric) for name, of_metric in values.items() if len(of_metric) > 1},
+            {name: t_interval(of_metric) for name, of_metric in values.items() if len(of_metric) > 1},
             float(np.mean(seconds)) if seconds else np.nan, max(memory, default=np.nan),
         ))  # fmt: skip
     return summaries
@@ -318,7 +319,8 @@ def best(study: Study, summaries: Sequence[Summary]) -> Summary | None:
     return max((t for t in done if t.num_seeds == most), key=lambda trial: sign * trial.means[study.choose_by], default=None)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def t_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % t-interval of the mean of two or more values."""
     from scipy import stats
 
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))

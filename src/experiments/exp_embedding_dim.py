@@ -1,0 +1,15 @@
+"""How long should embeddings be?
+
+    cd src
+    python -m experiments.exp_embedding_dim
+
+Kept in ../plots/exp_embedding_dim/, a line as each run ends; drawn in ../docs/images/. However it was ended, started again it goes on.
+"""
+
+from arguments import run_as_program
+from experiments.ultragcn_study import command
+
+STUDIES = ({"dataset": "electronics", "vary": {"embedding_dim": [16, 32, 64, 128, 256]}, "seeds": 5},)
+
+if __name__ == "__main__":
+    run_as_program(command("exp_embedding_dim", __doc__, STUDIES))

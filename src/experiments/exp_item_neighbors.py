@@ -1,0 +1,15 @@
+"""How many item neighbours does UltraGCN need, without the item graph at ranking time and with it?
+
+    cd src
+    python -m experiments.exp_item_neighbors
+
+Kept in ../plots/exp_item_neighbors/, a line as each run ends; drawn in ../docs/images/. However it was ended, started again it goes on.
+"""
+
+from arguments import run_as_program
+from experiments.ultragcn_study import command
+
+STUDIES = ({"dataset": "electronics", "vary": {"num_item_neighbors": [5, 10, 20, 50], "item_graph_weight": [0, 0.4]}, "seeds": 5},)
+
+if __name__ == "__main__":
+    run_as_program(command("exp_item_neighbors", __doc__, STUDIES))
