@@ -17,7 +17,7 @@ from ultragcn.data.log import Events, events_of, read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.data.split import hold_out_by
 
-NAMES = "gowalla,electronics,amazoncds,ml-1m"
+NAMES = "gowalla,electronics"
 MODELS = {"sparse-ease": SparseEASE(), "rp3beta": RP3beta(), "itemknn": ItemKNN()}
 
 

@@ -70,7 +70,7 @@ _BENCHMARKS = (
         "gowalla", "check-ins, NGCF/LightGCN split", "Gowalla_m1", (29_858, 40_981, 810_128, 217_242),
         "7244696fdeb23911319cf7b689f2e15a3c4c92549c873a5677b44e3f13cc3e62",
         "099a2a73924e4b754dc6efd730d764f492321b53c38eb93298850c83acf57be3",
-        split="last", last_share=0.1,  # its lines are in order of time, and its test is later: docs/data.md
+        split="last", last_share=0.1,  # neighbours in a line tell of each other, and test is outside: docs/data.md
     ),
     _source("yelp2018", "businesses, NGCF/LightGCN split", "Yelp18_m1", (31_668, 38_048, 1_237_259, 324_147)),
     _source("amazon-book", "books, NGCF/LightGCN split", "AmazonBooks_m1", (52_643, 91_599, 2_380_730, 603_378)),
@@ -206,7 +206,7 @@ def load_dataset(
         How files are read and split; by default as is best for a named data set, else `DataOptions()`.
     protocol : {"clean", "authors"}
         `clean` holds out validation items from train as `options.split` says, unless `valid` is given: per user 10 %, at least one
-        where the user has three or more, at random (gowalla, whose lines are in order of time: the last ones). `authors` leaves
+        where the user has three or more, at random (gowalla, where the order of a line means something: the last ones). `authors` leaves
         train whole and has no validation set.
     split_seed : int
         Fixes which items are held out.

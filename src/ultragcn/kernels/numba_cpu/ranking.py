@@ -7,6 +7,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that Numba calls
 from numba import njit, prange
 
+from ultragcn.kernels.numba_cpu.search import first_at_least
 from ultragcn.kernels.numba_cpu.vectors import prefer_wide_vectors
 
 # Scores looked at together when searching for one above the list's last: long enough to vectorise, short enough to skip.
@@ -243,14 +244,8 @@ def find_hits(ranking, users, indptr, indices):
     for b in prange(len(users)):
         start, end = indptr[users[b]], indptr[users[b] + 1]
         for n in range(ranking.shape[1]):
-            low, high = start, end
-            while low < high:
-                middle = (low + high) // 2
-                if indices[middle] < ranking[b, n]:
-                    low = middle + 1
-                else:
-                    high = middle
-            hits[b, n] = low < end and indices[low] == ranking[b, n]
+            place = first_at_least(indices, start, end, ranking[b, n])
+            hits[b, n] = place < end and indices[place] == ranking[b, n]
     return hits
 
 
