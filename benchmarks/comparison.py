@@ -1,22 +1,32 @@
 """The tables of docs/results.md: every model on every data set, by `ultragcn compare`, beside published numbers.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py [--datasets LIST] [--protocols LIST] [--seeds LIST]
+    ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py [--datasets LIST] [--kinds LIST] [--seeds LIST]
 
-Runs are kept in runs/compare-DATASET-PROTOCOL, so what is there is not run again; docs/results.md is written anew from all of them.
+Runs are kept in runs/compare-DATASET-clean-refit and -authors, so what is there is not run again; docs/results.md is written anew from
+all of them.
 """
 
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
+import ablation
 from measure import ROOT, data_dir
 
 from ultragcn import storage
 
+KINDS = ("clean", "authors")
+"""Of tables: `clean` with a refit, and the authors' protocol."""
+
+_OURS = "ultragcn,ultragcn-default,ultragcn-paper"
 # EASE where its I x I inverse is quick; SparseEASE where it is not.
-_WITH_EASE = "popularity,itemknn,rp3beta,ease,ials,bpr,ultragcn"
-_LARGE = "popularity,itemknn,rp3beta,sparse-ease,ials,bpr,ultragcn"
-MODELS = {"electronics": _WITH_EASE, "ml-latest-small": _WITH_EASE, "ml-1m": _WITH_EASE, "gowalla": _LARGE, "amazoncds": _LARGE}
+_WITH_EASE = "popularity,itemknn,rp3beta,ease,ials,bpr"
+_LARGE = "popularity,itemknn,rp3beta,sparse-ease,ials,bpr"
+BASELINES = {
+    "gowalla": _LARGE, "ml-1m": _WITH_EASE, "amazoncds": _LARGE, "electronics": _WITH_EASE, "ml-latest-small": _WITH_EASE,
+    "movietweetings-100k": _WITH_EASE,
+}  # fmt: skip
 """What is compared on each data set."""
 
 PUBLISHED = {
@@ -34,60 +44,72 @@ Recall@20 / NDCG@20 of full rankings, means over seeds, on two CPU cores. Made b
 
     ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py
 
-which calls `ultragcn compare --dataset NAME --protocol PROTOCOL --models LIST --seeds LIST` for each table. Settings of every model were
-chosen on the validation items of `clean` (configs/, configs/baselines/settings.toml); each table says how many seeds it has.
+which calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` with `--refit`, and with `--protocol authors`, for each table.
+Settings of every model were chosen on the validation items of `clean` (configs/, configs/baselines/settings.toml); each table says how
+many seeds it has.
 
-* `clean`: a tenth of train is held out, epochs are chosen on it, test is read once. These are the numbers to trust.
-* `authors`: all of train is trained on, and a model that has epochs keeps the one best **on test**, as the authors' code does. Only for
-  comparing with published numbers, which are almost all made so. Models without epochs choose nothing here.
+* `clean`, refitted: a tenth of train is held out and epochs are chosen on it; then the model is trained once more on all of train for as
+  many epochs, and test is read once. These are the numbers to trust.
+* `authors`: a model that has epochs keeps the one best **on test**, as the authors' code does. Only for comparing with published
+  numbers, which are almost all made so. Models without epochs choose nothing here.
+
+`ultragcn` has the settings kept for the data set, `ultragcn-default` those for data it knows nothing of, `ultragcn-paper` is the paper's
+model, the kept settings without the item graph at ranking time (docs/model.md).
 """
 
 
-def compare(name: str, protocol: str, seeds: str) -> None:
+ABLATION = """## What each part brings
+
+On **validation** items of `clean` (never test), settings kept and one part left out; model seed 0 (`python benchmarks/ablation.py`).
+"""
+
+
+def compare(name: str, kind: str, seeds: str) -> None:
     """Run what is missing of one table."""
-    words = [
-        "compare",
-        "--dataset",
-        name,
-        "--protocol",
-        protocol,
-        "--models",
-        MODELS[name],
-        "--seeds",
-        seeds,
-        "--out",
-        str(folder(name, protocol)),
-    ]
+    how = ["--refit"] if kind == "clean" else ["--protocol", kind]
+    models = f"{_OURS if kind == 'clean' else 'ultragcn-paper'},{BASELINES[name]}"
+    words = ["--dataset", name, *how, "--models", models, "--seeds", seeds, "--out", str(folder(name, kind)), "--data_dir", data_dir()]
     # A model that fails stands in the table with the reason.
-    subprocess.run([sys.executable, "-m", "ultragcn", *words, "--data_dir", data_dir(), "--quiet"], check=False, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "ultragcn", "compare", *words, "--quiet"], check=False, stdout=subprocess.DEVNULL)
 
 
-def folder(name: str, protocol: str):
+def folder(name: str, kind: str) -> Path:
     """Return where one comparison is kept."""
-    return ROOT / "runs" / f"compare-{name}-{protocol}"
+    return ROOT / "runs" / f"compare-{name}-{kind}{'-refit' if kind == 'clean' else ''}"
 
 
 def write() -> None:
     """Write docs/results.md from the tables there are."""
     parts = [ABOUT]
-    for name in MODELS:
-        tables = [path.read_text() for protocol in ("clean", "authors") if (path := folder(name, protocol) / "table.md").is_file()]
+    for name in BASELINES:
+        tables = [path.read_text() for kind in KINDS if (path := folder(name, kind) / "table.md").is_file()]
         if tables:
             parts += [f"## {name}\n", *tables]
             if name in PUBLISHED:
                 parts.append(f"Published: {PUBLISHED[name]}.\n")
+    parts.append(ablations())
     storage.write_text(ROOT / "docs/results.md", "\n".join(parts))
+
+
+def ablations() -> str:
+    """Return what benchmarks/ablation.py measured, in Markdown."""
+    found = {name: {row["variant"]: row for row in ablation.rows_of(name)} for name in BASELINES}
+    names = [name for name, rows in found.items() if rows]
+    lines = [["", *names], ["---"] * (len(names) + 1)]
+    for variant in (*ablation.LEFT_OUT, ablation.GRAPH_ALONE):
+        rows = [found[name].get(variant) for name in names]
+        lines.append([variant, *(f"{float(row['recall@20']):.4f} / {float(row['ndcg@20']):.4f}" if row else "" for row in rows)])
+    return "\n".join([ABLATION, *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--datasets", default=",".join(MODELS))
-    parser.add_argument("--protocols", default="clean,authors")
+    parser.add_argument("--datasets", default=",".join(BASELINES))
+    parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--seeds", default="0,1,2,3,4")
     arguments = parser.parse_args()
     for name in arguments.datasets.split(","):
-        for protocol in arguments.protocols.split(","):
-            if protocol == "authors" and name not in PUBLISHED:
-                continue
-            compare(name, protocol, arguments.seeds)
-            write()
+        for kind in arguments.kinds.split(","):
+            if kind == "clean" or name in PUBLISHED:
+                compare(name, kind, arguments.seeds)
+                write()

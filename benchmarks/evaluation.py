@@ -3,8 +3,8 @@
     ULTRAGCN_DATA_DIR=... python benchmarks/evaluation.py [gowalla ...]
 
 In one run, over the same blocks: the bare matrix product, the product with masking and the top 50, and the whole evaluation with 8
-metrics at 3 list lengths. Then what comes on top: bootstrap intervals, groups, and paired tests. Best of several runs; kernels
-compiled.
+metrics at 3 list lengths, once more with the item graph of configs/ in the scores. Then what comes on top: bootstrap intervals, groups,
+and paired tests. Best of several runs; kernels compiled.
 """
 
 import sys
@@ -14,10 +14,12 @@ import numpy as np
 from measure import data_dir, report
 
 from ultragcn import load_dataset
+from ultragcn.config import configuration_for
 from ultragcn.evaluation import significance
 from ultragcn.evaluation.evaluate import evaluate_by_user
-from ultragcn.evaluation.ranking import rank
+from ultragcn.evaluation.ranking import GraphTerm, rank
 from ultragcn.kernels import numba_cpu
+from ultragcn.model import item_graph
 
 METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate", "f1", "coverage")
 LABELS = [f"{metric}@{top_k}" for metric in METRICS for top_k in (10, 20, 50)]
@@ -27,15 +29,15 @@ REPEATS = 5
 class Fixed:
     """A ranker with random embeddings: speed does not depend on what they are."""
 
-    def __init__(self, train, dim: int):
+    def __init__(self, train, dim: int, graph: GraphTerm | None = None):
         random = np.random.default_rng(0)
-        self.train_, self.valid_ = train, None
+        self.train_, self.valid_, self.graph = train, None, graph
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
         self.user_embedding, self.item_embedding = (random.standard_normal((n, dim)).astype(np.float32) for n in train.matrix.shape)
 
     def rank(self, users, top_k, seen):
         """Rank as the estimator does."""
-        return rank(self.user_embedding, self.item_embedding, users, top_k, seen)
+        return rank(self.user_embedding, self.item_embedding, users, top_k, seen, self.graph)
 
 
 def best_of(work, clock=time.perf_counter) -> float:
@@ -67,13 +69,16 @@ def measure(name: str, dim: int = 64) -> None:
     whole = best_of(lambda: evaluate_by_user(model, data.test, LABELS))
     # What other programs on the machine take does not count here: seconds of all processors together.
     processor = best_of(lambda: evaluate_by_user(model, data.test, LABELS), time.process_time)
+    term = GraphTerm(item_graph(data.train, configuration_for(name)), data.train.matrix, 1.0)
+    with_graph = Fixed(data.train, dim, term)
+    graphs = best_of(lambda: evaluate_by_user(with_graph, data.test, LABELS))
     result = evaluate_by_user(model, data.test, LABELS)
     values = result.values["ndcg@20"]
     other = np.random.default_rng(0).permutation(values)
     flops = 2 * len(users) * data.train.num_items * dim
     row = {
         "dataset": name, "dim": dim, "users": len(users), "metrics": len(LABELS), "evaluation_seconds": whole,
-        "evaluation_processor_seconds": processor,
+        "evaluation_processor_seconds": processor, "evaluation_with_item_graph_seconds": graphs,
         "ranking_seconds": ranked,
         "product_seconds": bare, "product_gflops": flops / bare / 1e9, "evaluation_users_per_second": len(users) / whole,
         "share_of_product": bare / whole, "intervals_seconds": best_of(result.intervals),

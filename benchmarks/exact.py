@@ -1,14 +1,16 @@
 """The exact solver against its rivals and against the machine, all in one run.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/exact.py [--datasets LIST] [--parts race,peak,growth] [--limit SECONDS] [--largest USERS]
+    ULTRAGCN_DATA_DIR=... python benchmarks/exact.py [--datasets LIST] [--parts race,peak,growth,foldin] [--limit SECONDS] [--largest USERS]
 
 race    Recall@20 on test against seconds of training, for exact, sgd and implicit's ALS and BPR. The settings of ALS and BPR are
         chosen here on validation items; ours are those of configs/. Evaluation does not count as training for any of them. The best
         pass of every solver is taken on test alike (protocol authors), and sgd stops after --limit seconds.
 peak    What a half-sweep over the cells reaches of the machine's own matrix product, measured beside it.
+foldin  Milliseconds for a user who is new, among 4,096 and alone, the kernels compiled; and the cosine of train users, folded in, with
+        where training put them and with their rows' problem solved far on.
 growth  Seconds and peak memory of a sweep on made-up data of 10^4, 10^5, ... users, each in a process of its own.
 
-Prints tables; writes plots/exact_race.tsv, exact_peak.tsv, exact_growth.tsv and plots/exact_race.png. Needs: pip install '.[bench]'
+Prints tables; writes a plots/exact_PART.tsv for each, and plots/exact_race.png. Needs: pip install '.[bench]'
 """
 
 import argparse
@@ -200,6 +202,38 @@ def peak(names: list[str]) -> None:
             })  # fmt: skip
 
 
+def folding(names: list[str]) -> None:
+    """Fold train users into a model that has been trained with the settings of configs/."""
+    from ultragcn import UltraGCN
+
+    for name in names:
+        data = load_dataset(name, data_dir(), protocol="authors")
+        model = UltraGCN(configuration_for(name, "exact")).fit(data.train, select_on=data.test)
+        report("exact_foldin", {"dataset": name, "dim": model.config.embedding_dim} | fold(model, data.train.matrix))
+
+
+def fold(model, matrix) -> dict[str, float]:
+    """Return how long folding in takes, and how near it comes."""
+    from ultragcn.solvers import exact
+
+    users = np.random.default_rng(0).permutation(matrix.shape[0])[:4096]
+    model.fold_in(matrix[users[:1]])  # makes what all share
+    many = min(_seconds(lambda: model.fold_in(matrix[users])) for _ in range(3))
+    alone = [_seconds(lambda: model.fold_in(matrix[[user]])) for user in users[:50]]  # noqa: B023
+    folded = model.fold_in(matrix[users])
+    solved = exact.fold_in(model._frozen_items, matrix[users[:512]], max_steps=100, tolerance=1e-4)
+    trained, far = _cosines(folded, model.user_embedding_[users]), _cosines(folded[:512], solved)
+    return {
+        "users": len(users), "ms_a_user": many / len(users) * 1e3, "ms_alone": float(np.median(alone)) * 1e3,
+        "cosine_trained_median": float(np.median(trained)), "cosine_trained_1_percent": float(np.quantile(trained, 0.01)),
+        "cosine_solved_1_percent": float(np.quantile(far, 0.01)), "cosine_solved_least": float(far.min()),
+    }  # fmt: skip
+
+
+def _cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.einsum("rd,rd->r", x, y) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
+
+
 def growth(largest: int) -> None:
     """Measure made-up data of 10^4 users and more, tenfold each time."""
     users = 10_000
@@ -260,7 +294,7 @@ def _seconds(work: Callable) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--datasets", default="electronics,ml-1m,gowalla,amazoncds")
-    parser.add_argument("--parts", default="peak,race,growth")
+    parser.add_argument("--parts", default="peak,foldin,race,growth")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds that sgd may train in the race")
     parser.add_argument("--largest", type=int, default=1_000_000, help="users of the largest made-up data")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
@@ -274,5 +308,7 @@ if __name__ == "__main__":
         growth(arguments.largest)
     if "peak" in parts:
         peak([name for name in datasets if name in ("gowalla", "amazoncds", "ml-1m")])
+    if "foldin" in parts:
+        folding(datasets)
     if "race" in parts:
         race(datasets, arguments.limit)

@@ -251,10 +251,17 @@ def test_another_seed_changes_recall_by_less_than_a_percent(demo):
 
 def test_folding_in_a_train_user_lands_where_training_put_it(demo):
     data, model = demo
-    folded = model.fold_in(data.train.matrix)
-    lengths = np.linalg.norm(folded, axis=1) * np.linalg.norm(model.user_embedding_, axis=1)
-    cosines = np.einsum("ud,ud->u", folded, model.user_embedding_) / lengths
-    assert np.quantile(cosines, 0.01) > 0.999
+    assert np.quantile(cosines(model.fold_in(data.train.matrix), model.user_embedding_), 0.01) > 0.999
+
+
+def test_a_user_alone_is_folded_in_as_among_others(demo):
+    data, model = demo
+    alone = np.concatenate([model.fold_in(data.train.matrix[[user]]) for user in range(20)])
+    assert cosines(alone, model.fold_in(data.train.matrix[:200])[:20]).min() > 0.999
+
+
+def cosines(x, y):
+    return np.einsum("ud,ud->u", x, y) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
 
 
 def test_sampled_sweeps_lead_to_the_same_place(demo):

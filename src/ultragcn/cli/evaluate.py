@@ -1,7 +1,6 @@
 """Evaluate a run, or ranked lists from anywhere, on a data set's held-out interactions."""
 
 import argparse
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn evaluate`."""
-    from ultragcn.errors import DataWarning, UsageError
+    from ultragcn.errors import UsageError, warn
     from ultragcn.evaluation.dialects import dialect_of
     from ultragcn.evaluation.evaluate import evaluate_by_user
     from ultragcn.evaluation.metrics import parse_labels
@@ -67,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"the {dataset.protocol} protocol has no {arguments.split} split; evaluate on test")
     result = evaluate_by_user(model, targets, labels, arguments.dialect)
     if arguments.ranking and not result.hits.any():
-        warnings.warn(f"no listed item is held out: were the {arguments.split} items left out of {arguments.ranking}?", DataWarning, 2)
+        warn(f"no listed item is held out: were the {arguments.split} items left out of {arguments.ranking}?")
     tell(f"{dataset.name} {arguments.split}, protocol {dataset.protocol}, dialect {arguments.dialect}")
     _print_means(result, arguments.ci)
     if arguments.groups:

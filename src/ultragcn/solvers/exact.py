@@ -31,7 +31,8 @@ _MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
 _MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
 _START_STD = 0.1
-_SAMPLED_STEPS = 3  # of a fold-in, on a quarter of the cells
+_SAMPLED_STEPS, _SAMPLED_SHARE = 6, 0.2  # of a fold-in: steps at first, and the part of the cells that each looks at
+_SAMPLED_TILES = 20  # of a fold-in, at least: a part of few tiles would be too much or too little
 _MEMORY = 6  # earlier steps that Anderson's rule mixes
 _NOTHING = np.empty(0, np.float32)
 _ADVICE = "lower negative_weight, item_item_weight or w1..w4, or raise the L2 strength"
@@ -206,13 +207,14 @@ class FrozenItems:
         self.embedding = np.ascontiguousarray(item_embedding, np.float32)
         self.weight = objective.negative_factors()[1]
         self.grams = _grams(self.weight, self.embedding)
+        self.shuffled = _shuffled(self.embedding, np.ascontiguousarray(self.weight.T), np.random.default_rng(0))
 
 
-def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tolerance: float = 1e-2) -> np.ndarray:
+def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tolerance: float = 2e-2) -> np.ndarray:
     """Return the embeddings of users that training has not seen: their rows' problem, items frozen, solved to convergence.
 
-    A few steps on quadratic negatives, a few on a quarter of the cells, then full ones, mixed by Anderson's rule, as only rows that
-    still move take part.
+    A step on quadratic negatives, a few on another part of the cells each, then full ones, mixed by Anderson's rule, in which only
+    rows that still move take part.
 
     Parameters
     ----------
@@ -230,14 +232,14 @@ def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tole
     objective, y = items.objective, items.embedding
     degrees = np.diff(matrix.indptr)
     side = _side(objective, matrix, objective.positive_matrix(matrix), items.weight, objective.l2_users(degrees))
+    side = replace(side, tile=min(side.tile, max(16, len(y) // _SAMPLED_TILES // 16 * 16)))
     result = np.zeros((len(degrees), y.shape[1]), np.float32)
     random = np.random.default_rng(0)
     with numba_cpu.numba_threads():
         parabola = _parabola(side.row_weight, side.positive, items.weight, objective.config)
-        for _ in range(3):
-            result = _quadratic_half_sweep(side, result, y, items.grams, *parabola)
+        result = _quadratic_half_sweep(side, result, y, items.grams, *parabola)
         for _ in range(_SAMPLED_STEPS):
-            result = _half_sweep(side, result, y, np.ones(len(result), np.float32), 0.25, random).x_new
+            result = _half_sweep(side, result, y, np.ones(len(result), np.float32), _SAMPLED_SHARE, random, items.shuffled).x_new
         active, x = np.arange(len(result)), result.copy()
         best_x, best_move, best_loss = x, np.zeros_like(x), np.full(len(x), np.inf)
         past: list[tuple[np.ndarray, np.ndarray]] = []
@@ -383,16 +385,21 @@ def _quadratic_half_sweep(
 
 
 def _half_sweep(
-    side: Side, x: np.ndarray, y: np.ndarray, damping: np.ndarray, share: float = 1.0, random: np.random.Generator | None = None
+    side: Side,
+    x: np.ndarray,
+    y: np.ndarray,
+    damping: np.ndarray,
+    share: float = 1.0,
+    random: np.random.Generator | None = None,
+    shuffled: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> _Half:
-    """Step every row of `x`; with a `share` below 1, each block of rows looks at as many tiles of shuffled columns only."""
+    """Step every row of `x`; with a `share` below 1, each block of rows looks at as many tiles of `shuffled` columns only."""
     x_new, stats = np.empty_like(x), np.zeros((len(x), 4))
     column_loss = np.zeros((side.strips, len(y)))
     num_visited = max(1, round(share * side.num_tiles))
     cells_y, column_weight, first = y, side.column_weight, np.zeros(side.num_blocks, np.int64)
     if num_visited < side.num_tiles and random is not None:
-        shuffled = random.permutation(len(y))
-        cells_y, column_weight = y[shuffled], np.ascontiguousarray(column_weight[:, shuffled])
+        cells_y, column_weight = shuffled or _shuffled(y, column_weight, random)
         first = random.integers(0, side.num_tiles, side.num_blocks)
     numba_cpu.half_sweep(
         x, y, cells_y, side.row_weight, column_weight, side.indptr, side.indices, side.positive, side.excluded, side.l2, damping,
@@ -403,6 +410,12 @@ def _half_sweep(
     if not np.isfinite(loss).all():
         raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
     return _Half(_checked(x_new), _Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0), float(loss.sum()))
+
+
+def _shuffled(y: np.ndarray, column_weight: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return columns, (I, D), and their weights, (2, I), in a random order, in which every tile is a fair sample of them."""
+    order = random.permutation(len(y))
+    return y[order], np.ascontiguousarray(column_weight[:, order])
 
 
 def _accelerated(x: np.ndarray, move: np.ndarray, past: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -6,6 +6,7 @@ sweeps.py       half-sweeps of the exact solver, over blocks of cells
 rows.py         the problem of one row, and its D x D system
 least_squares.py  a ridge regression a row: implicit ALS, the sparse factor of an inverse
 pairwise.py     one epoch of BPR
+search.py       where an item stands in a row of ascending ones
 threads.py      who starts threads
 vectors.py      wide vectors and a sigmoid that vectorises
 """

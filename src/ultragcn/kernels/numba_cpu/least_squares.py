@@ -7,6 +7,7 @@ import numba
 import numpy as np
 
 from ultragcn.kernels.numba_cpu.rows import GATHER_ROWS, cholesky_solve
+from ultragcn.kernels.numba_cpu.search import first_at_least
 from ultragcn.kernels.numba_cpu.vectors import LANES, prefer_wide_vectors
 
 # Pieces the rows are dealt into: enough to keep any number of threads busy until the end.
@@ -48,18 +49,6 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
             cholesky_solve(system, x[row])
 
 
-@numba.njit(cache=True)
-def _first_at_least(indices, low, high, wanted):
-    """Return the first place from `low` to `high` whose index is not below `wanted`; the indices ascend there."""
-    while low < high:
-        middle = (low + high) // 2
-        if indices[middle] < wanted:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
 @numba.njit(parallel=True, cache=True)
 def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, pivots):
     """Write the sparse factor W, D of an inverse, G^-1 = W^T D^-1 W, W unit lower triangular in an order of the items.
@@ -92,13 +81,13 @@ def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, piv
             for q in range(len(s)):
                 place, end = indptr[s[q]], indptr[s[q] + 1]
                 for r in range(q, len(s)):  # the upper triangle is enough
-                    place = _first_at_least(indices, place, end, s[r])
+                    place = first_at_least(indices, place, end, s[r])
                     if place < end and indices[place] == s[r]:
                         system[q, r] = data[place]
             place, end = indptr[i], indptr[i + 1]
-            pivots[i] = data[_first_at_least(indices, place, end, i)]
+            pivots[i] = data[first_at_least(indices, place, end, i)]
             for q in range(len(s)):
-                place = _first_at_least(indices, place, end, s[q])
+                place = first_at_least(indices, place, end, s[q])
                 right[q] = data[place] if place < end and indices[place] == s[q] else 0.0
             solution[:] = right[: len(s)]
             if len(s) > 0:

@@ -6,6 +6,7 @@ Letters: U users, I items, D dimensions, T triples (a user, an item they have, o
 import numba
 import numpy as np
 
+from ultragcn.kernels.numba_cpu.search import first_at_least
 from ultragcn.kernels.numba_cpu.vectors import FAST, ONE, ZERO, prefer_wide_vectors
 
 
@@ -32,14 +33,9 @@ def bpr_epoch(user_embedding, item_embedding, users, positives, negatives, indpt
     taken = 0
     for n in range(len(users)):
         u, i, j = users[n], positives[n], negatives[n]
-        low, high = indptr[u], indptr[u + 1]
-        while low < high:
-            middle = (low + high) // 2
-            if indices[middle] < j:
-                low = middle + 1
-            else:
-                high = middle
-        if low < indptr[u + 1] and indices[low] == j:
+        end = indptr[u + 1]
+        place = first_at_least(indices, indptr[u], end, j)
+        if place < end and indices[place] == j:
             continue
         taken += 1
         user, positive, negative = user_embedding[u], item_embedding[i], item_embedding[j]

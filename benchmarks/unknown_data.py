@@ -1,0 +1,68 @@
+"""UltraGCN with its defaults on data it was not tuned for, against baselines that were tuned on them: leave-last-5 and global time.
+
+    ULTRAGCN_DATA_DIR=... python benchmarks/unknown_data.py [--datasets LIST] [--splits LIST] [--seeds LIST]
+
+On each data set and split every baseline chooses among the values of GRIDS by Recall@20 on validation (model seed 0). Then `compare` with
+refit: all models trained on train and validation together, test read once. The settings chosen go to runs/unknown-DATASET-SPLIT.toml,
+runs and tables to a folder beside it; what is there is not run again.
+"""
+
+import argparse
+import itertools
+import json
+import tomllib
+import warnings
+
+from measure import ROOT, data_dir
+
+from ultragcn import load_dataset, storage
+from ultragcn.baselines import baseline_for
+from ultragcn.data.datasets import Dataset
+from ultragcn.errors import DataWarning
+from ultragcn.experiments.compare import compare, markdown
+
+SPLITS = {"last": {"split": "last", "last_k": 5}, "time": {"split": "time"}}
+
+GRIDS: dict[str, dict[str, list]] = {
+    "itemknn": {"num_neighbors": [50, 200, 400], "shrinkage": [0.0, 30.0]},
+    "rp3beta": {"num_neighbors": [100, 400], "alpha": [0.8, 1.0], "beta": [0.0, 0.3]},
+    "ease": {"l2": [100.0, 300.0, 1000.0]},
+    "ials": {"unobserved_weight": [0.01, 0.1, 0.3], "l2": [0.003, 0.01, 0.03]},
+    "bpr": {"l2": [0.01, 0.03, 0.1], "learning_rate": [0.02, 0.05]},
+}
+"""Model -> hyper-parameter -> values; every combination is tried."""
+
+
+def chosen(data: Dataset, model: str) -> dict[str, float]:
+    """Return the settings of a baseline with the best Recall@20 on validation."""
+    tried = [dict(zip(GRIDS[model], values, strict=True)) for values in itertools.product(*GRIDS[model].values())]
+    recalls = [baseline_for(model, None, **settings).fit(data.train, data.valid).evaluate(data.valid)["recall@20"] for settings in tried]
+    return tried[recalls.index(max(recalls))]
+
+
+def measure(name: str, split: str, seeds: list[int]) -> None:
+    """Tune the baselines, compare, and print the table."""
+    source = {"source": name, "data_dir": data_dir(), **SPLITS[split]}
+    file = ROOT / "runs" / f"unknown-{name}-{split}.toml"
+    known = tomllib.loads(file.read_text()) if file.is_file() else {}
+    data = load_dataset(**source)
+    for model in GRIDS:
+        if model not in known:
+            known[model] = chosen(data, model)
+            tables = [f"[{model}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in known[model].items()) for model in known]
+            storage.write_text(file, "\n".join(tables))
+    models = ["ultragcn-default", "popularity", *GRIDS]
+    table = compare(source, models, seeds, file.with_suffix(""), settings=known, refit=True)
+    print(f"{name}, split {split}\n\n{markdown(table)}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--datasets", default="ml-latest-small,movietweetings-100k")
+    parser.add_argument("--splits", default=",".join(SPLITS))
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", DataWarning)
+    for name in arguments.datasets.split(","):
+        for split in arguments.splits.split(","):
+            measure(name, split, [int(seed) for seed in arguments.seeds.split(",")])
