@@ -2,7 +2,8 @@
 
     ULTRAGCN_DATA_DIR=... python benchmarks/settings.py [--datasets LIST]
 
-Protocol clean, split seed 0, model seed 0; test is not read. A row for every setting goes to plots/settings.tsv as it ends.
+Protocol clean, split seed 0, model seed 0; test is not read. A row for every setting goes to plots/settings.tsv as it ends. Those of
+electronics were found by a sweep (configs/studies/).
 """
 
 import argparse
@@ -19,10 +20,6 @@ def strength(value: float) -> dict[str, float]:
 
 
 MOVED: dict[str, list[dict]] = {
-    "electronics": [
-        strength(0.5), strength(0.8), {"negative_weight": 75.0}, {"negative_weight": 1000.0}, {"item_item_weight": 0.3},
-        {"item_item_weight": 3.0}, {"num_item_neighbors": 5}, {"num_item_neighbors": 20}, {"start": "random"},
-    ],
     "ml-1m": [
         strength(0.08), strength(0.09), strength(0.12), {"l2_user_exponent": -0.3}, {"l2_item_exponent": -0.3},
         {"negative_weight": 100.0}, {"item_item_weight": 1e-3}, {"w3": 1e-7}, {"w3": 5e-3}, {"start_sweeps": 4, "start_curvature": 8.0},
