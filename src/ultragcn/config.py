@@ -69,10 +69,10 @@ class Config(HyperParameters):
     omega: str = parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
     l2_weight: float = parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
     l2_user: float = parameter(
-        -1.0, "L2 strength of the users over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.2 for exact", low=0
+        -1.0, "L2 strength of the users over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.13 for exact", low=0
     )
     l2_item: float = parameter(
-        -1.0, "L2 strength of the items over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.2 for exact", low=0
+        -1.0, "L2 strength of the items over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.13 for exact", low=0
     )
     l2_user_exponent: float = parameter(0.0, "the L2 strength of a user grows with this power of its degree, at the same mean")
     l2_item_exponent: float = parameter(0.0, "the L2 strength of an item grows with this power of its degree, at the same mean")
@@ -82,7 +82,7 @@ class Config(HyperParameters):
     item_graph_weight: float = parameter(
         -1.0,
         "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: the model of the paper; "
-        "-1: the solver's own, 0 for sgd and 0.2 for exact",
+        "-1: the solver's own, 0 for sgd and 0.3 for exact",
         low=0,
     )
     item_graph_l2: float = parameter(100.0, "L2 strength of the item graph's weights", unit="users", positive=True)
@@ -143,7 +143,7 @@ class Config(HyperParameters):
     @property
     def graph_weight(self) -> float:
         """Weight of the item graph when ranking: `item_graph_weight`, or the solver's own."""
-        return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": 0.2, "sgd": 0.0}[self.solver]
+        return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": 0.3, "sgd": 0.0}[self.solver]
 
     @property
     def without_effect(self) -> dict[str, str]:
