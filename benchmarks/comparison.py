@@ -87,7 +87,8 @@ def write() -> None:
             parts += [f"## {name}\n", *tables]
             if name in PUBLISHED:
                 parts.append(f"Published: {PUBLISHED[name]}.\n")
-    parts.append(ablations())
+    if any(ablation.rows_of(name) for name in BASELINES):
+        parts.append(ablations())
     storage.write_text(ROOT / "docs/results.md", "\n".join(parts))
 
 
