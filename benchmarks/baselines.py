@@ -20,12 +20,14 @@ import itertools
 import subprocess
 import sys
 import time
+from operator import itemgetter
 
 import numpy as np
 from measure import ROOT, data_dir, report
 
 from ultragcn import load_dataset
 from ultragcn.baselines import BASELINES, baseline_for, kept_settings
+from ultragcn.data.datasets import Dataset
 from ultragcn.experiments.run import peak_memory_mb
 
 GRIDS: dict[str, list[dict[str, list]]] = {
@@ -65,30 +67,37 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
 def tune(dataset: str, model: str, draws: int) -> None:
     """Choose the settings of one model on one data set."""
     data = load_dataset(dataset, data_dir())
-    known = measured(dataset, model)
-    best, chosen = -1.0, {}
-
-    def choose_among(candidates: list[dict]) -> None:
-        nonlocal best, chosen
-        for settings in candidates:
-            fitted = baseline_for(model, None, **settings)
-            if repr(fitted) not in known:
-                fitted.fit(data.train, data.valid)
-                result = fitted.evaluate(data.valid)
-                known[repr(fitted)] = result["recall@20"]
-                report("baselines_settings", {
-                    "dataset": dataset, "model": model, "settings": repr(fitted), "valid recall@20": result["recall@20"],
-                    "valid ndcg@20": result["ndcg@20"], "seconds": fitted.train_seconds_,
-                })  # fmt: skip
-            if known[repr(fitted)] > best:
-                best, chosen = known[repr(fitted)], settings
-
     if draws:
-        choose_among([kept_settings(model, dataset) or {}, *drawn(model, draws)])
+        best = best_among([kept_settings(model, dataset) or {}, *drawn(model, draws)], model, data, dataset)
     else:
+        best = -1.0, {}
         for stage in FEWER.get((dataset, model), GRIDS[model]):
-            choose_among([chosen | dict(zip(stage, values, strict=True)) for values in itertools.product(*stage.values())])
-    print(f"CHOSEN {dataset} {model} {chosen} {best:.4f}", flush=True)
+            best = max(best, best_among([best[1] | settings for settings in combinations(stage)], model, data, dataset), key=itemgetter(0))
+    print(f"CHOSEN {dataset} {model} {best[1]} {best[0]:.4f}", flush=True)
+
+
+def best_among(candidates: list[dict], model: str, data: Dataset, label: str) -> tuple[float, dict]:
+    """Return the best Recall@20 on validation of some settings, and the settings; the first of equals.
+
+    Those that stand in plots/baselines_settings.tsv under `label`, a name of data and split, are not fitted again.
+    """
+    known = measured(label, model)
+    for settings in candidates:
+        fitted = baseline_for(model, None, **settings)
+        if repr(fitted) not in known:
+            fitted.fit(data.train, data.valid)
+            result = fitted.evaluate(data.valid)
+            known[repr(fitted)] = result["recall@20"]
+            report("baselines_settings", {
+                "dataset": label, "model": model, "settings": repr(fitted), "valid recall@20": result["recall@20"],
+                "valid ndcg@20": result["ndcg@20"], "seconds": fitted.train_seconds_,
+            })  # fmt: skip
+    return max(((known[repr(baseline_for(model, None, **settings))], settings) for settings in candidates), key=itemgetter(0))
+
+
+def combinations(values: dict[str, list]) -> list[dict]:
+    """Return every combination of the values of some hyper-parameters."""
+    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
 def drawn(model: str, draws: int) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Whether the items of a line stand in order of time: how well simple models find the first, the last and random tenths of each line.
+"""Whether the order of the items in a line means something: how well simple models find the first, the last and random tenths of each line.
 
     ULTRAGCN_DATA_DIR=... python benchmarks/line_order.py [--datasets LIST]
 
@@ -18,6 +18,7 @@ from ultragcn.data.options import DataOptions
 from ultragcn.data.split import hold_out_by
 
 NAMES = "gowalla,electronics"
+LAST = DataOptions(split="last", last_share=0.1)
 MODELS = {"sparse-ease": SparseEASE(), "rp3beta": RP3beta(), "itemknn": ItemKNN()}
 
 
@@ -30,8 +31,6 @@ def parts_of(name: str) -> dict[str, tuple[Interactions, Interactions]]:
     held = {way: hold_out_by(events, options, 0, "valid") for way, (events, options) in ways.items()}
     return {way: (kept.interactions, out.interactions) for way, (kept, out) in held.items()} | {"test": (given.train, given.test)}
 
-
-LAST = DataOptions(split="last", last_share=0.1)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

@@ -3,21 +3,17 @@
     ULTRAGCN_DATA_DIR=... python benchmarks/unknown_data.py [--datasets LIST] [--splits LIST] [--seeds LIST]
 
 On each data set and split every baseline chooses among the values of GRIDS by Recall@20 on validation (model seed 0). Then `compare` with
-refit: all models trained on train and validation together, test read once. The settings chosen go to runs/unknown-DATASET-SPLIT.toml,
-runs and tables to a folder beside it; what is there is not run again.
+refit: all models trained on train and validation together, test read once. What was tried is kept in plots/baselines_settings.tsv, runs
+and tables in runs/unknown-DATASET-SPLIT; what is there is not run again.
 """
 
 import argparse
-import itertools
-import json
-import tomllib
 import warnings
 
+from baselines import best_among, combinations
 from measure import ROOT, data_dir
 
-from ultragcn import load_dataset, storage
-from ultragcn.baselines import baseline_for
-from ultragcn.data.datasets import Dataset
+from ultragcn import load_dataset
 from ultragcn.errors import DataWarning
 from ultragcn.experiments.compare import compare, markdown
 
@@ -33,26 +29,13 @@ GRIDS: dict[str, dict[str, list]] = {
 """Model -> hyper-parameter -> values; every combination is tried."""
 
 
-def chosen(data: Dataset, model: str) -> dict[str, float]:
-    """Return the settings of a baseline with the best Recall@20 on validation."""
-    tried = [dict(zip(GRIDS[model], values, strict=True)) for values in itertools.product(*GRIDS[model].values())]
-    recalls = [baseline_for(model, None, **settings).fit(data.train, data.valid).evaluate(data.valid)["recall@20"] for settings in tried]
-    return tried[recalls.index(max(recalls))]
-
-
 def measure(name: str, split: str, seeds: list[int]) -> None:
     """Tune the baselines, compare, and print the table."""
     source = {"source": name, "data_dir": data_dir(), **SPLITS[split]}
-    file = ROOT / "runs" / f"unknown-{name}-{split}.toml"
-    known = tomllib.loads(file.read_text()) if file.is_file() else {}
-    data = load_dataset(**source)
-    for model in GRIDS:
-        if model not in known:
-            known[model] = chosen(data, model)
-            tables = [f"[{model}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in known[model].items()) for model in known]
-            storage.write_text(file, "\n".join(tables))
+    label, data = f"{name} {split}", load_dataset(**source)
+    settings = {model: best_among(combinations(grid), model, data, label)[1] for model, grid in GRIDS.items()}
     models = ["ultragcn-default", "popularity", *GRIDS]
-    table = compare(source, models, seeds, file.with_suffix(""), settings=known, refit=True)
+    table = compare(source, models, seeds, ROOT / "runs" / f"unknown-{name}-{split}", settings=settings, refit=True)
     print(f"{name}, split {split}\n\n{markdown(table)}", flush=True)
 
 

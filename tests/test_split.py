@@ -93,34 +93,41 @@ def test_last_share_holds_out_a_share_of_each_user_the_latest(log):
             load_dataset(log, **options)
 
 
-def test_the_later_in_a_line_the_later_for_split_last_and_a_data_set_may_ask_for_it(tmp_path, monkeypatch):
-    home = tmp_path / "small"
-    home.mkdir()
-    (home / "train.txt").write_text("0 7 3 9 1\n1 9 3 7 2\n")
-    (home / "test.txt").write_text("0 2\n1 1\n")
-    source = datasets.Source(
-        "small", "", 2, 5, 8, 2, dict.fromkeys(("train.txt", "test.txt"), ()), options={"split": "last", "last_share": 0.1}
-    )
-    monkeypatch.setitem(datasets.SOURCES, "small", source)
-    assert pairs(quiet_load("small", tmp_path).valid) == {(0, 1), (1, 2)}
-    assert pairs(quiet_load("small", tmp_path, split="last", last_k=2).valid) == {(0, 9), (0, 1), (1, 7), (1, 2)}
-    assert pairs(quiet_load("small", tmp_path, split="random", split_seed=3).valid) != {(0, 1), (1, 2)}
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """Makes a named data set `small`, of lines of train and of test, that asks for the last tenth of each line; returns its data folder."""
+
+    def make(train, test, sizes):
+        home = tmp_path / "small"
+        home.mkdir()
+        (home / "train.txt").write_text("".join(f"{line}\n" for line in train))
+        (home / "test.txt").write_text("".join(f"{line}\n" for line in test))
+        urls = dict.fromkeys(("train.txt", "test.txt"), ())
+        source = datasets.Source("small", "", *sizes, urls, options={"split": "last", "last_share": 0.1})
+        monkeypatch.setitem(datasets.SOURCES, "small", source)
+        return tmp_path
+
+    return make
+
+
+def test_the_later_in_a_line_the_later_for_split_last_and_a_data_set_may_ask_for_it(named):
+    folder = named(["0 7 3 9 1", "1 9 3 7 2"], ["0 2", "1 1"], (2, 5, 8, 2))
+    assert pairs(quiet_load("small", folder).valid) == {(0, 1), (1, 2)}
+    assert pairs(quiet_load("small", folder, split="last", last_k=2).valid) == {(0, 9), (0, 1), (1, 7), (1, 2)}
+    assert pairs(quiet_load("small", folder, split="random", split_seed=3).valid) != {(0, 1), (1, 2)}
     with pytest.raises(DataError, match="has no times"):
-        quiet_load("small", tmp_path, split="time")
+        quiet_load("small", folder, split="time")
 
 
-def test_a_run_on_a_named_data_set_is_read_again_as_it_was_split(tmp_path, monkeypatch):
-    home = tmp_path / "small"
-    home.mkdir()
-    for part, items in (("train", range(6)), ("test", range(6, 8))):
-        (home / f"{part}.txt").write_text("".join(f"{user} {' '.join(str((item + user) % 8) for item in items)}\n" for user in range(8)))
-    urls = dict.fromkeys(("train.txt", "test.txt"), ())
-    source = datasets.Source("small", "", 8, 8, 48, 16, urls, options={"split": "last", "last_share": 0.1})
-    monkeypatch.setitem(datasets.SOURCES, "small", source)
+def test_a_run_on_a_named_data_set_is_read_again_as_it_was_split(named):
+    def lines(places):
+        return [" ".join(map(str, [user, *((place + user) % 8 for place in places)])) for user in range(8)]
+
+    folder = named(lines(range(6)), lines(range(6, 8)), (8, 8, 48, 16))
     for chosen in ({}, {"split": "random"}):
-        data = quiet_load("small", tmp_path, **chosen)
-        train_run(data, Config(embedding_dim=2, epochs=1), tmp_path / "run", overwrite=True)
-        assert load_run_data(load_manifest(tmp_path / "run"), None).valid.hash == data.valid.hash
+        data = quiet_load("small", folder, **chosen)
+        train_run(data, Config(embedding_dim=2, epochs=1), folder / "run", overwrite=True)
+        assert load_run_data(load_manifest(folder / "run"), None).valid.hash == data.valid.hash
 
 
 def test_time_holds_out_everything_from_some_time_on(log):

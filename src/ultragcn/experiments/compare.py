@@ -76,7 +76,7 @@ class Table:
 
     dataset: str
     protocol: str
-    refit: bool
+    """As `protocol_words` says it."""
     num_users: int
     labels: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -201,10 +201,9 @@ def markdown(table: Table, failures: bool = True) -> str:
             "best" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300", f"{line.train_seconds:.3g}",
             f"{line.peak_memory_mb:.0f}",
         ])  # fmt: skip
-    protocol = protocol_words(table.protocol, table.refit)
     about = (
-        f"{table.dataset}, protocol {protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of {first} over users "
-        f"against the best model, Holm's correction. Interval: bootstrap over users."
+        f"{table.dataset}, protocol {table.protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of {first} over "
+        f"users against the best model, Holm's correction. Interval: bootstrap over users."
     )
     settings = (
         "Settings: kept, chosen for this data set (configs/); given, by --settings; defaults, chosen for no data set; none, the model has "
@@ -215,9 +214,10 @@ def markdown(table: Table, failures: bool = True) -> str:
     return "\n".join([about, "", *lines, "", settings, *([""] if failed else []), *failed]) + "\n"
 
 
-def protocol_words(protocol: str, refit: bool) -> str:
-    """Return under what a table was made, as its title says it."""
-    return protocol + (", refitted on train and validation" if refit else "")
+def protocol_words(about: Mapping[str, Any]) -> str:
+    """Return under which protocol a comparison is, as its title says it; `about` is what its comparison.json holds."""
+    protocol: str = about["protocol"]
+    return protocol + (", refitted on train and validation" if about.get("refit") else "")
 
 
 def _settings_from(model: str, dataset: str, given: Mapping[str, Any]) -> str:
@@ -256,10 +256,10 @@ def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> list[str]:
 
 def _same_comparison(out: Path, about: dict[str, Any]) -> list[str]:
     """Return the metrics of the comparison in `out`, in their order; refuse one that is not `about` the same."""
-    present = storage.read_json(out / COMPARISON)
+    present = {"refit": False} | storage.read_json(out / COMPARISON)  # one of before there was a refit does not say so
     labels: list[str] = present.get("metrics", [])
     same = present | ({"metrics": about["metrics"]} if sorted(labels) == sorted(about["metrics"]) else {})
-    changed = dict.fromkeys(other for name, other in _OTHER.items() if same.get(name, False) != about[name])
+    changed = dict.fromkeys(other for name, other in _OTHER.items() if same.get(name) != about[name])
     if changed:
         raise UsageError(f"{out} holds another comparison ({', '.join(changed)}); give another --out, or --overwrite")
     return labels
@@ -364,7 +364,7 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
     ]  # fmt: skip
     nothing: dict[str, Any] = {}
     lines += [Line(model, why, settings_from[model], 0, nothing, nothing, np.nan, None, np.nan, np.nan) for model, why in failed.items()]
-    return Table(about["dataset"], about["protocol"], about.get("refit", False), about["num_users"], tuple(labels), tuple(lines))
+    return Table(about["dataset"], protocol_words(about), about["num_users"], tuple(labels), tuple(lines))
 
 
 def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
@@ -415,8 +415,6 @@ def _draw(table: Table, path: Path) -> None:
     if not points:
         return
     try:
-        plots.side_by_side(points, first, f"{table.dataset}, protocol {protocol_words(table.protocol, table.refit)}", "users").write_png(
-            path
-        )
+        plots.side_by_side(points, first, f"{table.dataset}, protocol {table.protocol}", "users").write_png(path)
     except MissingDependencyError:
         return

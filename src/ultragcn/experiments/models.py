@@ -47,7 +47,7 @@ def unfitted_for_refit(model: _Model) -> _Model:
     """
     trained: Any = model
     changes = {"seed": trained.seed_} if hasattr(model, "seed_") else {}
-    if hasattr(model, "best_epoch_"):
+    if chooses_epochs(model):
         changes |= {"epochs": trained.best_epoch_, "patience": trained.best_epoch_}  # else the loss alone might end it earlier
     return type(model)(**(model.config.to_dict() | changes))
 

@@ -20,7 +20,7 @@ def section(folder: Path) -> Section:
     about = storage.read_json(folder / COMPARISON)
     if missing := [name for name in _NEEDED if name not in about]:
         raise UsageError(f"{folder / COMPARISON} is not as ultragcn compare writes it (no {missing[0]}); put it back as it was")
-    protocol = protocol_words(about["protocol"], about.get("refit", False))
+    protocol = protocol_words(about)
     lines, runs = _rows(folder / f"{TABLE}.tsv"), _rows(folder / RUNS)
     ended = [line for line in lines if line["seeds"] != "0"]
     failed = [line for line in lines if line["seeds"] == "0"]
@@ -91,11 +91,7 @@ def _plots(about: dict[str, Any], ended: list[dict[str, str]]) -> list[plots.Plo
     ]
     if not points:
         return []
-    drawn = [
-        plots.side_by_side(
-            points, first, f"{about['dataset']}, protocol {protocol_words(about['protocol'], about.get('refit', False))}", "users"
-        )
-    ]
+    drawn = [plots.side_by_side(points, first, f"{about['dataset']}, protocol {protocol_words(about)}", "users")]
     timed = [point for point in points if math.isfinite(point.seconds)]
     return [*drawn, plots.against_seconds(timed, first)] if len(timed) > 1 else drawn
 
