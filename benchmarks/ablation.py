@@ -39,13 +39,13 @@ def measure(name: str) -> None:
     data = None
     for variant in (*LEFT_OUT, GRAPH_ALONE):
         config = kept.replace(**LEFT_OUT.get(variant, {}))
-        if (variant, str(config.changed())) in known:
+        if (variant, config.fingerprint()) in known:
             continue
         data = data or load_dataset(name, data_dir())
         model = graph_alone(config) if variant == GRAPH_ALONE else UltraGCN(config)
         result = model.fit(data.train, data.valid).evaluate(data.valid)
         report("ablation", {
-            "dataset": name, "variant": variant, "settings": str(config.changed()), "recall@20": result["recall@20"],
+            "dataset": name, "variant": variant, "settings": config.fingerprint(), "recall@20": result["recall@20"],
             "ndcg@20": result["ndcg@20"], "train_seconds": model.train_seconds_,
         })  # fmt: skip
 

@@ -28,7 +28,7 @@ from measure import ROOT, data_dir, report
 from ultragcn import load_dataset
 from ultragcn.baselines import BASELINES, baseline_for, kept_settings
 from ultragcn.data.datasets import Dataset
-from ultragcn.experiments.run import peak_memory_mb
+from ultragcn.experiments.run import peak_memory_mb, split_hash
 
 GRIDS: dict[str, list[dict[str, list]]] = {
     "popularity": [],
@@ -79,9 +79,10 @@ def tune(dataset: str, model: str, draws: int) -> None:
 def best_among(candidates: list[dict], model: str, data: Dataset, label: str) -> tuple[float, dict]:
     """Return the best Recall@20 on validation of some settings, and the settings; the first of equals.
 
-    Those that stand in plots/baselines_settings.tsv under `label`, a name of data and split, are not fitted again.
+    Those that stand in plots/baselines_settings.tsv for the same split are not fitted again. `label` is a name of data and split.
     """
-    known = measured(label, model)
+    split = split_hash(data)[:16]
+    known = measured(split, model)
     for settings in candidates:
         fitted = baseline_for(model, None, **settings)
         if repr(fitted) not in known:
@@ -89,7 +90,7 @@ def best_among(candidates: list[dict], model: str, data: Dataset, label: str) ->
             result = fitted.evaluate(data.valid)
             known[repr(fitted)] = result["recall@20"]
             report("baselines_settings", {
-                "dataset": label, "model": model, "settings": repr(fitted), "valid recall@20": result["recall@20"],
+                "dataset": label, "split": split, "model": model, "settings": repr(fitted), "valid recall@20": result["recall@20"],
                 "valid ndcg@20": result["ndcg@20"], "seconds": fitted.train_seconds_,
             })  # fmt: skip
     return max(((known[repr(baseline_for(model, None, **settings))], settings) for settings in candidates), key=itemgetter(0))
@@ -107,13 +108,13 @@ def drawn(model: str, draws: int) -> list[dict[str, float]]:
     return [{name: float(f"{np.exp(random.uniform(*ends)):.2g}") for name, ends in ranges.items()} for _ in range(draws)]
 
 
-def measured(dataset: str, model: str) -> dict[str, float]:
+def measured(split: str, model: str) -> dict[str, float]:
     """Return settings -> validation Recall@20 of the rows that earlier runs left."""
     file = ROOT / "plots" / "baselines_settings.tsv"
     if not file.is_file():
         return {}
     with open(file, encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines, delimiter="\t") if (row["dataset"], row["model"]) == (dataset, model)]
+        rows = [row for row in csv.DictReader(lines, delimiter="\t") if (row["split"], row["model"]) == (split, model)]
     return {row["settings"]: float(row["valid recall@20"]) for row in rows}
 
 

@@ -56,6 +56,7 @@ def assert_same(model, other):
     np.testing.assert_array_equal(model.item_embedding_, other.item_embedding_)
     assert told(model.history_) == told(other.history_)
     assert (model.seed_, model.best_epoch_, model.stopped_) == (other.seed_, other.best_epoch_, other.stopped_)
+    assert model.l2_ == other.l2_
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def test_a_damaged_checkpoint_is_one_sentence_whichever_byte_is_wrong(pairs, che
 
 def test_a_checkpoint_of_another_version_is_refused(pairs, checkpoint):
     storage.write_arrays(checkpoint, {"x": np.ones(3)}, "ultragcn-checkpoint-0", {})
-    with pytest.raises(UsageError, match="is ultragcn-checkpoint-0, not ultragcn-checkpoint-1"):
+    with pytest.raises(UsageError, match="is ultragcn-checkpoint-0, not ultragcn-checkpoint-2"):
         UltraGCN(**SMALL).fit(*pairs, checkpoint=checkpoint)
 
 

@@ -80,6 +80,19 @@ def test_other_settings_run_anew_and_take_the_place_of_the_old(finished, log, tm
     assert len((out / "runs.tsv").read_text().splitlines()) == len(before.splitlines()) + 1
 
 
+def test_a_default_that_changed_in_the_code_makes_another_run(log, tmp_path, monkeypatch):
+    def again():
+        return compare.compare({"source": log}, ["ultragcn", "itemknn"], [0], tmp_path, metrics=["recall@5"], settings=TINY)
+
+    first, asked = again(), []
+    monkeypatch.setattr(compare, "_apart", lambda source, model, *others: (asked.append(model), ({}, "not now"))[1])
+    assert again() == first
+    assert asked == []
+    monkeypatch.setattr("ultragcn.config.EXACT_L2", 0.7)
+    assert [line.num_seeds for line in again().lines] == [1, 0]
+    assert asked == ["ultragcn"]
+
+
 def test_another_comparison_in_the_folder_is_refused_not_mixed(finished, log):
     _, out = finished
     with pytest.raises(UsageError, match=r"holds another comparison \(other metrics\)"):
@@ -258,15 +271,16 @@ def test_lists_are_separated_by_commas_and_have_nothing_empty(log, capsys, optio
     assert says in capsys.readouterr().err
 
 
-def test_refit_trains_once_more_on_train_and_validation_for_the_epochs_chosen(log, tmp_path):
+def test_refit_trains_once_more_on_train_and_validation_for_the_epochs_and_with_the_l2_chosen(log, tmp_path):
     table = compare.compare(
         {"source": log}, ["ultragcn", "itemknn"], [0], tmp_path / "out", metrics=["recall@5"], settings=TINY, refit=True
     )
     data = load_dataset(log)
     both = data.train.union(data.valid)
-    chosen = UltraGCN(**TINY["ultragcn"]).fit(data.train, data.valid).best_epoch_
+    chosen = UltraGCN(**TINY["ultragcn"]).fit(data.train, data.valid)
+    as_chosen = {"epochs": chosen.best_epoch_, "patience": chosen.best_epoch_, "l2_user": chosen.l2_, "l2_item": chosen.l2_}
     own = {
-        "ultragcn": UltraGCN(**TINY["ultragcn"] | {"epochs": chosen, "patience": chosen}).fit(both),
+        "ultragcn": UltraGCN(**TINY["ultragcn"] | as_chosen).fit(both),
         "itemknn": ItemKNN().fit(both),
     }
     for line in table.lines:

@@ -7,11 +7,14 @@ import pytest
 
 from tests.conftest import interactions_of
 from ultragcn import UltraGCN, evaluate, load_dataset
-from ultragcn.baselines import SparseEASE
-from ultragcn.item_weights import regression_weights
+from ultragcn.baselines import RP3beta, SparseEASE
+from ultragcn.config import Config
+from ultragcn.item_weights import regression_weights, walk_weights
+from ultragcn.model import item_graph
 
 QUICK = {"embedding_dim": 8, "epochs": 3, "item_graph_weight": 0.0}
 GRAPH = {"item_graph_weight": 0.4, "item_graph_l2": 20.0, "item_graph_neighbors": 30}
+REGRESSION_ALONE = {"item_graph_walk": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def test_scores_are_the_formula_of_the_documentation(data, with_graph):
 
 
 def test_a_very_heavy_graph_ranks_as_its_weights_alone(data):
-    heavy = UltraGCN(**QUICK | GRAPH | {"item_graph_weight": 1e6}).fit(data.train)
+    heavy = UltraGCN(**QUICK | GRAPH | REGRESSION_ALONE | {"item_graph_weight": 1e6}).fit(data.train)
     alone = SparseEASE(num_neighbors=30, num_weights=30, l2=20.0).fit(data.train)
     users = data.train.user_ids.ids[:40]
     ours, theirs = heavy.recommend(users, top_k=3)[0], alone.recommend(users, top_k=3)[0]
@@ -92,6 +95,33 @@ def test_a_user_without_items_and_an_item_without_users_are_ranked_too():
     items, scores = model.recommend(list(range(12)), top_k=9, exclude_seen=False)
     assert np.isfinite(scores).all()
     assert (np.sort(items, axis=1) == np.arange(9)).all()
+
+
+@pytest.mark.parametrize("walk", [0.25, 2.0])
+def test_walks_add_to_the_regression_weights_as_much_as_asked_for(data, walk):
+    config = Config(**GRAPH | {"item_graph_walk": walk, "item_graph_walk_alpha": 0.8, "item_graph_walk_beta": 0.1})
+    graph = item_graph(data.train, config)
+    regression = item_graph(data.train, config.replace(item_graph_walk=0.0))
+    np.testing.assert_array_equal(regression.todense(), regression_weights(data.train.matrix, 30, 30, 20.0).todense())
+    rest = (graph - regression).todense()
+    walks = RP3beta(num_neighbors=60, alpha=0.8, beta=0.1).fit(data.train).item_weights_.todense()
+    share = rest.sum() / walks.sum()
+    np.testing.assert_allclose(rest, share * walks, atol=1e-6)
+    a = data.train.matrix.todense()[np.linspace(0, data.train.num_users - 1, 1000).astype(int)]
+    assert mean_std(a @ rest) == pytest.approx(walk * mean_std(a @ regression.todense()), rel=1e-3)
+    assert graph.has_sorted_indices
+
+
+def test_walk_weights_are_the_formula():
+    dense = (np.random.default_rng(0).random((40, 12)) < 0.3).astype(np.float32)
+    users, items = (np.maximum(dense.sum(axis), 1.0) for axis in (1, 0))
+    weights = walk_weights(interactions_of(dense > 0).matrix, 12, 0.7, 0.4).todense()
+    expected = np.zeros((12, 12))
+    for i in range(12):
+        for j in range(12):
+            if i != j:
+                expected[i, j] = sum(dense[v, i] * dense[v, j] * users[v] ** -0.7 for v in range(40)) * items[i] ** -0.7 * items[j] ** -0.4
+    np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
 
 def test_the_weights_of_an_item_are_at_most_as_many_as_asked_for(data):

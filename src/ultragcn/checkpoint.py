@@ -21,7 +21,7 @@ Record = dict[str, Any]
 Kept = tuple[np.ndarray, np.ndarray]
 """Embeddings of users and items."""
 
-_FORM = "ultragcn-checkpoint-1"  # another number when a solver, or what it needs, changes
+_FORM = "ultragcn-checkpoint-2"  # another number when a solver, or what it needs, changes
 # By the clock: seldom enough that writing costs at most a fiftieth of the time, and nothing at all in a short training.
 _SECONDS = 10.0
 _WRITING_TIMES = 50
@@ -38,6 +38,10 @@ class Course:
     best_epoch: int = 0
     without_better: int = 0
     """Evaluations since then."""
+    l2: float | None = None
+    """The L2 strength in use, where training chooses it."""
+    kept_l2: float | None = None
+    """That of the epoch kept."""
     seconds: float = 0.0
     kept: Kept | None = None
 

@@ -6,6 +6,8 @@ in the same way (`HyperParameters`, `parameter`), beside its model.
 
 import configparser
 import dataclasses
+import hashlib
+import json
 import math
 import tomllib
 from collections.abc import Callable, Mapping
@@ -14,6 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ultragcn.errors import UsageError, did_you_mean, unknown_name
+
+EXACT_L2 = 0.13
+"""rho for the exact solver where nothing is known of the data and nothing is held out: between the values chosen on validation data for the
+benchmarks (configs/). The authors' l2_weight leans on early stopping, and over-fits where the loss is really minimised."""
+EXACT_L2_FROM, EXACT_L2_FACTOR = 0.1, 1.3
+"""Where pairs are held out, rho begins with the first, and is raised by the factor after every sweep that is no better."""
 
 
 def parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
@@ -44,6 +52,14 @@ class HyperParameters:
         """Return all hyper-parameters by name."""
         return dataclasses.asdict(self)
 
+    def resolved(self) -> dict[str, Any]:
+        """Return all hyper-parameters by name, with the value used where a default stands for another one."""
+        return self.to_dict()
+
+    def fingerprint(self) -> str:
+        """Return a hash of all values in use: another one when a default has changed in the code."""
+        return hashlib.sha256(json.dumps(self.resolved(), sort_keys=True).encode()).hexdigest()[:16]
+
     def changed(self) -> dict[str, Any]:
         """Return those that differ from their defaults."""
         return {declared.name: value for declared in fields(self) if (value := getattr(self, declared.name)) != declared.default}
@@ -69,10 +85,16 @@ class Config(HyperParameters):
     omega: str = parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
     l2_weight: float = parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
     l2_user: float = parameter(
-        -1.0, "L2 strength of the users over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.13 for exact", low=0
+        -1.0,
+        "L2 strength of the users over an epoch; -1: the solver's own, l2_weight times the batches for sgd; for exact 0.13, or chosen on "
+        "held-out pairs, from 0.1 upwards",
+        low=0,
     )
     l2_item: float = parameter(
-        -1.0, "L2 strength of the items over an epoch; -1: the solver's own, l2_weight times the batches for sgd and 0.13 for exact", low=0
+        -1.0,
+        "L2 strength of the items over an epoch; -1: the solver's own, l2_weight times the batches for sgd; for exact 0.13, or chosen on "
+        "held-out pairs, from 0.1 upwards",
+        low=0,
     )
     l2_user_exponent: float = parameter(0.0, "the L2 strength of a user grows with this power of its degree, at the same mean")
     l2_item_exponent: float = parameter(0.0, "the L2 strength of an item grows with this power of its degree, at the same mean")
@@ -86,7 +108,14 @@ class Config(HyperParameters):
         low=0,
     )
     item_graph_l2: float = parameter(100.0, "L2 strength of the item graph's weights", unit="users", positive=True)
-    item_graph_neighbors: int = parameter(100, "items that an item is linked with in the item graph", unit="items", low=1)
+    item_graph_neighbors: int = parameter(
+        100, "weights that regression leaves an item in the item graph; walks leave twice as many", unit="items", low=1
+    )
+    item_graph_walk: float = parameter(
+        0.5, "how much walks add to the item graph, relative to how much its regression weights vary; 0: regression weights alone", low=0
+    )
+    item_graph_walk_alpha: float = parameter(0.5, "power of the walks' transition probabilities", low=0)
+    item_graph_walk_beta: float = parameter(0.5, "power of the item's degree that its walks are divided by", low=0)
 
     # The exact solver (docs/exact-solver.md).
     start: str = parameter(
@@ -146,6 +175,23 @@ class Config(HyperParameters):
         return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": 0.3, "sgd": 0.0}[self.solver]
 
     @property
+    def chooses_l2(self) -> bool:
+        """Return whether training chooses an L2 strength, given held-out pairs."""
+        return self.solver == "exact" and min(self.l2_user, self.l2_item) < 0
+
+    def with_l2(self, strength: float) -> "Config":
+        """Return a copy with `strength` in place of L2 strengths that are not given."""
+        return self.replace(**{name: strength for name in ("l2_user", "l2_item") if getattr(self, name) < 0})
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all hyper-parameters by name, the solver's own values in place of what stands for them."""
+        own: dict[str, Any] = {"epochs": self.max_epochs, "patience": self.max_patience, "item_graph_weight": self.graph_weight}
+        if self.solver == "exact":
+            rising = (EXACT_L2, EXACT_L2_FROM, EXACT_L2_FACTOR)
+            own |= {name: rising for name in ("l2_user", "l2_item") if getattr(self, name) < 0}
+        return self.to_dict() | own
+
+    @property
     def without_effect(self) -> dict[str, str]:
         """Hyper-parameters that change nothing beside the others, and what each lacks."""
         return {name: lacking for names, lacking, has in _NEEDS if not has(self) for name in names}
@@ -165,7 +211,11 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
     (("start_sweeps", "start_curvature"), "start quadratic", lambda config: config.start == "quadratic"),
     (("cell_share",), "sampled_sweeps above 0", lambda config: config.sampled_sweeps > 0),
     (("num_item_neighbors", "omega"), "item_item_weight above 0", lambda config: config.item_item_weight > 0),
-    (("item_graph_l2", "item_graph_neighbors"), "item_graph_weight above 0", lambda config: config.graph_weight > 0),
+    (
+        ("item_graph_l2", "item_graph_neighbors", "item_graph_walk", "item_graph_walk_alpha", "item_graph_walk_beta"),
+        "item_graph_weight above 0", lambda config: config.graph_weight > 0,
+    ),
+    (("item_graph_walk_alpha", "item_graph_walk_beta"), "item_graph_walk above 0", lambda config: config.item_graph_walk > 0),
 )  # fmt: skip
 """Names, what they need to have an effect, and whether a configuration has it."""
 

@@ -12,6 +12,8 @@ from ultragcn.errors import NumericalError
 
 _BLOCK_BYTES = 64 * 2**20
 """Scores, or rows of C, that exist at a time."""
+SAMPLE_USERS = 1000
+"""Users whose scores tell how much scores vary."""
 
 
 def blocks(num_rows: int, num_items: int) -> Iterator[np.ndarray]:
@@ -69,6 +71,54 @@ def largest_of_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
     kept = sp.csr_matrix((matrix.data[places], matrix.indices[places], indptr), shape=matrix.shape)
     kept.sort_indices()
     return kept
+
+
+def walk_weights(matrix: sp.csr_matrix, num_neighbors: int, alpha: float, beta: float) -> sp.csr_matrix:
+    """Return the weights of RP3beta (Paudel et al., TiiS 2017, eq. 3 and 4): what the walk from item i over a user v to item j is worth,
+
+        w_ij = sum_v (1 / d_i)^alpha (1 / d_v)^alpha / d_j^beta,
+
+    of which each item j keeps the K largest.
+
+    Parameters
+    ----------
+    matrix : csr_matrix, U x I
+        A.
+    num_neighbors : int
+        K.
+    alpha : float
+        Power of the transition probabilities.
+    beta : float
+        Power of the item's degree that its weights are divided by.
+
+    Returns
+    -------
+    csr_matrix, (I, I) float32
+        Row i has what having i adds to the scores of the others.
+    """
+    users = np.maximum(np.diff(matrix.indptr), 1.0)
+    items = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1.0)
+    from_item, to_item = ((items**-power).astype(np.float32) for power in (alpha, beta))
+
+    # C is symmetric: row j of it, over all i, gives column j of the weights.
+    def walk(j: np.ndarray, i: np.ndarray, c: np.ndarray) -> np.ndarray:
+        return c * from_item[i] * to_item[j]
+
+    return strongest_neighbors(matrix, users**-alpha, walk, num_neighbors).T.tocsr()
+
+
+def mean_deviation(weights: sp.csr_matrix, owned: sp.csr_matrix) -> float:
+    """Return how much g = owned w varies over the items: mean_u std_i(g_ui), over `SAMPLE_USERS` users at most; see `sample`."""
+    g = sp.csr_matrix(owned[sample(owned)].astype(np.float64) @ weights)
+    # Not .mean(): g has I columns, most of them zeros that are not stored.
+    mean, square = g.sum(axis=1) / g.shape[1], g.power(2).sum(axis=1) / g.shape[1]
+    return float(np.sqrt(np.maximum(np.asarray(square - np.square(mean)), 0)).mean())
+
+
+def sample(owned: sp.csr_matrix) -> np.ndarray:
+    """Return the rows of `SAMPLE_USERS` users at most, evenly spaced among those with items."""
+    users = np.flatnonzero(np.diff(owned.indptr))
+    return np.asarray(users[np.linspace(0, len(users) - 1, min(len(users), SAMPLE_USERS)).astype(np.int64)])
 
 
 def regression_weights(matrix: sp.csr_matrix, num_neighbors: int, num_weights: int, l2: float) -> sp.csr_matrix:

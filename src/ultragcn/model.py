@@ -1,8 +1,10 @@
 """The estimator: UltraGCN, how it learns and folds in; its other verbs are those of every model (`recommender.py`)."""
 
+import dataclasses
 import inspect
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import scipy.sparse as sp
 
 from ultragcn import item_weights, rng, solvers
 from ultragcn.checkpoint import Checkpoint, Course, Record
-from ultragcn.config import PARAMETERS, Config
+from ultragcn.config import EXACT_L2_FACTOR, EXACT_L2_FROM, PARAMETERS, Config
 from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
@@ -51,6 +53,8 @@ class UltraGCN(EmbeddingRecommender):
         A record per epoch.
     best_epoch_ : int
         The epoch whose embeddings were kept.
+    l2_ : float or None
+        The L2 strength they were trained with, where it was not given but chosen on held-out pairs.
     stopped_ : {"patience", "epochs", "interrupted"}
         Why training ended.
     train_seconds_, compile_seconds_ : float
@@ -65,11 +69,11 @@ class UltraGCN(EmbeddingRecommender):
     """
 
     config: Config
-    _format = "ultragcn-2"
+    _format = "ultragcn-3"
     _learned = (*EmbeddingRecommender._learned, "item_graph_")
     _scale: tuple[np.ndarray, float] | None = None
     """Item embeddings, and the scale of the item graph with them: made for the first list."""
-    _recorded = ("seed_", "history_", "best_epoch_", "stopped_", "train_seconds_", "compile_seconds_")
+    _recorded = ("seed_", "history_", "best_epoch_", "l2_", "stopped_", "train_seconds_", "compile_seconds_")
 
     def __init__(self, config: Config | None = None, **hyper_parameters: Any):
         self.config = (config or Config()).replace(**hyper_parameters)
@@ -96,8 +100,8 @@ class UltraGCN(EmbeddingRecommender):
         train : Interactions
             Everything the loss, the degrees and the item graph are made from.
         valid : Interactions, optional
-            Held-out pairs that choose the epoch to keep and when to stop (`select_by`, `patience`). They count as seen when
-            recommending. Without them, training stops when the loss stops falling.
+            Held-out pairs that choose the epoch to keep and when to stop (`select_by`, `patience`), and with the exact solver the L2
+            strength, unless it is given. They count as seen when recommending. Without them, training stops when the loss stops falling.
         select_on : Interactions, optional
             Choose on these instead of `valid`, and do not count them as seen. Selecting on test data is what the `authors`
             protocol does; nothing else should.
@@ -145,14 +149,22 @@ class UltraGCN(EmbeddingRecommender):
         self.stopped_ = "epochs"
         self.item_graph_ = item_graph(train, self.config)
         targets = select_on if select_on is not None else valid
+        rising = self.config.chooses_l2 and targets is not None
+        if rising and course.l2 is None:
+            course.l2 = EXACT_L2_FROM
+        objective = Objective.of(train, self._config_with(course.l2))
+        steps = solvers.solve(objective, self.seed_, self.config.device, state)
         show = progress or Silent()
         show.start("training", self.config.max_epochs, "epoch" if self.config.solver == "sgd" else "sweep")
         show.advance(len(course.history))
         try:
-            for step in solvers.solve(Objective.of(train, self.config), self.seed_, self.config.device, state):
+            while True:
+                step = next(steps)
                 self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
                 self._scale = None  # the solver may have written into the same arrays
                 record: Record = {"epoch": step.epoch, "seconds": time.perf_counter() - started, "loss": step.loss}
+                if rising:
+                    record["l2"] = course.l2
                 value = -step.loss
                 measured = targets is None or self._evaluation_is_due(step.epoch)
                 if measured and targets is not None:
@@ -165,7 +177,7 @@ class UltraGCN(EmbeddingRecommender):
                 least = self.config.tolerance * abs(course.best) if creeping else 0.0
                 if measured and value > course.best + least:
                     course.best, course.best_epoch, course.without_better = value, step.epoch, 0
-                    course.kept = step.user_embedding.copy(), step.item_embedding.copy()
+                    course.kept, course.kept_l2 = (step.user_embedding.copy(), step.item_embedding.copy()), course.l2
                 elif measured:
                     course.without_better += 1
                 if on_epoch is not None:
@@ -176,9 +188,18 @@ class UltraGCN(EmbeddingRecommender):
                     break
                 if step.epoch >= self.config.max_epochs:
                     break
+                going_on = step.state
+                if course.l2 is not None and course.without_better:
+                    # A stronger L2 from here on: a path along which validation says where to stop.
+                    from ultragcn.solvers import exact
+
+                    course.l2 *= EXACT_L2_FACTOR
+                    objective = dataclasses.replace(objective, config=self._config_with(course.l2))
+                    going_on = partial(exact.carry_over, step.state())
+                    steps = solvers.solve(objective, self.seed_, self.config.device, going_on())
                 if checkpoints.is_due(step.epoch):
                     course.seconds = time.perf_counter() - started
-                    checkpoints.write(course, step.state())
+                    checkpoints.write(course, going_on())
         except KeyboardInterrupt:
             self.stopped_ = "interrupted"
             raise
@@ -186,9 +207,13 @@ class UltraGCN(EmbeddingRecommender):
             show.finish()
             if course.kept is not None:
                 self.user_embedding_, self.item_embedding_ = course.kept
-            self.best_epoch_ = course.best_epoch
+            self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
             self.train_seconds_ = time.perf_counter() - started
         return self
+
+    def _config_with(self, l2: float | None) -> Config:
+        """Return the hyper-parameters with the L2 strength that was chosen, if one was."""
+        return self.config if l2 is None else self.config.with_l2(l2)
 
     def _evaluation_is_due(self, epoch: int) -> bool:
         """Return whether validation metrics are measured after `epoch`; always after the last."""
@@ -217,7 +242,7 @@ class UltraGCN(EmbeddingRecommender):
 
         self._check_fitted()
         if self._frozen_items is None or self._frozen_items.embedding is not self.item_embedding_:
-            self._frozen_items = exact.FrozenItems(Objective.of(self.train_, self.config), self.item_embedding_)
+            self._frozen_items = exact.FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
         # In batches, because folding in remembers several steps of every row.
         starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
         return np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
@@ -241,7 +266,13 @@ def item_graph(train: Interactions, config: Config) -> sp.csr_matrix:
     if config.graph_weight == 0:
         return sp.csr_matrix((train.num_items, train.num_items), dtype=np.float32)
     size = config.item_graph_neighbors
-    return item_weights.regression_weights(train.matrix, size, size, config.item_graph_l2)
+    weights = item_weights.regression_weights(train.matrix, size, size, config.item_graph_l2)
+    if config.item_graph_walk == 0:
+        return weights
+    walks = item_weights.walk_weights(train.matrix, 2 * size, config.item_graph_walk_alpha, config.item_graph_walk_beta)
+    spread, own = (item_weights.mean_deviation(part, train.matrix) for part in (weights, walks))
+    share = config.item_graph_walk * spread / own if own > 0 else 0.0
+    return sp.csr_matrix(weights + np.float32(share) * walks)
 
 
 def _compile_kernels(config: Config) -> float:

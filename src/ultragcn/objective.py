@@ -28,14 +28,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from ultragcn.config import Config
+from ultragcn.config import EXACT_L2, Config
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import DataError
 from ultragcn.graph import DegreeWeights, ItemNeighbors, degree_weights, item_neighbors, user_weights
-
-EXACT_L2 = 0.13
-"""rho for the exact solver where nothing is known of the data: between the values chosen on validation data for the benchmarks
-(configs/). The authors' l2_weight leans on early stopping, and over-fits where the loss is really minimised."""
 
 
 class BatchWeights(NamedTuple):

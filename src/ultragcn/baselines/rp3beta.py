@@ -6,12 +6,10 @@ Paudel, Christoffel, Newell, Bernstein: Updatable, accurate, diverse, and scalab
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ultragcn.baselines.item_scorer import ItemWeightModel
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
-from ultragcn.item_weights import strongest_neighbors
+from ultragcn.item_weights import walk_weights
 from ultragcn.progress import Progress
 
 
@@ -33,12 +31,5 @@ class RP3beta(ItemWeightModel):
         beta: float = parameter(0.6, "power of the item's degree that its score is divided by", low=0)
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
-        users, items = (np.maximum(degrees, 1.0) for degrees in (self.train_.user_degrees, self.train_.item_degrees))
-        from_item, to_item = ((items**-power).astype(np.float32) for power in (self.config.alpha, self.config.beta))
-
-        # C is symmetric: row j of it, over all i, gives column j of the weights.
-        def walk(j: np.ndarray, i: np.ndarray, c: np.ndarray) -> np.ndarray:
-            return c * from_item[i] * to_item[j]
-
-        neighbors = strongest_neighbors(self.train_.matrix, users**-self.config.alpha, walk, self.config.num_neighbors)
-        self.item_weights_ = neighbors.T.tocsr()
+        settings = self.config
+        self.item_weights_ = walk_weights(self.train_.matrix, settings.num_neighbors, settings.alpha, settings.beta)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn.item_weights import mean_deviation, sample
+
 BATCH_USERS = 8192  # users ranked before their lists are handed over
 _BLOCK, _TILE = 128, 512  # users and items whose scores are made together: a quarter of a megabyte, near the processor
-_SCALE_USERS = 1000  # whose scores tell how much both terms vary
 
 
 class GraphTerm(NamedTuple):
@@ -25,7 +26,7 @@ class GraphTerm(NamedTuple):
 def graph_scale(user_embedding: np.ndarray, item_embedding: np.ndarray, weights: sp.csr_matrix, owned: sp.csr_matrix) -> float:
     """Return the scale at which the graph's scores vary as much as the product of the embeddings.
 
-    mean_u std_i(e_u . e_i) / mean_u std_i(g_ui), g = owned w, over `_SCALE_USERS` users at most, evenly spaced among those with items.
+    mean_u std_i(e_u . e_i) / mean_u std_i(g_ui), g = owned w, over a sample of users (`item_weights.sample`).
 
     Parameters
     ----------
@@ -38,17 +39,12 @@ def graph_scale(user_embedding: np.ndarray, item_embedding: np.ndarray, weights:
     float
         0 when the graph says nothing of any of them.
     """
-    users = np.flatnonzero(np.diff(owned.indptr))
-    users = users[np.linspace(0, len(users) - 1, min(len(users), _SCALE_USERS)).astype(np.int64)]
     deviation = item_embedding - item_embedding.mean(axis=0, dtype=np.float64)
     covariance = deviation.T @ deviation / len(item_embedding)
-    rows = user_embedding[users].astype(np.float64)
+    rows = user_embedding[sample(owned)].astype(np.float64)
     product = np.sqrt(np.maximum(np.einsum("ud,de,ue->u", rows, covariance, rows, optimize=True), 0))
-    g = sp.csr_matrix(owned[users].astype(np.float64) @ weights)
-    # Not .mean(): g has I columns, most of them zeros that are not stored.
-    mean, square = g.sum(axis=1) / g.shape[1], g.power(2).sum(axis=1) / g.shape[1]
-    graph = np.sqrt(np.maximum(np.asarray(square - np.square(mean)), 0))
-    return float(product.mean() / graph.mean()) if graph.any() else 0.0
+    graph = mean_deviation(weights, owned)
+    return float(product.mean() / graph) if graph > 0 else 0.0
 
 
 def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None,

@@ -21,6 +21,7 @@ import numpy as np
 
 from ultragcn import storage
 from ultragcn.baselines import BASELINES
+from ultragcn.config import HyperParameters
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError, unknown_name
 from ultragcn.evaluation import significance
@@ -155,7 +156,7 @@ def compare(
         random = hasattr(make_model(model, dataset.name, 0, settings.get(model, {})).config, "seed")
         settings_from[model] = _settings_from(model, dataset.name, settings.get(model, {}))
         for seed in dict.fromkeys(seeds) if random else [seeds[0]]:
-            plan[model, seed] = json.dumps(make_model(model, dataset.name, seed, settings.get(model, {})).config.changed())
+            plan[model, seed] = _columns_of(make_model(model, dataset.name, seed, settings.get(model, {})).config)
     kept_labels = _prepare(out, _about(dataset, labels, refit), overwrite)
     done = _done(out, plan, kept_labels)
     todo = [run for run in plan if run not in done]
@@ -175,7 +176,7 @@ def compare(
                 if why:
                     failed[model] = why
                 else:
-                    storage.append_row(out / RUNS, {"model": model, "seed": seed, "settings": plan[model, seed]} | row)
+                    storage.append_row(out / RUNS, {"model": model, "seed": seed} | plan[model, seed] | row)
             show.advance(1)
     except KeyboardInterrupt:
         kept = len(_done(out, plan, kept_labels))
@@ -229,6 +230,11 @@ def _settings_from(model: str, dataset: str, given: Mapping[str, Any]) -> str:
     return "kept" if has_kept_settings(model, dataset) else "defaults"
 
 
+def _columns_of(config: HyperParameters) -> dict[str, str]:
+    """Return the columns that say with which settings a run was made: those that are no defaults, to read, and a hash of all values."""
+    return {"settings": json.dumps(config.changed()), "settings_hash": config.fingerprint()}
+
+
 def _about(dataset: Dataset, labels: Sequence[str], refit: bool) -> dict[str, Any]:
     return {
         "dataset": dataset.name, "protocol": dataset.protocol, "refit": refit, "data_hash": dataset.hash, "split_hash": split_hash(dataset),
@@ -265,23 +271,24 @@ def _same_comparison(out: Path, about: dict[str, Any]) -> list[str]:
     return labels
 
 
-def _done(out: Path, plan: Mapping[tuple[str, int], str], labels: Sequence[str]) -> dict[tuple[str, int], dict[str, str]]:
+def _done(out: Path, plan: Mapping[tuple[str, int], dict[str, str]], labels: Sequence[str]) -> dict[tuple[str, int], dict[str, str]]:
     """Return the rows of runs.tsv that belong to the plan, the last one of each run, where every user's values are there too."""
     path = out / RUNS
     if not path.exists() or path.stat().st_size == 0:
         return {}
-    columns = ["model", "seed", "settings", *labels, "train_seconds", "peak_memory_mb"]
+    columns = ["model", "seed", "settings", "settings_hash", *labels, "train_seconds", "peak_memory_mb"]
     try:
         with open(path, encoding="utf-8") as file:
             if file.readline().rstrip("\n").split("\t") != columns:
                 raise ValueError("other columns")
         rows = {(row["model"], int(row["seed"])): row for row in storage.read_rows(path)}
         for row in rows.values():
-            for name in columns[3:]:
+            for name in columns[4:]:
                 float(row[name] or "nan")
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not as compare writes it; put it back as it was, or start anew with --overwrite") from error
-    return {run: row for run, row in rows.items() if plan.get(run) == row["settings"] and _values_path(out, *run).exists()}
+    same = {run: row for run, row in rows.items() if run in plan and plan[run]["settings_hash"] == row["settings_hash"]}
+    return {run: row for run, row in same.items() if _values_path(out, *run).exists()}
 
 
 def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], refit: bool,

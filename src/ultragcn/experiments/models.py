@@ -41,7 +41,7 @@ def chooses_epochs(model: Recommender) -> bool:
 
 
 def unfitted_for_refit(model: _Model) -> _Model:
-    """Return an untrained model with the settings of a trained one and, where that chose its epochs, exactly as many.
+    """Return an untrained model with the settings of a trained one and, where that chose its epochs, exactly as many; likewise its L2.
 
     It is to be trained on train and validation together, with nothing left to choose on.
     """
@@ -49,7 +49,10 @@ def unfitted_for_refit(model: _Model) -> _Model:
     changes = {"seed": trained.seed_} if hasattr(model, "seed_") else {}
     if chooses_epochs(model):
         changes |= {"epochs": trained.best_epoch_, "patience": trained.best_epoch_}  # else the loss alone might end it earlier
-    return type(model)(**(model.config.to_dict() | changes))
+    config: Any = model.config
+    if getattr(model, "l2_", None) is not None:
+        config = config.with_l2(trained.l2_)
+    return type(model)(**(config.to_dict() | changes))
 
 
 def has_kept_settings(model: str, dataset: str) -> bool:

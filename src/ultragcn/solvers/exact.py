@@ -168,6 +168,11 @@ def _state(sweep: int, x: np.ndarray, y: np.ndarray, user_damping: np.ndarray, i
     return state | ({f"pending.{name}": array for name, array in vars(pending).items()} if pending is not None else {})
 
 
+def carry_over(state: State) -> State:
+    """Return the state from which to go on with another objective: what the last half-sweep promised of the old one counts no more."""
+    return {name: array for name, array in state.items() if not name.startswith("pending.")}
+
+
 def _pending_of(state: State) -> _Pending | None:
     arrays = {name.removeprefix("pending."): array for name, array in state.items() if name.startswith("pending.")}
     return _Pending(**arrays) if arrays else None

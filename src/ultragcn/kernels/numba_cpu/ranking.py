@@ -232,18 +232,20 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
         places = np.empty(offsets[count], np.int64)
         g = np.empty(tile, np.float32)
         for i in range(count):
-            for n in range(offsets[i + 1] - offsets[i]):
-                places[offsets[i] + n] = graph_indptr[owned_indices[owned_indptr[users[first + i]] + n]]
+            at = owned_indptr[users[first + i]] - offsets[i]
+            for n in range(offsets[i], offsets[i + 1]):
+                places[n] = graph_indptr[owned_indices[at + n]]
         for start in range(0, num_items, tile):
             width = min(tile, num_items - start)
             scores = buffer[: count * width].reshape(count, width)
             np.dot(rows, item_embedding[start : start + width].T, scores)
             for i in range(count):
                 row = scores[i]
+                user = users[first + i]
                 if scale != 0:
-                    owned = owned_indices[owned_indptr[users[first + i]] : owned_indptr[users[first + i] + 1]]
-                    _add_graph(owned, places[offsets[i] : offsets[i + 1]], graph_indptr, graph_indices, graph_weights, start, factor, g, row)
-                position, end = seen[i], seen_indptr[users[first + i] + 1]
+                    owned, at = owned_indices[owned_indptr[user] : owned_indptr[user + 1]], places[offsets[i] : offsets[i + 1]]
+                    _add_graph(owned, at, graph_indptr, graph_indices, graph_weights, start, factor, g, row)
+                position, end = seen[i], seen_indptr[user + 1]
                 while position < end and seen_indices[position] < start + width:
                     row[seen_indices[position] - start] = -np.inf
                     position += 1
@@ -251,7 +253,8 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
                 for low in range(0, width, _STRIP):
                     _insert(row, low, min(low + _STRIP, width), start, values[i], candidates[i])
         for i in range(count):
-            owned = owned_indices[owned_indptr[users[first + i]] : owned_indptr[users[first + i] + 1]]
+            user = users[first + i]
+            owned = owned_indices[owned_indptr[user] : owned_indptr[user + 1]]
             graph = _graph_of(candidates[i], owned, graph_indptr, graph_indices, graph_weights, scale)
             _best_again(rows[i], item_embedding, graph, candidates[i], best_scores[first + i], items[first + i])
     return items, best_scores

@@ -1,0 +1,79 @@
+"""The L2 strength that training chooses where it is not given: along a path from weak to strong, by held-out pairs."""
+
+import numpy as np
+import pytest
+
+from ultragcn import UltraGCN, load_dataset
+from ultragcn.config import EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM, Config
+from ultragcn.experiments.models import unfitted_for_refit
+from ultragcn.objective import Objective
+from ultragcn.solvers import exact
+
+QUICK = {"embedding_dim": 16, "negative_weight": 50.0}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("demo")
+
+
+@pytest.fixture(scope="module")
+def chosen(data):
+    return UltraGCN(**QUICK).fit(data.train, data.valid)
+
+
+def test_it_begins_weak_and_rises_after_every_sweep_that_is_no_better(chosen):
+    best, expected, kept = -np.inf, EXACT_L2_FROM, None
+    for record in chosen.history_:
+        assert record["l2"] == pytest.approx(expected, rel=1e-12)
+        if record["recall@20"] > best:
+            best, kept = record["recall@20"], record["l2"]
+        else:
+            expected *= EXACT_L2_FACTOR
+    assert chosen.l2_ == kept
+    assert kept > EXACT_L2_FROM
+    assert chosen.history_[chosen.best_epoch_ - 1]["recall@20"] == best
+
+
+def test_what_it_finds_is_as_good_as_the_best_of_a_grid(data, chosen):
+    def best(model):
+        return model.history_[model.best_epoch_ - 1]["recall@20"]
+
+    grid = [best(UltraGCN(**QUICK, l2_user=l2, l2_item=l2).fit(data.train, data.valid)) for l2 in (0.05, 0.1, 0.2, 0.3, 0.5)]
+    assert 0.98 * max(grid) < best(chosen) < 1.05 * max(grid)
+    assert min(grid) < 0.95 * best(chosen)
+
+
+@pytest.mark.parametrize(
+    ("given", "rising"), [({}, {"l2_user", "l2_item"}), ({"l2_item": 0.3}, {"l2_user"}), ({"l2_user": 0.3, "l2_item": 0.2}, set())]
+)
+def test_only_a_strength_that_is_not_given_is_chosen(data, given, rising):
+    model = UltraGCN(**QUICK, **given, epochs=4).fit(data.train, data.valid)
+    assert (model.l2_ is not None) == bool(rising) == ("l2" in model.history_[0])
+    again = unfitted_for_refit(model).config
+    assert {name for name in ("l2_user", "l2_item") if getattr(again, name) == model.l2_} == rising
+    assert {name: getattr(again, name) for name in given} == given
+
+
+@pytest.mark.parametrize("solver", ["exact", "sgd"])
+def test_without_held_out_pairs_and_with_sgd_nothing_is_chosen(data, solver):
+    pytest.importorskip("torch")
+    held_out = None if solver == "exact" else data.valid
+    model = UltraGCN(**QUICK, solver=solver, epochs=1, evaluate_every=1).fit(data.train, held_out)
+    assert model.l2_ is None
+    assert "l2" not in model.history_[0]
+
+
+def test_the_strength_is_saved_and_new_users_are_folded_in_with_it(data, chosen, tmp_path):
+    loaded = UltraGCN.load(chosen.save(tmp_path))
+    assert loaded.l2_ == chosen.l2_
+    config = chosen.config.replace(l2_user=chosen.l2_, l2_item=chosen.l2_)
+    expected = exact.fold_in(exact.FrozenItems(Objective.of(data.train, config), chosen.item_embedding_), data.train.matrix[:20])
+    np.testing.assert_array_equal(loaded.fold_in(data.train.matrix[:20]), expected)
+
+
+def test_a_changed_rule_is_another_fingerprint(monkeypatch):
+    before = Config().fingerprint(), Config(l2_user=EXACT_L2, l2_item=EXACT_L2).fingerprint()
+    monkeypatch.setattr("ultragcn.config.EXACT_L2_FACTOR", 2.0)
+    assert Config().fingerprint() != before[0]
+    assert Config(l2_user=EXACT_L2, l2_item=EXACT_L2).fingerprint() == before[1]
