@@ -13,13 +13,15 @@ from measure import data_dir, report
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.config import Config, configuration_for
 
-NAMES = "electronics,ml-latest-small,movietweetings-100k,ml-1m"
+NAMES = "demo,electronics,ml-latest-small,movietweetings-100k,ml-1m"
 OTHERS: list[dict[str, float]] = [
-    {"l2_user": 0.2, "l2_item": 0.2, "item_graph_weight": 0.2},
-    {"l2_user": 0.13, "l2_item": 0.13, "item_graph_weight": 0.2},
-    {"l2_user": 0.1, "l2_item": 0.1, "item_graph_weight": 0.2},
+    {"l2_user": 0.1, "l2_item": 0.1},
+    {"l2_user": 0.13, "l2_item": 0.13},
+    {"l2_user": 0.2, "l2_item": 0.2},
+    {"l2_user": 0.3, "l2_item": 0.3},
+    {"item_graph_walk": 0.0, "item_graph_weight": 0.3},
 ]
-"""Defaults that were thought of."""
+"""Defaults that were thought of: one L2 strength for all data in place of the path, and an item graph without walks."""
 
 
 def measure(name: str, seeds: int) -> None:

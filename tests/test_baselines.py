@@ -342,13 +342,14 @@ def test_inverse_factor_equals_its_twin_and_with_all_items_before_the_inverse(it
     random = np.random.default_rng(7)
     a = (random.random((3 * items, items)) < 0.3).astype(np.float64)
     dense = a.T @ a + 2 * np.eye(items)
-    gram = sp.csr_matrix(dense, dtype=np.float32)
+    above = sp.csr_matrix(np.triu(dense, 1), dtype=np.float32)
     before = [np.sort(random.permutation(i)[:k]).astype(np.int32) for i in range(items)]
     indptr, regressed = np.concatenate([[0], np.cumsum([len(s) for s in before])]), np.concatenate(before)
     outcomes = []
     for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
         weights, pivots = np.empty(len(regressed), dtype), np.empty(items, dtype)
-        kernels.inverse_factor(gram.indptr.astype(np.int64), gram.indices, gram.data, indptr, regressed, k, weights, pivots)
+        rows = (above.indptr.astype(np.int64), above.indices, above.data, np.diag(dense).astype(np.float32))
+        kernels.inverse_factor(*rows, indptr, regressed, k, weights, pivots)
         outcomes.append((weights, pivots))
     for mine, theirs in zip(*outcomes, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)

@@ -104,7 +104,7 @@ class Config(HyperParameters):
     item_graph_weight: float = parameter(
         -1.0,
         "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: the model of the paper; "
-        "-1: the solver's own, 0 for sgd and 0.3 for exact",
+        "-1: the solver's own, 0 for sgd and 0.2 for exact",
         low=0,
     )
     item_graph_l2: float = parameter(100.0, "L2 strength of the item graph's weights", unit="users", positive=True)
@@ -172,7 +172,7 @@ class Config(HyperParameters):
     @property
     def graph_weight(self) -> float:
         """Weight of the item graph when ranking: `item_graph_weight`, or the solver's own."""
-        return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": 0.3, "sgd": 0.0}[self.solver]
+        return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": 0.2, "sgd": 0.0}[self.solver]
 
     @property
     def chooses_l2(self) -> bool:

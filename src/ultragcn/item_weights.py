@@ -131,7 +131,7 @@ def regression_weights(matrix: sp.csr_matrix, num_neighbors: int, num_weights: i
 
     Items are ordered from the most popular to the least, and each is regressed on K of those before it: those with the largest
     C_ij / sqrt(C_jj), C = A^T A, the ones most alike in cosine. With K = M = I this is EASE where every two items share a user. K / I is
-    about the density of W, M / I that of B; memory is 8 (K + M) I bytes, and 8 for each non-zero of C.
+    about the density of W, M / I that of B; memory is 8 (K + M) I bytes, and 4 for each non-zero of C.
 
     Parameters
     ----------
@@ -187,15 +187,28 @@ def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tup
         return np.where(place[j] < place[i], c * scale[j], 0)
 
     regressed = strongest_neighbors(matrix, np.ones(matrix.shape[0]), alike, num_neighbors)
-    gram = sp.csr_matrix(matrix.T.tocsr() @ matrix + sp.diags_array(np.full(num_items, l2, np.float32)))
-    gram.sort_indices()
+    above, diagonal = _above_diagonal(matrix), (degrees + l2).astype(np.float32)
     weights, pivots = np.empty_like(regressed.data), np.empty(num_items, np.float32)
     with numba_cpu.numba_threads():
         numba_cpu.inverse_factor(
-            gram.indptr.astype(np.int64), gram.indices, gram.data, regressed.indptr.astype(np.int64), regressed.indices, num_neighbors,
-            weights, pivots,
+            above.indptr.astype(np.int64), above.indices, above.data, diagonal, regressed.indptr.astype(np.int64), regressed.indices,
+            num_neighbors, weights, pivots,
         )  # fmt: skip
     if not (pivots > 0).all() or not np.isfinite(weights).all():
         raise NumericalError(f"A^T A + l2 I is not positive definite in float32; raise the L2 strength of the item weights ({l2:g})")
     regressed.data = -weights
     return sp.csr_matrix(regressed + sp.eye_array(num_items, dtype=np.float32)), pivots
+
+
+def _above_diagonal(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Return what is above the diagonal of A^T A, (I, I) float32: made a block of rows at a time, half of the memory of the whole."""
+    by_item = matrix.T.tocsr()
+    kept = []
+    for items in blocks(matrix.shape[1], matrix.shape[1]):
+        c = sp.csr_matrix(by_item[items] @ matrix)
+        above = c.indices > np.repeat(items, np.diff(c.indptr))
+        indptr = np.concatenate([[0], np.cumsum(above)])[c.indptr]
+        part = sp.csr_matrix((c.data[above], c.indices[above], indptr), shape=c.shape)
+        part.sort_indices()
+        kept.append(part)
+    return sp.csr_matrix(sp.vstack(kept, format="csr"))

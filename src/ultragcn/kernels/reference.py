@@ -285,11 +285,12 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
         x[r] = np.linalg.solve(own.T @ own + gram + l2[r] * np.eye(y.shape[1]), own.sum(axis=0))
 
 
-def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, pivots):
+def inverse_factor(indptr, indices, data, diagonal, row_indptr, row_items, k, weights, pivots):
     """Write weights_i = G_SS^-1 G_Si and D_i = G_ii - G_iS weights_i, from the dense G."""
     g = np.zeros((len(pivots), len(pivots)))
     for i in range(len(g)):
         g[i, indices[indptr[i] : indptr[i + 1]]] = data[indptr[i] : indptr[i + 1]]
+    g += g.T + np.diag(diagonal)
     for i in range(len(g)):
         row = slice(row_indptr[i], row_indptr[i + 1])
         s = row_items[row]

@@ -50,7 +50,7 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
 
 
 @numba.njit(parallel=True, cache=True)
-def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, pivots):
+def inverse_factor(indptr, indices, data, diagonal, row_indptr, row_items, k, weights, pivots):
     """Write the sparse factor W, D of an inverse, G^-1 = W^T D^-1 W, W unit lower triangular in an order of the items.
 
     Row i of I - W regresses item i on a set S of items before it in the order: weights_i = G_SS^-1 G_Si,
@@ -58,7 +58,9 @@ def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, piv
 
     Parameters
     ----------
-    indptr, indices, data : CSR rows of G (I, I) float32, ascending, symmetric positive definite
+    indptr, indices, data : CSR rows of what is above the diagonal of G (I, I) float32, symmetric positive definite; ascending
+    diagonal : (I,) float32
+        Of G.
     row_indptr, row_items : CSR rows of S, ascending
     k : int
         At least the size of the largest S.
@@ -79,16 +81,18 @@ def inverse_factor(indptr, indices, data, row_indptr, row_items, k, weights, piv
             system = buffer[: len(s) * width].reshape(len(s), width)
             system[:] = 0.0
             for q in range(len(s)):
+                system[q, q] = diagonal[s[q]]
                 place, end = indptr[s[q]], indptr[s[q] + 1]
-                for r in range(q, len(s)):  # the upper triangle is enough
+                for r in range(q + 1, len(s)):  # the upper triangle is enough
                     place = first_at_least(indices, place, end, s[r])
                     if place < end and indices[place] == s[r]:
                         system[q, r] = data[place]
-            place, end = indptr[i], indptr[i + 1]
-            pivots[i] = data[first_at_least(indices, place, end, i)]
+            pivots[i] = diagonal[i]
             for q in range(len(s)):
-                place = first_at_least(indices, place, end, s[q])
-                right[q] = data[place] if place < end and indices[place] == s[q] else 0.0
+                row, column = min(i, s[q]), max(i, s[q])
+                end = indptr[row + 1]
+                place = first_at_least(indices, indptr[row], end, column)
+                right[q] = data[place] if place < end and indices[place] == column else 0.0
             solution[:] = right[: len(s)]
             if len(s) > 0:
                 cholesky_solve(system, solution)
