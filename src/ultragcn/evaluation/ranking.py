@@ -13,6 +13,7 @@ from ultragcn.item_weights import mean_deviation, sample
 
 BATCH_USERS = 8192  # users ranked before their lists are handed over
 _BLOCK, _TILE = 128, 512  # users and items whose scores are made together: a quarter of a megabyte, near the processor
+_GRAPH_BYTES = 16 * 2**20  # what the scores of the item graph take of a block of users, on each thread
 
 
 class GraphTerm(NamedTuple):
@@ -78,14 +79,16 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     tables = (np.ascontiguousarray(user_embedding, np.float32), np.ascontiguousarray(item_embedding, np.float32))
     nothing = np.zeros(len(user_embedding) + 1, np.int64), np.zeros(0, np.int32)
     seen_indptr, seen_indices = nothing if seen is None else _rows(seen)
+    block = _BLOCK
     if graph is None:
         term = (*nothing, *nothing, np.zeros(0, np.float32), 0.0)
     else:
         term = (*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.scale))
+        block = int(np.clip(_GRAPH_BYTES // (4 * len(item_embedding)), 1, _BLOCK))
     for start in range(0, len(users), BATCH_USERS):
         batch = users[start : start + BATCH_USERS]
         with numba_cpu.numba_threads():
-            items, scores = numba_cpu.rank_users(*tables, batch, top_k, seen_indptr, seen_indices, term, _BLOCK, _TILE)
+            items, scores = numba_cpu.rank_users(*tables, batch, top_k, seen_indptr, seen_indices, term, block, _TILE)
         yield batch, items, scores
 
 

@@ -123,18 +123,16 @@ def largest_entries(indptr, indices, values, k):
 
 
 @njit(cache=True)
-def _best_again(user, item_embedding, graph, candidates, best, where):
-    """Put the candidates (-1 ends them) into the list `best`, `where` by (higher score, lower item), scores in double precision.
-
-    `graph` (C,) float64 is what the graph adds to the score of each candidate.
-    """
-    for c in range(len(candidates)):
-        item = candidates[c]
+def _best_again(user, item_embedding, graph, scale, candidates, best, where):
+    """Put the candidates (-1 ends them) into the list `best`, `where` by (higher score, lower item), scores in double precision."""
+    for item in candidates:
         if item < 0:
             return
-        total = graph[c]
+        total = 0.0
         for d in range(len(user)):
             total += np.float64(user[d]) * np.float64(item_embedding[item, d])
+        if scale != 0:
+            total += scale * graph[item]
         score = np.float32(total)
         place = len(best)
         while place > 0 and (best[place - 1] < score or (best[place - 1] == score and where[place - 1] > item)):
@@ -146,36 +144,12 @@ def _best_again(user, item_embedding, graph, candidates, best, where):
 
 
 @njit(cache=True)
-def _add_graph(owned, places, indptr, indices, weights, start, factor, g, row):
-    """Add factor g_j to row[j - start], g_j = sum of w_ij over the items i in `owned`, for the items j of one tile.
-
-    `places` (O,) int64 are where the tile begins in the rows of w of `owned`; they are moved on to where the next one does. `g` is
-    working memory of the tile's width.
-    """
-    end = start + len(row)
-    g[: len(row)] = 0.0
-    for n in range(len(owned)):
-        place, stop = places[n], indptr[owned[n] + 1]
-        while place < stop and indices[place] < end:
-            g[indices[place] - start] += weights[place]
-            place += 1
-        places[n] = place
-    for j in range(len(row)):
-        row[j] += factor * g[j]
-
-
-@njit(cache=True)
-def _graph_of(candidates, owned, indptr, indices, weights, scale):
-    """Return scale g_j of the candidates j (-1 ends them): (C,) float64."""
-    graph = np.zeros(len(candidates), np.float64)
-    for c in range(len(candidates)):
-        if candidates[c] < 0:
-            break
-        for i in owned:
-            place = first_at_least(indices, indptr[i], indptr[i + 1], candidates[c])
-            if place < indptr[i + 1] and indices[place] == candidates[c]:
-                graph[c] += weights[place]
-    return scale * graph
+def _graph_scores(owned, indptr, indices, weights, scores):
+    """Set scores[j] = sum of w_ij over the items i in `owned`, (I,) float32."""
+    scores[:] = 0.0
+    for i in owned:
+        for place in range(indptr[i], indptr[i + 1]):
+            scores[indices[place]] += weights[place]
 
 
 @njit(parallel=True, cache=True)
@@ -195,8 +169,8 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
     k : int
     seen_indptr, seen_indices : CSR rows of what each user has seen, ascending
     term : tuple
-        Of the graph's term: CSR rows of what each user owns (indptr, indices), CSR rows of w (indptr, indices, (N,) float32), columns
-        ascending, and the scale, 0 without a graph.
+        Of the graph's term: CSR rows of what each user owns (indptr, indices), CSR rows of w (indptr, indices, (N,) float32), and the
+        scale, 0 without a graph.
     block, tile : int
         Users and items of a tile.
 
@@ -222,30 +196,24 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
         buffer = np.empty(count * tile, np.float32)
         candidates = np.full((count, k + _SPARE), -1, dtype=np.int32)
         values = np.full((count, k + _SPARE), -np.inf, dtype=np.float32)
-        # Of the graph: where the rows of each user's items stand, one after the other.
-        offsets = np.zeros(count + 1, np.int64)
+        graph = np.empty((count, num_items if scale != 0 else 0), np.float32)
         for i in range(count):
             user = users[first + i]
             rows[i] = user_embedding[user]
             seen[i] = seen_indptr[user]
-            offsets[i + 1] = offsets[i] + (owned_indptr[user + 1] - owned_indptr[user] if scale != 0 else 0)
-        places = np.empty(offsets[count], np.int64)
-        g = np.empty(tile, np.float32)
-        for i in range(count):
-            at = owned_indptr[users[first + i]] - offsets[i]
-            for n in range(offsets[i], offsets[i + 1]):
-                places[n] = graph_indptr[owned_indices[at + n]]
+            if scale != 0:
+                owned = owned_indices[owned_indptr[user] : owned_indptr[user + 1]]
+                _graph_scores(owned, graph_indptr, graph_indices, graph_weights, graph[i])
         for start in range(0, num_items, tile):
             width = min(tile, num_items - start)
             scores = buffer[: count * width].reshape(count, width)
             np.dot(rows, item_embedding[start : start + width].T, scores)
             for i in range(count):
                 row = scores[i]
-                user = users[first + i]
                 if scale != 0:
-                    owned, at = owned_indices[owned_indptr[user] : owned_indptr[user + 1]], places[offsets[i] : offsets[i + 1]]
-                    _add_graph(owned, at, graph_indptr, graph_indices, graph_weights, start, factor, g, row)
-                position, end = seen[i], seen_indptr[user + 1]
+                    for j in range(width):
+                        row[j] += factor * graph[i, start + j]
+                position, end = seen[i], seen_indptr[users[first + i] + 1]
                 while position < end and seen_indices[position] < start + width:
                     row[seen_indices[position] - start] = -np.inf
                     position += 1
@@ -253,10 +221,7 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
                 for low in range(0, width, _STRIP):
                     _insert(row, low, min(low + _STRIP, width), start, values[i], candidates[i])
         for i in range(count):
-            user = users[first + i]
-            owned = owned_indices[owned_indptr[user] : owned_indptr[user + 1]]
-            graph = _graph_of(candidates[i], owned, graph_indptr, graph_indices, graph_weights, scale)
-            _best_again(rows[i], item_embedding, graph, candidates[i], best_scores[first + i], items[first + i])
+            _best_again(rows[i], item_embedding, graph[i], scale, candidates[i], best_scores[first + i], items[first + i])
     return items, best_scores
 
 
