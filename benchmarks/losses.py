@@ -106,7 +106,7 @@ def measure(name: str, steps: int) -> None:
         model.user_embedding_, model.item_embedding_ = minimise(loss, objective, tables, graph, steps)
         results = {}
         for weight in WEIGHTS:
-            model.config = model.config.replace(item_graph_weight=weight)
+            model.item_graph_weight_ = weight
             results[weight] = model.evaluate(data.valid)
         best = max(results, key=lambda weight: results[weight]["recall@20"])
         alone, with_graph = results[0.0], results[best]

@@ -271,7 +271,7 @@ def test_lists_are_separated_by_commas_and_have_nothing_empty(log, capsys, optio
     assert says in capsys.readouterr().err
 
 
-def test_refit_trains_once_more_on_train_and_validation_for_the_epochs_and_with_the_l2_chosen(log, tmp_path):
+def test_refit_trains_once_more_on_train_and_validation_as_was_chosen(log, tmp_path):
     table = compare.compare(
         {"source": log}, ["ultragcn", "itemknn"], [0], tmp_path / "out", metrics=["recall@5"], settings=TINY, refit=True
     )
@@ -279,6 +279,7 @@ def test_refit_trains_once_more_on_train_and_validation_for_the_epochs_and_with_
     both = data.train.union(data.valid)
     chosen = UltraGCN(**TINY["ultragcn"]).fit(data.train, data.valid)
     as_chosen = {"epochs": chosen.best_epoch_, "patience": chosen.best_epoch_, "l2_user": chosen.l2_, "l2_item": chosen.l2_}
+    as_chosen |= {"item_graph_weight": chosen.item_graph_weight_}
     own = {
         "ultragcn": UltraGCN(**TINY["ultragcn"] | as_chosen).fit(both),
         "itemknn": ItemKNN().fit(both),

@@ -22,6 +22,10 @@ EXACT_L2 = 0.13
 benchmarks (configs/). The authors' l2_weight leans on early stopping, and over-fits where the loss is really minimised."""
 EXACT_L2_FROM, EXACT_L2_FACTOR = 0.1, 1.3
 """Where pairs are held out, rho begins with the first, and is raised by the factor after every sweep that is no better."""
+EXACT_GRAPH_WEIGHT = 0.2
+"""Of the exact solver, where nothing is known of the data."""
+EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6)
+"""Where pairs are held out, the one of these is kept that is best at the epoch kept."""
 
 
 def parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
@@ -104,7 +108,7 @@ class Config(HyperParameters):
     item_graph_weight: float = parameter(
         -1.0,
         "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: the model of the paper; "
-        "-1: the solver's own, 0 for sgd and 0.2 for exact",
+        "-1: the solver's own, 0 for sgd; for exact 0.2, or chosen on held-out pairs",
         low=0,
     )
     item_graph_l2: float = parameter(100.0, "L2 strength of the item graph's weights", unit="users", positive=True)
@@ -172,7 +176,12 @@ class Config(HyperParameters):
     @property
     def graph_weight(self) -> float:
         """Weight of the item graph when ranking: `item_graph_weight`, or the solver's own."""
-        return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": 0.2, "sgd": 0.0}[self.solver]
+        return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": EXACT_GRAPH_WEIGHT, "sgd": 0.0}[self.solver]
+
+    @property
+    def chooses_graph_weight(self) -> bool:
+        """Return whether training chooses the weight of the item graph, given held-out pairs."""
+        return self.solver == "exact" and self.item_graph_weight < 0
 
     @property
     def chooses_l2(self) -> bool:
@@ -189,6 +198,8 @@ class Config(HyperParameters):
         if self.solver == "exact":
             rising = (EXACT_L2, EXACT_L2_FROM, EXACT_L2_FACTOR)
             own |= {name: rising for name in ("l2_user", "l2_item") if getattr(self, name) < 0}
+        if self.chooses_graph_weight:
+            own["item_graph_weight"] = (EXACT_GRAPH_WEIGHT, *EXACT_GRAPH_WEIGHTS)
         return self.to_dict() | own
 
     @property

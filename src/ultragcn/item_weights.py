@@ -108,7 +108,9 @@ def walk_weights(matrix: sp.csr_matrix, num_neighbors: int, alpha: float, beta: 
 
 
 def mean_deviation(weights: sp.csr_matrix, owned: sp.csr_matrix) -> float:
-    """Return how much g = owned w varies over the items: mean_u std_i(g_ui), over `SAMPLE_USERS` users at most; see `sample`."""
+    """Return how much g = owned w varies over the items: mean_u std_i(g_ui), over a sample of users; 0 when none has items."""
+    if owned.nnz == 0:
+        return 0.0
     g = sp.csr_matrix(owned[sample(owned)].astype(np.float64) @ weights)
     # Not .mean(): g has I columns, most of them zeros that are not stored.
     mean, square = g.sum(axis=1) / g.shape[1], g.power(2).sum(axis=1) / g.shape[1]

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from ultragcn import item_weights, rng, solvers
 from ultragcn.checkpoint import Checkpoint, Course, Record
-from ultragcn.config import EXACT_L2_FACTOR, EXACT_L2_FROM, PARAMETERS, Config
+from ultragcn.config import EXACT_GRAPH_WEIGHTS, EXACT_L2_FACTOR, EXACT_L2_FROM, PARAMETERS, Config
 from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
@@ -55,6 +55,8 @@ class UltraGCN(EmbeddingRecommender):
         The epoch whose embeddings were kept.
     l2_ : float or None
         The L2 strength they were trained with, where it was not given but chosen on held-out pairs.
+    item_graph_weight_ : float or None
+        The weight of the item graph, likewise.
     stopped_ : {"patience", "epochs", "interrupted"}
         Why training ended.
     train_seconds_, compile_seconds_ : float
@@ -71,9 +73,10 @@ class UltraGCN(EmbeddingRecommender):
     config: Config
     _format = "ultragcn-3"
     _learned = (*EmbeddingRecommender._learned, "item_graph_")
+    item_graph_weight_: float | None = None
     _scale: tuple[np.ndarray, float] | None = None
     """Item embeddings, and the scale of the item graph with them: made for the first list."""
-    _recorded = ("seed_", "history_", "best_epoch_", "l2_", "stopped_", "train_seconds_", "compile_seconds_")
+    _recorded = ("seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "stopped_", "train_seconds_", "compile_seconds_")
 
     def __init__(self, config: Config | None = None, **hyper_parameters: Any):
         self.config = (config or Config()).replace(**hyper_parameters)
@@ -101,7 +104,8 @@ class UltraGCN(EmbeddingRecommender):
             Everything the loss, the degrees and the item graph are made from.
         valid : Interactions, optional
             Held-out pairs that choose the epoch to keep and when to stop (`select_by`, `patience`), and with the exact solver the L2
-            strength, unless it is given. They count as seen when recommending. Without them, training stops when the loss stops falling.
+            strength and the weight of the item graph, where they are not given. They count as seen when recommending. Without them,
+            training stops when the loss stops falling.
         select_on : Interactions, optional
             Choose on these instead of `valid`, and do not count them as seen. Selecting on test data is what the `authors`
             protocol does; nothing else should.
@@ -147,7 +151,7 @@ class UltraGCN(EmbeddingRecommender):
         self.seed_ = course.seed
         self.history_: list[Record] = course.history
         self.stopped_ = "epochs"
-        self.item_graph_ = item_graph(train, self.config)
+        self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config), None
         targets = select_on if select_on is not None else valid
         rising = self.config.chooses_l2 and targets is not None
         if rising and course.l2 is None:
@@ -209,7 +213,16 @@ class UltraGCN(EmbeddingRecommender):
                 self.user_embedding_, self.item_embedding_ = course.kept
             self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
             self.train_seconds_ = time.perf_counter() - started
+        if self.config.chooses_graph_weight and targets is not None:
+            self.item_graph_weight_ = self._best_graph_weight(targets, labels[0])
+            self.train_seconds_ = time.perf_counter() - started
         return self
+
+    def _best_graph_weight(self, targets: Interactions, label: str) -> float:
+        values = {}
+        for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
+            values[self.item_graph_weight_] = evaluate(self, targets, [label])[label]
+        return max(values, key=lambda weight: values[weight])
 
     def _config_with(self, l2: float | None) -> Config:
         """Return the hyper-parameters with the L2 strength that was chosen, if one was."""
@@ -226,12 +239,13 @@ class UltraGCN(EmbeddingRecommender):
         self._scale = None
 
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
-        if self.config.graph_weight == 0:
+        weight = self.config.graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
+        if weight == 0:
             return None
         if self._scale is None or self._scale[0] is not self.item_embedding_:
             scale = graph_scale(self.user_embedding_, self.item_embedding_, self.item_graph_, self.train_.matrix)
             self._scale = self.item_embedding_, scale
-        return GraphTerm(self.item_graph_, owned, self.config.graph_weight * self._scale[1])
+        return GraphTerm(self.item_graph_, owned, weight * self._scale[1])
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.

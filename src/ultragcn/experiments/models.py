@@ -41,7 +41,7 @@ def chooses_epochs(model: Recommender) -> bool:
 
 
 def unfitted_for_refit(model: _Model) -> _Model:
-    """Return an untrained model with the settings of a trained one and, where that chose its epochs, exactly as many; likewise its L2.
+    """Return an untrained model with the settings of a trained one and what that chose itself, such as its number of epochs.
 
     It is to be trained on train and validation together, with nothing left to choose on.
     """
@@ -52,6 +52,8 @@ def unfitted_for_refit(model: _Model) -> _Model:
     config: Any = model.config
     if getattr(model, "l2_", None) is not None:
         config = config.with_l2(trained.l2_)
+    if getattr(model, "item_graph_weight_", None) is not None:
+        changes["item_graph_weight"] = trained.item_graph_weight_
     return type(model)(**(config.to_dict() | changes))
 
 

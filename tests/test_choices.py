@@ -1,10 +1,10 @@
-"""The L2 strength that training chooses where it is not given: along a path from weak to strong, by held-out pairs."""
+"""What training chooses itself on held-out pairs, where it is not given: the L2 strength, along a path, and the item graph's weight."""
 
 import numpy as np
 import pytest
 
-from ultragcn import UltraGCN, load_dataset
-from ultragcn.config import EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM, Config
+from ultragcn import UltraGCN, evaluate, load_dataset
+from ultragcn.config import EXACT_GRAPH_WEIGHT, EXACT_GRAPH_WEIGHTS, EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM, Config
 from ultragcn.experiments.models import unfitted_for_refit
 from ultragcn.objective import Objective
 from ultragcn.solvers import exact
@@ -77,3 +77,27 @@ def test_a_changed_rule_is_another_fingerprint(monkeypatch):
     monkeypatch.setattr("ultragcn.config.EXACT_L2_FACTOR", 2.0)
     assert Config().fingerprint() != before[0]
     assert Config(l2_user=EXACT_L2, l2_item=EXACT_L2).fingerprint() == before[1]
+
+
+def test_the_weight_of_the_item_graph_is_the_best_of_those_tried_and_every_verb_has_it(data, chosen, tmp_path):
+    given = {"l2_user": chosen.l2_, "l2_item": chosen.l2_, "seed": 1}
+    model = UltraGCN(**QUICK, **given).fit(data.train, data.valid)
+    found = evaluate(model, data.valid)["recall@20"]
+    tried = {}
+    kept = model.item_graph_weight_
+    for model.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
+        tried[model.item_graph_weight_] = evaluate(model, data.valid)["recall@20"]
+    model.item_graph_weight_ = kept
+    assert tried[kept] == max(tried.values()) == found
+    assert found >= model.history_[model.best_epoch_ - 1]["recall@20"]
+    loaded = UltraGCN.load(model.save(tmp_path))
+    assert loaded.item_graph_weight_ == kept
+    assert evaluate(loaded, data.test) == evaluate(model, data.test)
+    assert unfitted_for_refit(model).config.item_graph_weight == kept
+
+
+@pytest.mark.parametrize(("given", "valid"), [({"item_graph_weight": 0.1}, True), ({"item_graph_weight": 0.0}, True), ({}, False)])
+def test_a_weight_of_the_item_graph_that_is_given_or_cannot_be_measured_is_not_chosen(data, given, valid):
+    model = UltraGCN(**QUICK, **given, epochs=2).fit(data.train, data.valid if valid else None)
+    assert model.item_graph_weight_ is None
+    assert unfitted_for_refit(model).config.graph_weight == given.get("item_graph_weight", EXACT_GRAPH_WEIGHT)
