@@ -53,8 +53,9 @@ many seeds it has. Seconds are those of the machine as it was: read them only wh
 * `authors`: a model that has epochs keeps the one best **on test**, as the authors' code does. Only for comparing with published
   numbers, which are almost all made so. Models without epochs choose nothing here.
 
-`ultragcn` has the settings kept for the data set, `ultragcn-default` those for data it knows nothing of, `ultragcn-paper` is the paper's
-model, the kept settings without the item graph at ranking time (docs/model.md).
+`ultragcn` has the settings kept for the data set, `ultragcn-default` those for data it knows nothing of (L2 and the weight of the item
+graph chosen on validation while training), `ultragcn-paper` is the paper's model, the kept settings without the item graph at ranking
+time (docs/model.md).
 """
 
 

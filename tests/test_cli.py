@@ -74,6 +74,19 @@ def test_recommend_writes_ranked_lists_in_every_format(run_folder, tmp_path, kin
     assert [int(row[1]) for row in rows] == [1, 2, 3, 1, 2, 3]
 
 
+def test_integer_ids_are_written_as_json_too(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,item_id\n" + "".join(f"{user},{item}\n" for user in range(12) for item in range(user % 3, 40, 3)))
+    trained = ultragcn("train", "--dataset", log, "--embedding_dim", 4, "--epochs", 1, "--out", tmp_path / "run", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    done = ultragcn("recommend", tmp_path / "run", "--users", 1, 2, "--top_k", 2, "--format", "json", cwd=tmp_path)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["user_id"] for row in rows] == [1, 1, 2, 2]
+    similar = ultragcn("similar", tmp_path / "run", "--item", 5, "--top_k", 3, "--format", "json", cwd=tmp_path)
+    assert all(isinstance(json.loads(line)["item_id"], int) for line in similar.stdout.splitlines())
+    assert len(similar.stdout.splitlines()) == 3
+
+
 def test_recommend_all_lists_every_user_on_stdout(run_folder):
     done = ultragcn("recommend", run_folder, "--all", "--top_k", 1, cwd=run_folder)
     assert len(done.stdout.splitlines()) == 2001
@@ -244,7 +257,11 @@ def test_an_interrupt_before_the_first_sweep_says_that_there_is_no_model(tmp_pat
     monkeypatch.setattr("ultragcn.solvers.solve", interrupted)
     assert main(["train", "--quiet", "--out", str(tmp_path / "run")]) == 130
     [line] = [line for line in capsys.readouterr().err.splitlines() if "interrupted" in line]
-    assert line == f"ultragcn: interrupted before the first epoch ended; there is no model in {tmp_path / 'run'}"
+    assert (
+        line
+        run = tmp_path / "run"
+        assert line == f"ultragcn: interrupted before the first epoch ended; there is no model in {run}; begin again by --resume {run}"
+    )
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
 
 

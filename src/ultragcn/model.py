@@ -164,7 +164,8 @@ class UltraGCN(EmbeddingRecommender):
         try:
             while True:
                 step = next(steps)
-                self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
+                self.user_embedding_ = _average_where_empty(step.user_embedding, train.user_degrees)
+                self.item_embedding_ = step.item_embedding
                 self._scale = None  # the solver may have written into the same arrays
                 record: Record = {"epoch": step.epoch, "seconds": time.perf_counter() - started, "loss": step.loss}
                 if rising:
@@ -181,7 +182,7 @@ class UltraGCN(EmbeddingRecommender):
                 least = self.config.tolerance * abs(course.best) if creeping else 0.0
                 if measured and value > course.best + least:
                     course.best, course.best_epoch, course.without_better = value, step.epoch, 0
-                    course.kept, course.kept_l2 = (step.user_embedding.copy(), step.item_embedding.copy()), course.l2
+                    course.kept, course.kept_l2 = (self.user_embedding_.copy(), self.item_embedding_.copy()), course.l2
                 elif measured:
                     course.without_better += 1
                 if on_epoch is not None:
@@ -250,7 +251,8 @@ class UltraGCN(EmbeddingRecommender):
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.
 
-        Each row is solved to convergence, items held still; folding in a train user gives what training converges to.
+        Each row is solved to convergence, items held still; folding in a train user gives what training converges to. A user without
+        items gets the mean of the train users, as in training.
         """
         from ultragcn.solvers import exact
 
@@ -259,7 +261,19 @@ class UltraGCN(EmbeddingRecommender):
             self._frozen_items = exact.FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
         # In batches, because folding in remembers several steps of every row.
         starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
-        return np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
+        folded = np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
+        folded[np.diff(matrix.indptr) == 0] = self.user_embedding_[self.train_.user_degrees > 0].mean(axis=0)
+        return folded
+
+
+def _average_where_empty(user_embedding: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """Return the embeddings with the mean of the others for users without items: of them the loss says nothing but to be zero."""
+    empty = degrees == 0
+    if not empty.any():
+        return user_embedding
+    filled = user_embedding.copy()
+    filled[empty] = user_embedding[~empty].mean(axis=0)
+    return filled
 
 
 # The one declaration of every hyper-parameter is `Config`; help(UltraGCN) shows it as the signature.

@@ -211,7 +211,9 @@ class Recommender:
         """
         path = Path(folder) / MODEL_FILE
         if not path.is_file():
-            raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; give a folder that save or ultragcn train wrote")
+            begun = (Path(folder) / "manifest.json").is_file()
+            advice = f"its training has not ended: ultragcn train --resume {folder}" if begun else "give a folder that save or train wrote"
+            raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; {advice}")
         arrays, metadata = read_safetensors(path)
         if metadata.get("format") != cls._format:
             raise UsageError(f"{path} is not a model of this version ({cls._format}); train it anew")

@@ -66,4 +66,9 @@ def _lines(kind: str, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[s
             yield "\t".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row) + "\n"
     else:
         for row in rows:
-            yield json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n"
+            yield json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=_as_python) + "\n"
+
+
+def _as_python(value: np.generic) -> object:
+    """Return a NumPy number, such as an integer id, as one of Python's."""
+    return value.item()

@@ -1,6 +1,7 @@
 """Train on a data set under a protocol and write a run folder."""
 
 import argparse
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,15 @@ def _begin(arguments: argparse.Namespace) -> int:
     check_runnable(config)
 
     from ultragcn.experiments.run import check_run, train_run
+    from ultragcn.kernels.numba_cpu import is_compiled
 
     given_out = Path(arguments.out) if arguments.out else None
     options = {name: getattr(arguments, name) for name in ("refit", "overwrite", "checkpoint_every", "track")}
     check_run(config, arguments.protocol, given_out, **options)
     progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress)
+    if sys.stderr.isatty() and not arguments.quiet and not is_compiled():
+        tell("compiling, once after installing: this takes about a minute")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     out = given_out or Path("runs") / f"{dataset.name}-{config.solver}-seed{config.seed}-{stamp}"
     _report(train_run(dataset, config, out, **options, progress=progress), out)

@@ -206,7 +206,7 @@ def _train(
         tracking.finish(None)
         if not hasattr(model, "user_embedding_"):
             left = f"the model in {out} is as it was" if (out / MODEL_FILE).exists() else f"there is no model in {out}"
-            raise KeyboardInterrupt(f"interrupted before the first epoch ended; {left}") from None
+            raise KeyboardInterrupt(f"interrupted before the first epoch ended; {left}; begin again by --resume {out}") from None
         model.save(out)
         storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_))
         raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}; go on by --resume {out}") from None

@@ -11,7 +11,9 @@ threads.py      who starts threads
 vectors.py      wide vectors and a sigmoid that vectorises
 """
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -31,6 +33,7 @@ __all__ = [
     "find_hits",
     "half_sweep",
     "inverse_factor",
+    "is_compiled",
     "item_neighbors",
     "largest_entries",
     "list_statistics",
@@ -47,6 +50,12 @@ __all__ = [
     "row_work_space",
     "top_k",
 ]  # fmt: skip
+
+
+def is_compiled() -> bool:
+    """Return whether kernels were compiled before on this installation: whether Numba's cache on disk holds any."""
+    cache = os.environ.get("NUMBA_CACHE_DIR")
+    return any(Path(cache).rglob("*.nbi")) if cache else any(Path(__file__).parent.glob("__pycache__/*.nbi"))
 
 
 def compile_kernels() -> float:
