@@ -9,7 +9,12 @@ Kept in ../plots/exp_embedding_dim/, a line as each run ends; drawn in ../docs/i
 from arguments import run_as_program
 from experiments.ultragcn_study import command
 
-STUDIES = ({"dataset": "electronics", "vary": {"embedding_dim": [16, 32, 64, 128, 256]}, "seeds": 5},)
+STUDIES = (
+    {
+        "dataset": "electronics", "vary": {"embedding_dim": [16, 32, 64, 128, 256]}, "seeds": 5,
+        "fixed": {"item_graph_weight": 0.369, "item_graph_walk": 0},
+    },
+)  # fmt: skip
 
 if __name__ == "__main__":
     run_as_program(command("exp_embedding_dim", __doc__, STUDIES))

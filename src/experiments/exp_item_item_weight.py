@@ -9,7 +9,12 @@ Kept in ../plots/exp_item_item_weight/, a line as each run ends; drawn in ../doc
 from arguments import run_as_program
 from experiments.ultragcn_study import command
 
-STUDIES = ({"dataset": "electronics", "vary": {"item_item_weight": [0, 0.1, 0.3, 1, 3, 10], "item_graph_weight": [0, 0.4]}, "seeds": 5},)
+STUDIES = (
+    {
+        "dataset": "electronics", "vary": {"item_item_weight": [0, 0.1, 0.3, 1, 3, 10], "item_graph_weight": [0, 0.4]}, "seeds": 5,
+        "fixed": {"item_graph_walk": 0},
+    },
+)  # fmt: skip
 
 if __name__ == "__main__":
     run_as_program(command("exp_item_item_weight", __doc__, STUDIES))

@@ -9,7 +9,12 @@ Kept in ../plots/exp_item_neighbors/, a line as each run ends; drawn in ../docs/
 from arguments import run_as_program
 from experiments.ultragcn_study import command
 
-STUDIES = ({"dataset": "electronics", "vary": {"num_item_neighbors": [5, 10, 20, 50], "item_graph_weight": [0, 0.4]}, "seeds": 5},)
+STUDIES = (
+    {
+        "dataset": "electronics", "vary": {"num_item_neighbors": [5, 10, 20, 50], "item_graph_weight": [0, 0.4]}, "seeds": 5,
+        "fixed": {"item_graph_walk": 0},
+    },
+)  # fmt: skip
 
 if __name__ == "__main__":
     run_as_program(command("exp_item_neighbors", __doc__, STUDIES))

@@ -9,7 +9,12 @@ Kept in ../plots/exp_l2_strength/, a line as each run ends; drawn in ../docs/ima
 from arguments import run_as_program
 from experiments.ultragcn_study import command
 
-STUDIES = ({"dataset": "electronics", "vary": {"l2_user,l2_item": [0.1, 0.2, 0.4, 0.65, 1, 1.5, 3]}, "seeds": 5},)
+STUDIES = (
+    {
+        "dataset": "electronics", "vary": {"l2_user,l2_item": [0.1, 0.2, 0.4, 0.65, 1, 1.5, 3]}, "seeds": 5,
+        "fixed": {"item_graph_weight": 0.369, "item_graph_walk": 0},
+    },
+)  # fmt: skip
 
 if __name__ == "__main__":
     run_as_program(command("exp_l2_strength", __doc__, STUDIES))
