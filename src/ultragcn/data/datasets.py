@@ -311,24 +311,25 @@ def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int, p
     data_hash = hash_bytes([part.interactions.hash.encode() for part in parts.values()])
     if protocol == "clean" and valid is None:
         train, valid = hold_out_by(train, options, split_seed, "valid")
-    notes.append(_summary(parts, options, given=files.test is not None))
+    notes.append(_summary(train, valid, test, options, given=files.test is not None))
     return Dataset(
         files.name, protocol, train.interactions, None if valid is None else valid.interactions, test.interactions, data_hash, split_seed,
         options=options, notes=tuple(notes), **where,
     )  # fmt: skip
 
 
-def _summary(parts: Mapping[str, Events], options: DataOptions, given: bool) -> str:
-    train, test = parts["train"].interactions, parts["test"].interactions
+def _summary(train: Events, valid: Events | None, test: Events, options: DataOptions, given: bool) -> str:
+    pairs = train.interactions
     core = f" in the {options.k_core}-core" if options.k_core > 1 else ""
     how = {
-        "random": f"{options.test_share:.0%} of each user's items at random",
+        "random": f"{options.test_share:.0%} of each user's items at random, rounded down",
         "last": f"the last {options.last_k} of each user",
-        "time": f"from {times.shown(int(parts['test'].times.min()))} on" if parts["test"].times is not None else "",
+        "time": f"from {times.shown(int(test.times.min()))} on" if test.times is not None else "",
     }[options.split]
     held = "as given" if given else how
-    size = f"{counted(train.num_users, 'user')} x {counted(train.num_items, 'item')}{core}"
-    return f"{size}: {counted(len(train), 'pair')} for train, {len(test)} for test ({held})"
+    size = f"{counted(pairs.num_users, 'user')} x {counted(pairs.num_items, 'item')}{core}"
+    held_out = "" if valid is None else f"{len(valid.interactions)} for validation, "
+    return f"{size}: {counted(len(pairs), 'pair')} for train, {held_out}{len(test.interactions)} for test ({held})"
 
 
 def _find_files(source: Any) -> _Files:
