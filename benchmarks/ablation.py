@@ -11,13 +11,15 @@ import argparse
 from measure import ROOT, data_dir, report
 
 from ultragcn import UltraGCN, load_dataset, storage
-from ultragcn.baselines import SparseEASE
+from ultragcn.baselines.item_scorer import ItemWeightModel
 from ultragcn.config import Config, configuration_for
+from ultragcn.model import item_graph
 
 NAMES = "gowalla,ml-1m,amazoncds,electronics,ml-latest-small,movietweetings-100k"
 LEFT_OUT: dict[str, dict] = {
     "everything": {},
     "no item graph at ranking time (the paper's model)": {"item_graph_weight": 0.0},
+    "no walks in the item graph": {"item_graph_walk": 0.0},
     "no item-item term in the loss": {"item_item_weight": 0.0},
     "20 links an item in the item graph": {"item_graph_neighbors": 20},
 }
@@ -42,7 +44,7 @@ def measure(name: str) -> None:
         if (variant, config.fingerprint()) in known:
             continue
         data = data or load_dataset(name, data_dir())
-        model = graph_alone(config) if variant == GRAPH_ALONE else UltraGCN(config)
+        model = (ItemGraph if variant == GRAPH_ALONE else UltraGCN)(**config.to_dict())
         result = model.fit(data.train, data.valid).evaluate(data.valid)
         report("ablation", {
             "dataset": name, "variant": variant, "settings": config.fingerprint(), "recall@20": result["recall@20"],
@@ -50,10 +52,13 @@ def measure(name: str) -> None:
         })  # fmt: skip
 
 
-def graph_alone(config: Config) -> SparseEASE:
-    """Return the model whose scores are those of the item graph."""
-    size = config.item_graph_neighbors
-    return SparseEASE(num_neighbors=size, num_weights=size, l2=config.item_graph_l2)
+class ItemGraph(ItemWeightModel):
+    """The model whose scores are those of the item graph."""
+
+    Settings = Config
+
+    def _learn(self, targets, show) -> None:
+        self.item_weights_ = item_graph(self.train_, self.config)
 
 
 if __name__ == "__main__":

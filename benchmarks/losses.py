@@ -25,6 +25,7 @@ from measure import data_dir, report
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.config import configuration_for
 from ultragcn.evaluation.ranking import graph_scale
+from ultragcn.experiments.models import unfitted_for_refit
 from ultragcn.objective import Objective
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,7 +102,7 @@ def measure(name: str, steps: int) -> None:
         torch.tensor(scale * (owned[start : start + BLOCK] @ model.item_graph_).toarray(), dtype=torch.float32, device=DEVICE)
         for start in range(0, owned.shape[0], BLOCK)
     ]
-    objective = Objective.of(data.train, model.config)
+    objective = Objective.of(data.train, unfitted_for_refit(model).config)  # with the L2 that was chosen, where it was
     for loss in losses(objective):
         model.user_embedding_, model.item_embedding_ = minimise(loss, objective, tables, graph, steps)
         results = {}

@@ -205,12 +205,8 @@ def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tup
 def _above_diagonal(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """Return what is above the diagonal of A^T A, (I, I) float32: made a block of rows at a time, half of the memory of the whole."""
     by_item = matrix.T.tocsr()
-    kept = []
-    for items in blocks(matrix.shape[1], matrix.shape[1]):
-        c = sp.csr_matrix(by_item[items] @ matrix)
-        above = c.indices > np.repeat(items, np.diff(c.indptr))
-        indptr = np.concatenate([[0], np.cumsum(above)])[c.indptr]
-        part = sp.csr_matrix((c.data[above], c.indices[above], indptr), shape=c.shape)
-        part.sort_indices()
-        kept.append(part)
-    return sp.csr_matrix(sp.vstack(kept, format="csr"))
+    # Row 0 of a block is row items[0] of the whole.
+    parts = [sp.triu(by_item[items] @ matrix, items[0] + 1, format="csr") for items in blocks(matrix.shape[1], matrix.shape[1])]
+    above = sp.csr_matrix(sp.vstack(parts, format="csr"))
+    above.sort_indices()
+    return above

@@ -73,7 +73,7 @@ class UltraGCN(EmbeddingRecommender):
     config: Config
     _format = "ultragcn-3"
     _learned = (*EmbeddingRecommender._learned, "item_graph_")
-    item_graph_weight_: float | None = None
+    item_graph_weight_: float | None
     _scale: tuple[np.ndarray, float] | None = None
     """Item embeddings, and the scale of the item graph with them: made for the first list."""
     _recorded = ("seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "stopped_", "train_seconds_", "compile_seconds_")
@@ -153,8 +153,7 @@ class UltraGCN(EmbeddingRecommender):
         self.stopped_ = "epochs"
         self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config), None
         targets = select_on if select_on is not None else valid
-        rising = self.config.chooses_l2 and targets is not None
-        if rising and course.l2 is None:
+        if self.config.chooses_l2 and targets is not None and course.l2 is None:
             course.l2 = EXACT_L2_FROM
         objective = Objective.of(train, self._config_with(course.l2))
         steps = solvers.solve(objective, self.seed_, self.config.device, state)
@@ -164,11 +163,13 @@ class UltraGCN(EmbeddingRecommender):
         try:
             while True:
                 step = next(steps)
-                self.user_embedding_ = _average_where_empty(step.user_embedding, train.user_degrees)
+                self.user_embedding_ = _average_where_empty(
+                    step.user_embedding, train.user_degrees, step.user_embedding, train.user_degrees
+                )
                 self.item_embedding_ = step.item_embedding
                 self._scale = None  # the solver may have written into the same arrays
                 record: Record = {"epoch": step.epoch, "seconds": time.perf_counter() - started, "loss": step.loss}
-                if rising:
+                if course.l2 is not None:
                     record["l2"] = course.l2
                 value = -step.loss
                 measured = targets is None or self._evaluation_is_due(step.epoch)
@@ -262,18 +263,15 @@ class UltraGCN(EmbeddingRecommender):
         # In batches, because folding in remembers several steps of every row.
         starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
         folded = np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
-        folded[np.diff(matrix.indptr) == 0] = self.user_embedding_[self.train_.user_degrees > 0].mean(axis=0)
-        return folded
+        return _average_where_empty(folded, np.diff(matrix.indptr), self.user_embedding_, self.train_.user_degrees)
 
 
-def _average_where_empty(user_embedding: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    """Return the embeddings with the mean of the others for users without items: of them the loss says nothing but to be zero."""
+def _average_where_empty(embedding: np.ndarray, degrees: np.ndarray, train_embedding: np.ndarray, train_degrees: np.ndarray) -> np.ndarray:
+    """Return embeddings with the mean of the train users for users without items: of them the loss says nothing but to be zero."""
     empty = degrees == 0
     if not empty.any():
-        return user_embedding
-    filled = user_embedding.copy()
-    filled[empty] = user_embedding[~empty].mean(axis=0)
-    return filled
+        return embedding
+    return np.where(empty[:, None], train_embedding[train_degrees > 0].mean(axis=0), embedding)
 
 
 # The one declaration of every hyper-parameter is `Config`; help(UltraGCN) shows it as the signature.
