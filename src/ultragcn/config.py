@@ -20,12 +20,12 @@ from ultragcn.errors import UsageError, did_you_mean, unknown_name
 EXACT_L2 = 0.13
 """rho for the exact solver where nothing is known of the data and nothing is held out: between the values chosen on validation data for the
 benchmarks (configs/). The authors' l2_weight leans on early stopping, and over-fits where the loss is really minimised."""
-EXACT_L2_FROM, EXACT_L2_FACTOR = 0.1, 1.3
+EXACT_L2_FROM, EXACT_L2_FACTOR = 0.1, 1.5
 """Where pairs are held out, rho begins with the first, and is raised by the factor after every sweep that is no better."""
 EXACT_GRAPH_WEIGHT = 0.2
 """Of the exact solver, where nothing is known of the data."""
-EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6)
-"""Where pairs are held out, the one of these is kept that is best at the epoch kept."""
+EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
+"""Where pairs are held out, the one of these is kept that is best at the epoch kept: whose metrics have the greatest product."""
 
 
 def parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
@@ -148,7 +148,11 @@ class Config(HyperParameters):
 
     # Choosing when to stop.
     patience: int = parameter(
-        0, "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 3 for exact", unit="evaluations", low=1,
+        0,
+        "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 3 for exact, 4 where the L2 strength is "
+        "not given",
+        unit="evaluations",
+        low=1,
         authors="early_stop_epoch",
     )  # fmt: skip
     tolerance: float = parameter(
@@ -171,7 +175,8 @@ class Config(HyperParameters):
     @property
     def max_patience(self) -> int:
         """Evaluations without a better value before stopping: `patience`, or the solver's usual number."""
-        return self.patience or {"exact": 3, "sgd": 15}[self.solver]
+        # An L2 strength that rises with every sweep that is no better gets one more chance.
+        return self.patience or {"exact": 4 if self.chooses_l2 else 3, "sgd": 15}[self.solver]
 
     @property
     def graph_weight(self) -> float:
