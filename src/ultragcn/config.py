@@ -26,6 +26,9 @@ EXACT_GRAPH_WEIGHT = 0.2
 """Of the exact solver, where nothing is known of the data."""
 EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 """Where pairs are held out, the one of these is kept that is best at the epoch kept: whose metrics have the greatest product."""
+EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (0.5, 1.0, 1.5), (7.0, 30.0, 90.0, 365.0)
+"""Where pairs are held out and times are known, the best of these weights and half-lives is kept, or no trend where that is better."""
+_TREND_HALF_LIFE = 30.0
 
 
 def parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
@@ -121,6 +124,18 @@ class Config(HyperParameters):
     item_graph_walk_alpha: float = parameter(0.5, "power of the walks' transition probabilities", low=0)
     item_graph_walk_beta: float = parameter(0.5, "power of the item's degree that its walks are divided by", low=0)
 
+    # The trend at ranking time (docs/model.md).
+    item_trend_weight: float = parameter(
+        -1.0,
+        "how much it counts when ranking that an item is used more of late, or less; needs the times of the interactions; -1: the solver's "
+        "own, 0 for sgd; for exact 0, or chosen on held-out pairs",
+        low=0,
+    )
+    item_trend_half_life: float = parameter(
+        -1.0, "days after which an interaction counts half for the trend; -1: 30, or chosen on held-out pairs with the weight", unit="days",
+        positive=True,
+    )  # fmt: skip
+
     # The exact solver (docs/exact-solver.md).
     start: str = parameter(
         "quadratic", "first embeddings of exact: cheap sweeps on quadratic negatives, or random", choices=("quadratic", "random")
@@ -189,6 +204,21 @@ class Config(HyperParameters):
         return self.solver == "exact" and self.item_graph_weight < 0
 
     @property
+    def trend_weight(self) -> float:
+        """Weight of the trend when ranking: `item_trend_weight`, or the solver's own."""
+        return max(self.item_trend_weight, 0.0)
+
+    @property
+    def trend_half_life(self) -> float:
+        """Half-life of the trend in days: `item_trend_half_life`, or the usual one."""
+        return self.item_trend_half_life if self.item_trend_half_life > 0 else _TREND_HALF_LIFE
+
+    @property
+    def chooses_trend(self) -> bool:
+        """Return whether training chooses the weight of the trend, given held-out pairs and times."""
+        return self.solver == "exact" and self.item_trend_weight < 0
+
+    @property
     def chooses_l2(self) -> bool:
         """Return whether training chooses an L2 strength, given held-out pairs."""
         return self.solver == "exact" and min(self.l2_user, self.l2_item) < 0
@@ -205,6 +235,10 @@ class Config(HyperParameters):
             own |= {name: rising for name in ("l2_user", "l2_item") if getattr(self, name) < 0}
         if self.chooses_graph_weight:
             own["item_graph_weight"] = (EXACT_GRAPH_WEIGHT, *EXACT_GRAPH_WEIGHTS)
+        own |= {"item_trend_weight": self.trend_weight, "item_trend_half_life": self.trend_half_life}
+        if self.chooses_trend:
+            own["item_trend_weight"] = EXACT_TREND_WEIGHTS
+            own["item_trend_half_life"] = EXACT_TREND_HALF_LIVES if self.item_trend_half_life < 0 else self.item_trend_half_life
         return self.to_dict() | own
 
     @property
@@ -232,6 +266,7 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
         "item_graph_weight above 0", lambda config: config.graph_weight > 0,
     ),
     (("item_graph_walk_alpha", "item_graph_walk_beta"), "item_graph_walk above 0", lambda config: config.item_graph_walk > 0),
+    (("item_trend_half_life",), "item_trend_weight above 0", lambda config: config.chooses_trend or config.trend_weight > 0),
 )  # fmt: skip
 """Names, what they need to have an effect, and whether a configuration has it."""
 

@@ -14,14 +14,24 @@ import scipy.sparse as sp
 
 from ultragcn import item_weights, rng, solvers
 from ultragcn.checkpoint import Checkpoint, Course, Record
-from ultragcn.config import EXACT_GRAPH_WEIGHTS, EXACT_L2_FACTOR, EXACT_L2_FROM, PARAMETERS, Config
+from ultragcn.config import (
+    EXACT_GRAPH_WEIGHTS,
+    EXACT_L2_FACTOR,
+    EXACT_L2_FROM,
+    EXACT_TREND_HALF_LIVES,
+    EXACT_TREND_WEIGHTS,
+    PARAMETERS,
+    Config,
+)
 from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
 from ultragcn.evaluation.ranking import GraphTerm, graph_scale
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
+from ultragcn.errors import UsageError
 from ultragcn.recommender import MODEL_FILE, EmbeddingRecommender
+from ultragcn.trend import item_trend, span_days
 
 __all__ = ["MODEL_FILE", "Record", "UltraGCN"]
 
@@ -54,10 +64,14 @@ class UltraGCN(EmbeddingRecommender):
         A record per epoch.
     best_epoch_ : int
         The epoch whose embeddings were kept.
+    item_trend_ : (I,) float32
+        What is added to the scores of the items for being used more of late, times its weight; zero where it has none.
     l2_ : float or None
         The L2 strength they were trained with, where it was not given but chosen on held-out pairs.
     item_graph_weight_ : float or None
         The weight of the item graph, likewise.
+    item_trend_weight_, item_trend_half_life_ : float or None
+        Those of the trend, likewise.
     stopped_ : {"patience", "epochs", "interrupted"}
         Why training ended.
     train_seconds_, compile_seconds_ : float
@@ -72,12 +86,17 @@ class UltraGCN(EmbeddingRecommender):
     """
 
     config: Config
-    _format = "ultragcn-3"
-    _learned = (*EmbeddingRecommender._learned, "item_graph_")
+    _format = "ultragcn-4"
+    _learned = (*EmbeddingRecommender._learned, "item_graph_", "item_trend_")
     item_graph_weight_: float | None
+    item_trend_weight_: float | None
+    item_trend_half_life_: float | None
     _scale: tuple[np.ndarray, float] | None = None
     """Item embeddings, and the scale of the item graph with them: made for the first list."""
-    _recorded = ("seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "stopped_", "train_seconds_", "compile_seconds_")
+    _recorded = (
+        "seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "item_trend_weight_", "item_trend_half_life_", "stopped_",
+        "train_seconds_", "compile_seconds_",
+    )  # fmt: skip
 
     def __init__(self, config: Config | None = None, **hyper_parameters: Any):
         self.config = (config or Config()).replace(**hyper_parameters)
@@ -105,8 +124,8 @@ class UltraGCN(EmbeddingRecommender):
             Everything the loss, the degrees and the item graph are made from.
         valid : Interactions, optional
             Held-out pairs that choose the epoch to keep and when to stop (`select_by`, `patience`), and with the exact solver the L2
-            strength and the weight of the item graph, where they are not given. They count as seen when recommending. Without them,
-            training stops when the loss stops falling.
+            strength, the weight of the item graph, and (where times are known) that of the trend, where they are not given. They
+            count as seen when recommending. Without them, training stops when the loss stops falling.
         select_on : Interactions, optional
             Choose on these instead of `valid`, and do not count them as seen. Selecting on test data is what the `authors`
             protocol does; nothing else should.
@@ -153,6 +172,7 @@ class UltraGCN(EmbeddingRecommender):
         self.history_: list[Record] = course.history
         self.stopped_ = "epochs"
         self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config), None
+        self.item_trend_, self.item_trend_weight_, self.item_trend_half_life_ = weighted_trend(train, self.config), None, None
         targets = select_on if select_on is not None else valid
         if self.config.chooses_l2 and targets is not None and course.l2 is None:
             course.l2 = EXACT_L2_FROM
@@ -216,18 +236,36 @@ class UltraGCN(EmbeddingRecommender):
                 self.user_embedding_, self.item_embedding_ = course.kept
             self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
             self.train_seconds_ = time.perf_counter() - started
-        if self.config.chooses_graph_weight and targets is not None:
-            self.item_graph_weight_ = self._best_graph_weight(targets, labels)
+        if targets is not None:
+            self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
             self.train_seconds_ = time.perf_counter() - started
         return self
 
-    def _best_graph_weight(self, targets: Interactions, labels: list[str]) -> float:
-        """Return the weight whose metrics have the greatest product: beyond the best recall, NDCG loses sooner than recall gains."""
-        values = {}
-        for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
-            result = evaluate(self, targets, labels)
-            values[self.item_graph_weight_] = math.prod(result[label] for label in labels)
-        return max(values, key=lambda weight: values[weight])
+    def _choose_terms(self, value: Callable[[], float]) -> None:
+        """Choose the weight of the item graph, then that of the trend, where they are not given.
+
+        `value` is the product of the metrics: beyond the best recall, NDCG loses sooner than recall gains.
+        """
+        if self.config.chooses_graph_weight:
+            values = {}
+            for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
+                values[self.item_graph_weight_] = value()
+            self.item_graph_weight_ = max(values, key=lambda weight: values[weight])
+        if self.config.chooses_trend and span_days(self.train_) > 0:
+            given = self.config.item_trend_half_life
+            best = value(), 0.0, self.config.trend_half_life
+            for half_life in EXACT_TREND_HALF_LIVES if given < 0 else (given,):
+                trend = item_trend(self.train_, half_life)
+                for weight in EXACT_TREND_WEIGHTS:
+                    self.item_trend_ = np.float32(weight) * trend
+                    best = max(best, (value(), weight, half_life))
+            _, self.item_trend_weight_, self.item_trend_half_life_ = best
+            self.item_trend_ = weighted_trend(self.train_, self._config_with_trend())
+
+    def _config_with_trend(self) -> Config:
+        """Return the hyper-parameters with the trend that was chosen, if one was."""
+        chosen = {"item_trend_weight": self.item_trend_weight_, "item_trend_half_life": self.item_trend_half_life_}
+        return self.config.replace(**{name: value for name, value in chosen.items() if value is not None})
 
     def _config_with(self, l2: float | None) -> Config:
         """Return the hyper-parameters with the L2 strength that was chosen, if one was."""
@@ -242,6 +280,13 @@ class UltraGCN(EmbeddingRecommender):
         super()._set_data(train, valid)
         self._frozen_items: Any = None  # made when the first new user comes
         self._scale = None
+
+    def _tables(self, user_embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not self.item_trend_.any():
+            return super()._tables(user_embedding)
+        # One more dimension, in which every user is 1 and every item its trend.
+        ones = np.ones((len(user_embedding), 1), np.float32)
+        return np.hstack([user_embedding, ones]), np.hstack([self.item_embedding_, self.item_trend_[:, None]])
 
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
         weight = self.config.graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
@@ -302,6 +347,24 @@ def item_graph(train: Interactions, config: Config) -> sp.csr_matrix:
     spread, own = (item_weights.mean_deviation(part, train.matrix) for part in (weights, walks))
     share = config.item_graph_walk * spread / own if own > 0 else 0.0
     return sp.csr_matrix(weights + np.float32(share) * walks)
+
+
+def weighted_trend(train: Interactions, config: Config) -> np.ndarray:
+    """Return what `config` adds to the scores of the items for their trend: (I,) float32; zeros where it has no weight.
+
+    Raises
+    ------
+    UsageError
+        It has a weight, and the times of the interactions are not known.
+    """
+    if config.trend_weight == 0:
+        return np.zeros(train.num_items, np.float32)
+    if train.times is None:
+        raise UsageError(
+            "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; give "
+            "it, or set item_trend_weight to 0"
+        )
+    return np.float32(config.trend_weight) * item_trend(train, config.trend_half_life)
 
 
 def _compile_kernels(config: Config) -> float:

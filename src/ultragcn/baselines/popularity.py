@@ -6,33 +6,42 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.baselines.base import Baseline
-from ultragcn.config import HyperParameters
+from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.ids import Id
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.ranking import rank
 from ultragcn.progress import Progress
 from ultragcn.recommender import Ranking
+from ultragcn.trend import recent_counts
 
 
 class Popularity(Baseline):
-    """s_ui = d_i, the number of users who have item i.
+    """s_ui = d_i, the number of users who have item i; with a half-life, recent ones count more.
 
     Attributes
     ----------
     item_scores_ : (I,) float32
-        d_i.
+        d_i, or the sum of 2^(-age / half_life) over i's interactions.
     """
 
     @dataclass(frozen=True)
     class Settings(HyperParameters):
-        """There is nothing to set."""
+        """Settings of popularity."""
+
+        half_life: float = parameter(
+            0.0, "days after which an interaction counts half, which needs their times; 0: all count the same", unit="days", low=0
+        )
 
     item_scores_: np.ndarray
     _learned = ("item_scores_",)
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         self.item_scores_ = self.train_.item_degrees.astype(np.float32)
+        if self.config.half_life:
+            if self.train_.times is None:
+                raise UsageError("half_life needs the times of the interactions: give time_column, or a split by time")
+            self.item_scores_ = recent_counts(self.train_, self.config.half_life).astype(np.float32)
 
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
         """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""

@@ -20,12 +20,16 @@ class Interactions:
         An entry wherever the user has the item; values are ignored, duplicates merged, columns sorted.
     user_ids, item_ids : IdMap
         Ids of the rows and of the columns.
+    times : (N,) int64, optional
+        When each pair happened, in microseconds since 1970, aligned with the entries of a canonical `matrix`; None: not known.
     """
 
-    def __init__(self, matrix: sp.csr_matrix, user_ids: IdMap, item_ids: IdMap):
+    def __init__(self, matrix: sp.csr_matrix, user_ids: IdMap, item_ids: IdMap, times: np.ndarray | None = None):
         if matrix.shape != (len(user_ids), len(item_ids)):
             raise DataError(f"a matrix of shape {matrix.shape} does not fit {len(user_ids)} users and {len(item_ids)} items")
         matrix = sp.csr_matrix(matrix)
+        if times is not None and (len(times) != matrix.nnz or not matrix.has_canonical_format):
+            raise DataError(f"{len(times)} times do not go with {counted(matrix.nnz, 'pair')}; give one for each, columns sorted, none twice")
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
@@ -39,6 +43,7 @@ class Interactions:
         )
         self.user_ids = user_ids
         self.item_ids = item_ids
+        self.times = times
 
     @classmethod
     def from_pairs(
@@ -67,7 +72,8 @@ class Interactions:
         frame : frame, sparse matrix, str or Path
             Whatever `ultragcn.data.log.read_log` reads.
         **options
-            `user_column`, `item_column`, `min_rating`, `k_core` and the like: `ultragcn.data.options.DataOptions`.
+            `user_column`, `item_column`, `min_rating`, `k_core` and the like: `ultragcn.data.options.DataOptions`. Times are read when
+            `time_column` is given.
 
         Raises
         ------
@@ -113,29 +119,48 @@ class Interactions:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of ids and pairs: equal data, equal hash."""
+        """SHA-256 of ids, pairs, and times where they are known: equal data, equal hash."""
         parts = [self.matrix.indptr.astype("<i8").tobytes(), self.matrix.indices.astype("<i4").tobytes()]
         parts.extend("\0".join(map(str, ids.ids.tolist())).encode() for ids in (self.user_ids, self.item_ids))
+        if self.times is not None:
+            parts.append(self.times.astype("<i8").tobytes())
         return hash_bytes(parts)
 
     def items_of(self, user_index: int) -> np.ndarray:
         """Return the item columns of one user row, ascending (int32)."""
         return self.matrix.indices[self.matrix.indptr[user_index] : self.matrix.indptr[user_index + 1]]
 
-    def with_matrix(self, matrix: sp.csr_matrix) -> "Interactions":
+    def with_matrix(self, matrix: sp.csr_matrix, times: np.ndarray | None = None) -> "Interactions":
         """Return other pairs over the same ids."""
-        return Interactions(matrix, self.user_ids, self.item_ids)
+        return Interactions(matrix, self.user_ids, self.item_ids, times)
 
     def part(self, mask: np.ndarray) -> "Interactions":
         """Return the pairs chosen by a mask (N,) over the same ids."""
         users, items = self.pairs
         indptr = np.concatenate(([0], np.cumsum(np.bincount(users[mask], minlength=self.num_users))))
         ones = np.ones(indptr[-1], dtype=np.float32)
-        return self.with_matrix(sp.csr_matrix((ones, items[mask], indptr), shape=self.matrix.shape))
+        times = None if self.times is None else self.times[mask]
+        return self.with_matrix(sp.csr_matrix((ones, items[mask], indptr), shape=self.matrix.shape), times)
 
     def union(self, other: "Interactions") -> "Interactions":
-        """Return the pairs in either; both must have the same ids."""
-        return self.with_matrix(self.matrix + other.matrix)
+        """Return the pairs in either; both must have the same ids. Of a pair in both the later time counts."""
+        matrix = sp.csr_matrix(self.matrix + other.matrix)
+        if self.times is None or other.times is None:
+            return self.with_matrix(matrix)
+        matrix.sort_indices()
+        union = self.with_matrix(matrix)
+        times = np.full(len(union), np.iinfo(np.int64).min)
+        for part in (self, other):
+            assert part.times is not None
+            places = np.searchsorted(union._keys, part._keys)
+            times[places] = np.maximum(times[places], part.times)
+        return self.with_matrix(union.matrix, times)
+
+    @property
+    def _keys(self) -> np.ndarray:
+        """User row x I + item column of all pairs, ascending: (N,) int64."""
+        users, items = self.pairs
+        return users.astype(np.int64) * self.num_items + items
 
     def common(self, other: "Interactions") -> sp.csr_matrix:
         """Return the matrix of the pairs in both; both must have the same ids."""

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from ultragcn.data import times
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
-from ultragcn.data.options import DataOptions
+from ultragcn.data.options import TIMED_SPLITS, DataOptions
 from ultragcn.data.tables import ROW, Table, first_line, is_frame, open_table, suffix_of
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, UsageError, counted, warn
@@ -40,6 +40,8 @@ class Log:
     times: np.ndarray | None  # (N,) int64, microseconds since 1970; None when they were not asked for
     about: str
     """What was read, in a few words."""
+    dated: bool = False
+    """Whether times are those of a clock, not places in a line."""
 
     def place(self, position: int) -> str:
         """Return where the row at `position` stands, for messages."""
@@ -48,7 +50,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Events:
-    """Distinct pairs, and when each happened last."""
+    """Distinct pairs, and what they are split by: when each happened last, or where it stands in its line."""
 
     interactions: Interactions
     times: np.ndarray | None  # (N,) int64, aligned with interactions.pairs
@@ -124,7 +126,7 @@ def events_of(log: Log) -> Events:
         user, item = log.user_ids.shown(log.users[first]), log.item_ids.shown(log.items[first])
         many = "it was" if repeated == 1 else f"{repeated} such repetitions were"
         warn(f"{log.place(first)}: user {user} has item {item} twice; {many} counted once")
-    return Events(_interactions(distinct, log.user_ids, log.item_ids), latest)
+    return Events(_interactions(distinct, log.user_ids, log.item_ids, latest if log.dated else None), latest)
 
 
 def k_core(events: Events, k: int) -> Events:
@@ -149,7 +151,8 @@ def k_core(events: Events, k: int) -> Events:
         raise DataError(f"the {k}-core is empty: no part of the data has {k} interactions of every user and item; lower k_core")
     user_ids, users = _compacted(events.interactions.user_ids, users)
     item_ids, items = _compacted(events.interactions.item_ids, items)
-    return Events(_interactions(users * np.int64(len(item_ids)) + items, user_ids, item_ids), latest)
+    dated = events.interactions.times is not None
+    return Events(_interactions(users * np.int64(len(item_ids)) + items, user_ids, item_ids, latest if dated else None), latest)
 
 
 def _compacted(ids: IdMap, rows: np.ndarray) -> tuple[IdMap, np.ndarray]:
@@ -158,13 +161,13 @@ def _compacted(ids: IdMap, rows: np.ndarray) -> tuple[IdMap, np.ndarray]:
     return ids.part(np.flatnonzero(occurs)), (np.cumsum(occurs) - 1)[rows]
 
 
-def _interactions(keys: np.ndarray, user_ids: IdMap, item_ids: IdMap) -> Interactions:
-    """Return the interactions of distinct ascending keys, user row x I + item row."""
+def _interactions(keys: np.ndarray, user_ids: IdMap, item_ids: IdMap, latest: np.ndarray | None) -> Interactions:
+    """Return the interactions of distinct ascending keys, user row x I + item row, and their times (N,)."""
     counts = np.bincount(keys // len(item_ids), minlength=len(user_ids)) if len(keys) else np.zeros(len(user_ids), np.int64)
     indptr = np.concatenate(([0], np.cumsum(counts)))
     indices = (keys % len(item_ids)).astype(np.int32)
     shape = (len(user_ids), len(item_ids))
-    return Interactions(sp.csr_matrix((np.ones(len(keys), np.float32), indices, indptr), shape=shape), user_ids, item_ids)
+    return Interactions(sp.csr_matrix((np.ones(len(keys), np.float32), indices, indptr), shape=shape), user_ids, item_ids, latest)
 
 
 def _starts(sorted_keys: np.ndarray) -> np.ndarray:
@@ -200,6 +203,7 @@ def _of_user_lines(path: Path, options: DataOptions) -> Log:
     for needed, what, option in (
         (options.needs_ratings, "ratings", "min_rating"),
         (options.split == "time", "times", "split time"),
+        (options.time_column != "", "times", "time_column"),
     ):
         if needed:
             raise DataError(f"{path} has no {what}, only lines of users and their items; drop {option}, or give another file")
@@ -216,7 +220,8 @@ def _of_user_lines(path: Path, options: DataOptions) -> Log:
 
 def _of_matrix(matrix: Any, options: DataOptions) -> Log:
     if options.needs_times:
-        raise UsageError(f"split {options.split} needs times, and a matrix has none; give a frame or a file")
+        asking = f"split {options.split} needs" if options.split in TIMED_SPLITS else "time_column asks for"
+        raise UsageError(f"{asking} times, and a matrix has none; give a frame or a file")
     cells = sp.coo_matrix(matrix)
     values = cells.data.astype(np.float64)
     if not np.isfinite(values).all():
@@ -265,7 +270,7 @@ def _of_table(table: Table, options: DataOptions) -> Log:
     header = "" if table.has_header else ", no header, row 1 is data"
     named = ", ".join(f"{role}s in column {name}" for role, name in columns.items())
     about = f"{_kept(num_rows, len(found), 'rows', options)}{header}; {named}"
-    return Log(table.name, "row", user_ids, item_ids, users, items, found[ROW].to_numpy(), when, about)
+    return Log(table.name, "row", user_ids, item_ids, users, items, found[ROW].to_numpy(), when, about, dated=when is not None)
 
 
 def _kept(read: int, kept: int, what: str, options: DataOptions) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 from ultragcn.config import checked, parameter
 from ultragcn.errors import UsageError, did_you_mean
 
+TIMED_SPLITS = ("last", "time")
+"""The splits that ask when an interaction was."""
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -24,7 +27,7 @@ class DataOptions:
     user_column: str = parameter("", "column of the user ids, by name or by number from 1 (default: found by its name)")
     item_column: str = parameter("", "column of the item ids, likewise")
     rating_column: str = parameter("", "column of the ratings, likewise; read when min_rating is given")
-    time_column: str = parameter("", "column of the times, likewise; read when the split needs it")
+    time_column: str = parameter("", "column of the times, likewise; read when it is given or the split needs it")
     title_column: str = parameter("", "column of the titles in the file of titles, likewise")
     header: str = parameter("auto", "whether the first row names the columns", choices=("auto", "yes", "no"))
     separator: str = parameter("", "what stands between two cells, tab for a tab (default: found in the first row)")
@@ -66,7 +69,7 @@ class DataOptions:
     @property
     def needs_times(self) -> bool:
         """Whether times are read at all."""
-        return self.split in ("last", "time")
+        return self.split in TIMED_SPLITS or bool(self.time_column)
 
     @property
     def needs_ratings(self) -> bool:

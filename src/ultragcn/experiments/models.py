@@ -52,8 +52,9 @@ def unfitted_for_refit(model: _Model) -> _Model:
     config: Any = model.config
     if getattr(model, "l2_", None) is not None:
         config = config.with_l2(trained.l2_)
-    if getattr(model, "item_graph_weight_", None) is not None:
-        changes["item_graph_weight"] = trained.item_graph_weight_
+    for name in ("item_graph_weight", "item_trend_weight", "item_trend_half_life"):
+        if getattr(model, f"{name}_", None) is not None:
+            changes[name] = getattr(model, f"{name}_")
     return type(model)(**(config.to_dict() | changes))
 
 

@@ -374,7 +374,12 @@ def _summary(
         "peak_memory_mb": peak_memory_mb(),
         **measured,
     }
-    chosen = {"l2": model.l2_, "item_graph_weight": model.item_graph_weight_}
+    chosen = {
+        "l2": model.l2_,
+        "item_graph_weight": model.item_graph_weight_,
+        "item_trend_weight": model.item_trend_weight_,
+        "item_trend_half_life": model.item_trend_half_life_,
+    }
     if held := {name: value for name, value in chosen.items() if value is not None}:
         summary["chosen"] = held
     return summary | ({"best_reachable": dict(dataset.best_recall)} if dataset.best_recall else {})

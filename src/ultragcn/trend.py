@@ -1,0 +1,43 @@
+"""Trend: how much more an item is used of late than over all time. It needs the times of the train interactions."""
+
+import numpy as np
+
+from ultragcn.data.interactions import Interactions
+
+PRIOR = 0.05
+"""Weight of an item's share over all time beside its recent one, relative to all recent interactions: bounds what few of them can say."""
+_DAY = 86_400_000_000  # microseconds
+
+
+def span_days(train: Interactions) -> float:
+    """Return the days from the first interaction to the last; 0 where times are not known."""
+    return 0.0 if train.times is None or not len(train) else float(train.times.max() - train.times.min()) / _DAY
+
+
+def recent_counts(train: Interactions, half_life: float) -> np.ndarray:
+    """Return the sum of 2^(-age / half_life) over each item's interactions, ages back from the last of all: (I,) float64."""
+    assert train.times is not None
+    recent = 0.5 ** ((train.times.max() - train.times) / (_DAY * half_life))
+    return np.bincount(train.pairs[1], weights=recent, minlength=train.num_items)
+
+
+def item_trend(train: Interactions, half_life: float) -> np.ndarray:
+    """Return the logarithm of each item's recent share of all interactions over its share of all time: (I,) float32.
+
+        t_i = log(((r_i + m p_i) / (R + m)) / p_i),   r_i the recent count, R = sum of r_i, p_i = d_i / N, m = PRIOR R
+
+    It is 0 for an item used as much of late as ever, and for one without interactions;
+    no lower than log(m / (R + m)).
+
+    Parameters
+    ----------
+    train : Interactions
+        With times.
+    half_life : float
+        Days after which an interaction counts half.
+    """
+    recent = recent_counts(train, half_life)
+    share = np.maximum(train.item_degrees, 1) / len(train)
+    prior = PRIOR * recent.sum()
+    trend = np.log((recent / share + prior) / (recent.sum() + prior))
+    return np.where(train.item_degrees > 0, trend, 0.0).astype(np.float32)
