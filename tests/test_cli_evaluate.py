@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ultragcn import UltraGCN
 from ultragcn.cli import main
 from ultragcn.evaluation.dialects import DIALECTS
 from ultragcn.evaluation.metrics import METRICS as ALL_METRICS
@@ -141,3 +142,10 @@ def test_misuse_is_one_line(ultragcn, words, says, tmp_path, monkeypatch):
     captured = ultragcn("evaluate", *words, status=2)
     assert says in captured.err
     assert (captured.out, len(captured.err.splitlines())) == ("", 1)
+
+
+def test_a_model_without_its_run_says_what_is_missing(ultragcn, run_folder, tmp_path):
+    UltraGCN.load(run_folder).save(tmp_path / "alone")
+    said = ultragcn("evaluate", str(tmp_path / "alone"), status=2).err
+    assert "holds a model alone, as save writes it, and does not say which data it is for" in said
+    assert len(said.splitlines()) == 1

@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 import subprocess
+import unicodedata
 import warnings
 
 import hypothesis.strategies as st
@@ -139,6 +140,15 @@ def test_columns_are_given_by_name_or_number(tmp_path):
         read(tmp_path, text, user_column="whom", header="yes")
     with pytest.raises(DataError, match="cannot hold both"):
         read(tmp_path, text, user_column="who", item_column="who")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_columns_are_found_by_korean_names(tmp_path, form):
+    text = unicodedata.normalize(form, "주문일시,상품 코드,회원번호,별점\n2024-03-01,007,김,4\n2024-03-02,8,이,2\n")
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    log = read_log(tmp_path / "a.csv", DataOptions(min_rating=3, split="time"))
+    assert rows_of(log) == [(unicodedata.normalize(form, "김"), "007")]
+    assert times.shown(log.times[0]) == "2024-03-01 00:00:00"
 
 
 def test_a_header_can_be_stated(tmp_path):

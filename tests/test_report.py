@@ -227,6 +227,16 @@ def test_what_cannot_be_reported_on_is_one_sentence_and_nothing_is_written(make,
     assert not (tmp_path / "out").exists()
 
 
+def test_of_several_folders_those_without_anything_are_left_out_and_named(study, tmp_path, capsys):
+    (tmp_path / "stray").mkdir()
+    assert main(["report", str(study), str(tmp_path / "stray"), "--out", str(tmp_path / "out")]) == 0
+    assert f"{tmp_path / 'stray'} holds no study, comparison or run" in capsys.readouterr().err
+    assert str(study.name) in (tmp_path / "out" / "index.html").read_text()
+    assert main(["report", str(study), str(tmp_path / "nosuch"), "--out", str(tmp_path / "again")]) == 2
+    assert main(["report", str(tmp_path / "stray"), str(tmp_path), "--out", str(tmp_path / "again")]) == 2
+    assert not (tmp_path / "again").exists()
+
+
 def test_a_folder_of_something_else_is_left_alone(study, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UsageError, match=r"already holds files of something else \(thesis.tex\)"):

@@ -66,10 +66,8 @@ def test_times_go_with_their_pairs():
     expected = {("a", "x"): 2, ("a", "y"): 7, ("b", "x"): 3, ("b", "y"): 5}
 
     def told(some):
-        users, items = some.pairs
-        return {
-            (some.user_ids.ids[user], some.item_ids.ids[item]): time // 10**6 for user, item, time in zip(users, items, some.times, strict=True)
-        }
+        pairs = zip(some.user_ids.ids[some.pairs[0]], some.item_ids.ids[some.pairs[1]], strict=True)
+        return dict(zip(pairs, some.times // 10**6, strict=True))
 
     assert told(pairs) == expected
     early, late = (pairs.part(mask) for mask in (pairs.times < 4 * 10**6, pairs.times > 4 * 10**6))

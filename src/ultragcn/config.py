@@ -153,6 +153,8 @@ class Config(HyperParameters):
     batch_size: int = parameter(1024, "train pairs in a batch", unit="pairs", low=1)
     num_negatives: int = parameter(200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num")
     init_std: float = parameter(1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight")
+
+    # When to stop.
     epochs: int = parameter(
         0,
         "passes over the train pairs (exact: sweeps) at most; 0: the solver's own, 2000 for sgd and 30 for exact",
@@ -160,8 +162,6 @@ class Config(HyperParameters):
         low=1,
         authors="max_epoch",
     )
-
-    # Choosing when to stop.
     patience: int = parameter(
         0,
         "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 3 for exact, 4 where the L2 strength is "
@@ -272,6 +272,17 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
 
 PARAMETERS: dict[str, dataclasses.Field] = {declared.name: declared for declared in fields(Config)}
 """Every hyper-parameter by our name."""
+
+TOPICS: dict[str, str] = {
+    "embedding_dim": "the model",
+    "w1": "the loss",
+    "item_graph_weight": "ranking",
+    "start": "solver exact",
+    "learning_rate": "solver sgd",
+    "epochs": "when to stop",
+    "seed": "the machine",
+}
+"""The hyper-parameter that a group of them begins with -> what the group is about."""
 
 AUTHORS_NAMES: dict[str, str] = {p.metadata["authors"]: p.name for p in PARAMETERS.values() if p.metadata["authors"]}
 """The authors' name of a hyper-parameter -> ours."""

@@ -24,12 +24,12 @@ from ultragcn.config import (
     Config,
 )
 from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
+from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
 from ultragcn.evaluation.ranking import GraphTerm, graph_scale
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
-from ultragcn.errors import UsageError
 from ultragcn.recommender import MODEL_FILE, EmbeddingRecommender
 from ultragcn.trend import item_trend, span_days
 

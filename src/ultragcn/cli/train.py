@@ -8,7 +8,7 @@ from typing import Any
 
 from ultragcn.cli import data_options
 from ultragcn.cli.messages import tell
-from ultragcn.config import AUTHORS_NAMES, PARAMETERS, Config, configuration_for, parse_value, read_config
+from ultragcn.config import AUTHORS_NAMES, PARAMETERS, TOPICS, Config, configuration_for, parse_value, read_config
 from ultragcn.errors import UsageError
 from ultragcn.experiments.trackers import TRACKERS
 from ultragcn.progress import Progress, Silent
@@ -46,8 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also tell a tracker how the run goes")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    group = parser.add_argument_group("hyper-parameters (defaults: what configs/ holds for the data set, else those named here)")
+    parser.epilog = "Defaults of hyper-parameters: what configs/ holds for the data set, else those named here."
     for name, declared in PARAMETERS.items():
+        if name in TOPICS:
+            group = parser.add_argument_group(f"hyper-parameters: {TOPICS[name]}")
         rule = declared.metadata
         theirs = _AUTHORS_NAME_OF.get(name)
         flags = [f"--{name}", *([f"--{theirs}"] if theirs else [])]

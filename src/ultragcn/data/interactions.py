@@ -29,7 +29,8 @@ class Interactions:
             raise DataError(f"a matrix of shape {matrix.shape} does not fit {len(user_ids)} users and {len(item_ids)} items")
         matrix = sp.csr_matrix(matrix)
         if times is not None and (len(times) != matrix.nnz or not matrix.has_canonical_format):
-            raise DataError(f"{len(times)} times do not go with {counted(matrix.nnz, 'pair')}; give one for each, columns sorted, none twice")
+            pairs = counted(matrix.nnz, "pair")
+            raise DataError(f"{len(times)} times do not go with {pairs}; give one for each, columns sorted, none twice")
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()

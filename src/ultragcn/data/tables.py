@@ -6,6 +6,7 @@ editor would, the header and blank rows included; a quoted cell over several lin
 
 import csv
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,24 @@ from ultragcn.errors import DataError
 ROW = "row\0"
 """Name of the column of row numbers, which no file has; null where a row has more cells than the first."""
 
-# What columns are called in public data sets, without case and punctuation; the first that is there is taken.
+# What columns are called in public data sets and in Korean, without case and punctuation; the first that is there is taken.
 _KNOWN = {
     "user": ("userid", "user", "uid", "useridx", "customerid", "customer", "customername", "memberid", "member", "accountid", "account",
              "clientid", "client", "visitorid", "visitor", "reviewerid", "reviewer", "personid", "person", "profileid", "listener",
-             "sessionid", "session", "username"),
+             "sessionid", "session", "username", "사용자id", "사용자", "유저id", "유저", "회원id", "회원번호", "회원", "고객id", "고객번호",
+             "고객", "이용자id", "이용자"),
     "item": ("itemid", "item", "iid", "itemidx", "movieid", "movie", "productid", "product", "asin", "parentasin", "stockcode", "sku",
              "bookid", "book", "isbn", "trackid", "track", "songid", "song", "artistid", "artist", "albumid", "album", "videoid", "video",
              "gameid", "game", "articleid", "article", "newsid", "businessid", "business", "venueid", "locationid", "recipeid",
-             "contentid", "animeid", "itemname", "productname"),
-    "rating": ("rating", "ratings", "score", "stars", "overall", "bookrating", "reviewscore", "weight", "playcount", "plays", "count"),
+             "contentid", "animeid", "itemname", "productname", "아이템id", "아이템", "상품id", "상품번호", "상품코드", "상품",
+             "제품id", "제품", "품목코드", "품목", "영화id", "영화", "도서id", "도서", "콘텐츠id", "콘텐츠", "상품명", "제품명"),
+    "rating": ("rating", "ratings", "score", "stars", "overall", "bookrating", "reviewscore", "weight", "playcount", "plays", "count",
+               "평점", "별점", "점수", "수량"),
     "time": ("timestamp", "time", "datetime", "date", "ts", "unixtime", "unixreviewtime", "eventtime", "createdat", "reviewtime",
-             "ratingtime", "watchedat", "purchasedat", "orderdate", "invoicedate"),
+             "ratingtime", "watchedat", "purchasedat", "orderdate", "invoicedate", "시각", "시간", "일시", "날짜", "일자",
+             "구매일", "구매일시", "주문일", "주문일시", "등록일"),
     "title": ("title", "itemtitle", "movietitle", "booktitle", "producttitle", "name", "itemname", "productname", "moviename", "songname",
-              "trackname", "artistname", "description"),
+              "trackname", "artistname", "description", "제목", "이름", "상품명", "제품명", "영화제목", "도서명"),
 }  # fmt: skip
 # Places of the columns in a file without header: user, item, rating, time, as in MovieLens.
 _PLACES = {"user": 0, "item": 1, "rating": 2, "time": 3}
@@ -174,7 +179,8 @@ def suffix_of(path: Path) -> str:
 
 
 def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+    # Korean is written with whole syllables here, and in parts on some systems.
+    return "".join(letter for letter in unicodedata.normalize("NFKC", name).lower() if letter.isalnum())
 
 
 def _open_parquet(path: Path) -> Table:

@@ -224,6 +224,11 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     """Return what a run folder says about how it was made."""
     if not Path(folder).is_dir():
         raise UsageError(f"no run folder {folder}; give a folder that ultragcn train wrote")
+    if not (Path(folder) / MANIFEST).exists() and (Path(folder) / MODEL_FILE).is_file():
+        raise UsageError(
+            f"{folder} holds a model alone, as save writes it, and does not say which data it is for; give a folder that ultragcn train "
+            "wrote, or evaluate the model in Python: UltraGCN.load(folder).evaluate(data.test)"
+        )
     return storage.read_json(Path(folder) / MANIFEST)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ultragcn
 from ultragcn import storage
-from ultragcn.errors import UsageError
+from ultragcn.errors import UsageError, warn
 from ultragcn.experiments import compare, plots, run, study
 from ultragcn.experiments.report import comparisons, runs, studies
 from ultragcn.experiments.report.page import Section, write_page
@@ -28,13 +28,21 @@ def report(folders: Sequence[Path], out: Path) -> Path:
     Raises
     ------
     UsageError
-        A folder holds none of them, or `out` holds files of something else: before anything is written.
+        A folder is not there, none holds any of them, or `out` holds files of something else: before anything is written.
     MissingDependencyError
         matplotlib is not installed.
     """
     plots.check_installed("a report")
     # runs/* also matches the report that was written into runs before.
-    kinds = {folder: _kind(folder) for folder in dict.fromkeys(map(Path, folders)) if folder.resolve() != out.resolve()}
+    named = [folder for folder in dict.fromkeys(map(Path, folders)) if folder.resolve() != out.resolve()]
+    kinds = {}
+    for folder in named:
+        try:
+            kinds[folder] = _kind(folder)
+        except UsageError as error:
+            if len(named) == 1 or not folder.is_dir():
+                raise
+            warn(f"{error}; it is left out")
     if not kinds:
         raise UsageError("there is nothing to report on; give folders that ultragcn sweep, compare or train wrote")
     _check(out)
