@@ -146,16 +146,16 @@ def test_runs_that_compare_has_not_written_are_refused_in_one_sentence(finished,
 
 
 def test_the_table_says_where_the_settings_are_from(finished):
-    assert {line.settings_from for line in finished[0].lines} == {"defaults", "none"}
+    assert {line.settings_from for line in finished[0].lines} == {"defaults"}
     words = {
         ("ultragcn", "gowalla", ()): "kept", ("ultragcn", "my", ()): "defaults", ("ultragcn", "gowalla", ("epochs",)): "given",
         ("ultragcn-default", "gowalla", ()): "defaults",
-        ("ease", "electronics", ()): "kept", ("ease", "demo", ()): "defaults", ("popularity", "electronics", ()): "none",
+        ("ease", "electronics", ()): "kept", ("ease", "demo", ()): "defaults", ("popularity", "electronics", ()): "defaults",
     }  # fmt: skip
     assert {key: compare._settings_from(key[0], key[1], dict.fromkeys(key[2], 1)) for key in words} == words
     printed = compare.markdown(finished[0])
     assert "| model | settings | seeds |" in printed
-    assert "| popularity | none | 1 |" in printed
+    assert "| popularity | defaults | 1 |" in printed
     assert "defaults, chosen for no data set" in printed
 
 
@@ -243,7 +243,7 @@ def test_a_model_that_fails_says_why_and_the_others_are_kept(log, tmp_path, monk
     words = ["--dataset", str(log), "--models", "ease,popularity", "--seeds", "3", "--out", str(tmp_path / "out"), "--quiet"]
     assert main(["compare", *words]) == 1
     printed = capsys.readouterr()
-    assert "| popularity | none | 1 |" in printed.out
+    assert "| popularity | defaults | 1 |" in printed.out
     assert (printed.out + printed.err).count("ease failed: ease needs a cathedral") == 1
     assert "holds every run that ended" in printed.err
     assert "ease failed: ease needs a cathedral" in (tmp_path / "out/table.md").read_text()

@@ -10,15 +10,17 @@ import scipy.sparse as sp
 
 from ultragcn.errors import NumericalError
 
-_BLOCK_BYTES = 64 * 2**20
-"""Scores, or rows of C, that exist at a time."""
+_SCORE_BYTES = 64 * 2**20
+"""Scores that exist at a time."""
+_ROW_BYTES = 4 * 2**20
+"""Rows of C that exist at a time, were they dense. What is made of them takes several times as much; larger blocks are no faster."""
 SAMPLE_USERS = 1000
 """Users whose scores tell how much scores vary."""
 
 
-def blocks(num_rows: int, num_items: int) -> Iterator[np.ndarray]:
-    """Yield the rows 0 ... num_rows - 1 in blocks, each as many as rows of I float32 numbers fit `_BLOCK_BYTES`."""
-    step = max(1, _BLOCK_BYTES // (4 * num_items))
+def blocks(num_rows: int, num_items: int, size: int = _SCORE_BYTES) -> Iterator[np.ndarray]:
+    """Yield the rows 0 ... num_rows - 1 in blocks, each as many as rows of I float32 numbers fit `size` bytes."""
+    step = max(1, size // (4 * num_items))
     for start in range(0, num_rows, step):
         yield np.arange(start, min(start + step, num_rows))
 
@@ -52,7 +54,7 @@ def strongest_neighbors(
     by_item = matrix.T.tocsr()
     weighted = sp.csr_matrix(sp.diags_array(np.asarray(user_weight, np.float32)) @ matrix)
     kept = []
-    for items in blocks(matrix.shape[1], matrix.shape[1]):
+    for items in blocks(matrix.shape[1], matrix.shape[1], _ROW_BYTES):
         c = sp.csr_matrix(by_item[items] @ weighted)
         own = np.repeat(items, np.diff(c.indptr))
         c.data = np.where(c.indices == own, 0, strength(own, c.indices, c.data)).astype(np.float32)
@@ -159,7 +161,7 @@ def regression_weights(matrix: sp.csr_matrix, num_neighbors: int, num_weights: i
     triangle, pivots = _inverse_factor(matrix, num_neighbors, l2)
     transposed, scaled = triangle.T.tocsr(), sp.csr_matrix(sp.diags_array(1 / pivots) @ triangle)
     columns = []
-    for items in blocks(*triangle.shape):
+    for items in blocks(*triangle.shape, _ROW_BYTES):
         # P is symmetric: what will be column j of B is made as a row.
         p = sp.csr_matrix(transposed[items] @ scaled)
         row = np.repeat(np.arange(len(items)), np.diff(p.indptr))
@@ -206,7 +208,8 @@ def _above_diagonal(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """Return what is above the diagonal of A^T A, (I, I) float32: made a block of rows at a time, half of the memory of the whole."""
     by_item = matrix.T.tocsr()
     # Row 0 of a block is row items[0] of the whole.
-    parts = [sp.triu(by_item[items] @ matrix, items[0] + 1, format="csr") for items in blocks(matrix.shape[1], matrix.shape[1])]
+    size = matrix.shape[1]
+    parts = [sp.triu(by_item[items] @ matrix, items[0] + 1, format="csr") for items in blocks(size, size, _ROW_BYTES)]
     above = sp.csr_matrix(sp.vstack(parts, format="csr"))
     above.sort_indices()
     return above

@@ -13,14 +13,13 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ultragcn import storage
-from ultragcn.baselines import BASELINES
 from ultragcn.config import HyperParameters
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError, unknown_name
@@ -54,7 +53,7 @@ class Line(NamedTuple):
     settings: str
     """JSON of the settings that are not defaults; or, of a model that failed, why."""
     settings_from: str
-    """`kept` for the data set (configs/), `given` by the caller, `defaults`, or `none` where the model has none."""
+    """`kept` for the data set (configs/), `given` by the caller, or `defaults`."""
     num_seeds: int
     """0 for a model that failed."""
     means: dict[str, float]
@@ -206,10 +205,7 @@ def markdown(table: Table, failures: bool = True) -> str:
         f"{table.dataset}, protocol {table.protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of {first} over "
         f"users against the best model, Holm's correction. Interval: bootstrap over users."
     )
-    settings = (
-        "Settings: kept, chosen for this data set (configs/); given, by --settings; defaults, chosen for no data set; none, the model has "
-        "none."
-    )
+    settings = "Settings: kept, chosen for this data set (configs/); given, by --settings; defaults, chosen for no data set."
     failed = [f"{line.model} failed: {line.settings}" for line in table.lines if failures and not line.num_seeds]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([about, "", *lines, "", settings, *([""] if failed else []), *failed]) + "\n"
@@ -225,8 +221,6 @@ def _settings_from(model: str, dataset: str, given: Mapping[str, Any]) -> str:
     """Return the word of the table for where a model's settings are from."""
     if given:
         return "given"
-    if model in BASELINES and not fields(BASELINES[model].Settings):
-        return "none"
     return "kept" if has_kept_settings(model, dataset) else "defaults"
 
 
