@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from tests.conftest import interactions_of
 from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.config import EXACT_GRAPH_WEIGHT, EXACT_GRAPH_WEIGHTS, EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM, Config
 from ultragcn.experiments.models import unfitted_for_refit
@@ -106,19 +105,3 @@ def test_a_weight_of_the_item_graph_that_is_given_or_cannot_be_measured_is_not_c
     model = UltraGCN(**QUICK, **given, epochs=2).fit(data.train, data.valid if valid else None)
     assert model.item_graph_weight_ is None
     assert unfitted_for_refit(model).config.graph_weight == given.get("item_graph_weight", EXACT_GRAPH_WEIGHT)
-
-
-@pytest.mark.parametrize("solver", ["exact", "sgd"])
-def test_a_user_without_items_is_offered_what_suits_most(data, solver):
-    if solver == "sgd":
-        pytest.importorskip("torch")
-    dense = data.train.matrix.toarray() > 0
-    dense[[3, 70]] = False
-    train = interactions_of(dense)
-    model = UltraGCN(**QUICK, solver=solver, epochs=5, learning_rate=0.02, init_std=0.1).fit(train)
-    mean = np.delete(model.user_embedding_, [3, 70], axis=0).mean(axis=0)
-    np.testing.assert_allclose(model.user_embedding_[[3, 70]], [mean, mean], rtol=1e-4, atol=1e-6)
-    popular = set(np.argsort(-train.item_degrees, kind="stable")[:40])
-    items, _ = model.recommend(70, top_k=20)
-    assert len(popular & set(items)) > 14
-    np.testing.assert_allclose(model.fold_in(train.matrix[[3, 5, 70]])[[0, 2]], [mean, mean], rtol=1e-4, atol=1e-6)

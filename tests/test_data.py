@@ -15,7 +15,7 @@ from ultragcn import Interactions, load_dataset
 from ultragcn.data import datasets, synthetic
 from ultragcn.data.split import hold_out
 from ultragcn.data.user_lines import read_user_lines
-from ultragcn.errors import DataError, DataWarning, UsageError
+from ultragcn.errors import DataError, DataWarning, DownloadError, UsageError
 
 
 def files(tmp_path, train="0 0 1\n1 1 2\n", test="0 2\n1 0\n"):
@@ -169,10 +169,14 @@ def test_a_benchmark_is_downloaded_once_as_text_or_from_json_lists(tmp_path, mon
         urls = {"train.txt": (base + "train.txt", base + "train_data.json"), "test.txt": (base + "test.txt",)}
         monkeypatch.setitem(datasets.SOURCES, "small", datasets.Source("small", "", 3, 6, 7, 3, urls))
         data = load_dataset("small", tmp_path / "data", protocol="authors")
-    assert (len(data.train), len(data.test)) == (7, 3)
-    assert sorted(path.name for path in (tmp_path / "data" / "small").iterdir()) == ["test.txt", "train.txt"]
-    # The server is gone: the second time the files are used as they are.
+        assert (len(data.train), len(data.test)) == (7, 3)
+        assert sorted(path.name for path in (tmp_path / "data" / "small").iterdir()) == ["test.txt", "train.txt"]
+    # The server is gone: the second time the files are used as they are, and a file that is missing is asked for by its own name.
     assert load_dataset("small", tmp_path / "data", protocol="authors").hash == data.hash
+    missing = tmp_path / "data" / "small" / "train.txt"
+    missing.unlink()
+    with pytest.raises(DownloadError, match=rf"^cannot download train\.txt \(.* get the file by hand and put it at {missing}$"):
+        load_dataset("small", tmp_path / "data", protocol="authors")
 
 
 RATINGS = b"userId,movieId,rating\r\n" + b"".join(b"%d,%d,4.0\r\n" % (user, item) for user in (1, 2) for item in range(1, 6))

@@ -164,3 +164,27 @@ def test_popularity_of_late(data):
     np.testing.assert_allclose(recent.item_scores_, recent_counts(data.train, 7.0), rtol=1e-6)
     ever, of_late = (evaluate(model, data.test)["recall@20"] for model in (Popularity().fit(data.train), recent))
     assert ever < 0.2 < 0.5 < of_late < 0.9
+
+
+@pytest.mark.parametrize("solver", ["exact", "sgd"])
+def test_a_user_without_items_is_offered_what_is_popular(solver):
+    if solver == "sgd":
+        pytest.importorskip("torch")
+    dense = load_dataset("demo").train.matrix.toarray() > 0
+    dense[[3, 70]] = False
+    train = interactions_of(dense)
+    model = UltraGCN(**QUICK, solver=solver, learning_rate=0.02, init_std=0.1).fit(train)
+    expected = np.lexsort((np.arange(train.num_items), -train.item_degrees))[:20]
+    for user in (3, 70):
+        np.testing.assert_array_equal(model.recommend(user, top_k=20)[0], expected)
+    others, _ = model.recommend([5, 71], top_k=20)
+    assert len(set(others[0]) & set(expected)) < 16
+    assert UltraGCN(**QUICK).fit(train.part(np.arange(len(train)) < 1)).recommend(70, top_k=1)[0][0] == train.pairs[1][0]
+
+
+def test_of_late_where_times_are_known(data):
+    empty = data.train.part(data.train.pairs[0] > 4)
+    model = UltraGCN(**QUICK, item_trend_weight=1.0, item_trend_half_life=20.0).fit(empty)
+    late = recent_counts(empty, 20.0) + PRIOR * recent_counts(empty, 20.0).sum() * empty.item_degrees / len(empty)
+    _, scores = model.recommend(empty.user_ids.ids[2], top_k=10)
+    np.testing.assert_allclose(scores, np.log(np.sort(late)[::-1][:10] / late.sum()), rtol=1e-5)

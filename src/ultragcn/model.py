@@ -93,6 +93,9 @@ class UltraGCN(EmbeddingRecommender):
     item_trend_half_life_: float | None
     _scale: tuple[np.ndarray, float] | None = None
     """Item embeddings, and the scale of the item graph with them: made for the first list."""
+    _user_table: tuple[np.ndarray, np.ndarray] | None = None
+    """User embeddings, and the table made of them for ranking; likewise `_item_table`."""
+    _item_table: tuple[np.ndarray, np.ndarray] | None = None
     _recorded = (
         "seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "item_trend_weight_", "item_trend_half_life_", "stopped_",
         "train_seconds_", "compile_seconds_",
@@ -184,11 +187,8 @@ class UltraGCN(EmbeddingRecommender):
         try:
             while True:
                 step = next(steps)
-                self.user_embedding_ = _average_where_empty(
-                    step.user_embedding, train.user_degrees, step.user_embedding, train.user_degrees
-                )
-                self.item_embedding_ = step.item_embedding
-                self._scale = None  # the solver may have written into the same arrays
+                self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
+                self._forget_tables()  # the solver may have written into the same arrays
                 record: Record = {"epoch": step.epoch, "seconds": time.perf_counter() - started, "loss": step.loss}
                 if course.l2 is not None:
                     record["l2"] = course.l2
@@ -257,10 +257,10 @@ class UltraGCN(EmbeddingRecommender):
             for half_life in EXACT_TREND_HALF_LIVES if given < 0 else (given,):
                 trend = item_trend(self.train_, half_life)
                 for weight in EXACT_TREND_WEIGHTS:
-                    self.item_trend_ = np.float32(weight) * trend
+                    self.item_trend_, self._item_table = np.float32(weight) * trend, None
                     best = max(best, (value(), weight, half_life))
             _, self.item_trend_weight_, self.item_trend_half_life_ = best
-            self.item_trend_ = weighted_trend(self.train_, self._config_with_trend())
+            self.item_trend_, self._item_table = weighted_trend(self.train_, self._config_with_trend()), None
 
     def _config_with_trend(self) -> Config:
         """Return the hyper-parameters with the trend that was chosen, if one was."""
@@ -279,14 +279,23 @@ class UltraGCN(EmbeddingRecommender):
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         super()._set_data(train, valid)
         self._frozen_items: Any = None  # made when the first new user comes
-        self._scale = None
+        self._forget_tables()
 
-    def _tables(self, user_embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not self.item_trend_.any():
-            return super()._tables(user_embedding)
-        # One more dimension, in which every user is 1 and every item its trend.
-        ones = np.ones((len(user_embedding), 1), np.float32)
-        return np.hstack([user_embedding, ones]), np.hstack([self.item_embedding_, self.item_trend_[:, None]])
+    def _forget_tables(self) -> None:
+        self._scale = self._user_table = self._item_table = None
+
+    def _tables(self, user_embedding: np.ndarray, owned: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+        empty = np.diff(owned.indptr) == 0
+        if not self.item_trend_.any() and not empty.any():
+            return super()._tables(user_embedding, owned)
+        if self._user_table is None or self._user_table[0] is not user_embedding:
+            # Two more dimensions: the trend, which counts for all, and popularity, for users of whom nothing else is known.
+            known = np.where(empty[:, None], np.float32(0), user_embedding)
+            self._user_table = user_embedding, np.column_stack([known, np.ones(len(empty), np.float32), empty.astype(np.float32)])
+        if self._item_table is None or self._item_table[0] is not self.item_embedding_:
+            popularity = np.log(np.maximum(self.train_.item_degrees, 0.5) / max(len(self.train_), 1)).astype(np.float32)
+            self._item_table = self.item_embedding_, np.column_stack([self.item_embedding_, self.item_trend_, popularity])
+        return self._user_table[1], self._item_table[1]
 
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
         weight = self.config.graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
@@ -300,8 +309,7 @@ class UltraGCN(EmbeddingRecommender):
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.
 
-        Each row is solved to convergence, items held still; folding in a train user gives what training converges to. A user without
-        items gets the mean of the train users, as in training.
+        Each row is solved to convergence, items held still; folding in a train user gives what training converges to.
         """
         from ultragcn.solvers import exact
 
@@ -310,16 +318,7 @@ class UltraGCN(EmbeddingRecommender):
             self._frozen_items = exact.FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
         # In batches, because folding in remembers several steps of every row.
         starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
-        folded = np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
-        return _average_where_empty(folded, np.diff(matrix.indptr), self.user_embedding_, self.train_.user_degrees)
-
-
-def _average_where_empty(embedding: np.ndarray, degrees: np.ndarray, train_embedding: np.ndarray, train_degrees: np.ndarray) -> np.ndarray:
-    """Return embeddings with the mean of the train users for users without items: of them the loss says nothing but to be zero."""
-    empty = degrees == 0
-    if not empty.any():
-        return embedding
-    return np.where(empty[:, None], train_embedding[train_degrees > 0].mean(axis=0), embedding)
+        return np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
 
 
 # The one declaration of every hyper-parameter is `Config`; help(UltraGCN) shows it as the signature.

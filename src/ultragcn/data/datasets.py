@@ -446,7 +446,7 @@ def _fetch_archive(source: Source, home: Path, progress: Progress) -> None:
 def _fetch(source: Source, file: str, path: Path, progress: Progress) -> None:
     """Download one file of a benchmark and check it; JSON lists are rewritten as user lines."""
     incoming = path.with_name(f"{file}.download")
-    fetch(source.urls[file], incoming, sha256=None, progress=progress)
+    fetch(source.urls[file], incoming, sha256=None, wanted=path, progress=progress)
     try:
         with open(incoming, "rb") as opened:
             is_json = opened.read(1) == b"["

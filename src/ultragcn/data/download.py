@@ -32,6 +32,7 @@ def fetch(
     *,
     sha256: str | None,
     size: int | None = None,
+    wanted: Path | None = None,
     progress: Progress | None = None,
     timeout: float = 30.0,
 ) -> Path:
@@ -51,6 +52,8 @@ def fetch(
         Checksum of the whole file in hexadecimal; None accepts what comes.
     size : int, optional
         Length of the whole file in bytes, if known: a server that announces another length is not read at all.
+    wanted : Path, optional
+        The file that `path` will be made into: what someone without a connection has to put in its place. By default `path`.
     progress : Progress, optional
         Told the bytes as they come (unit `byte`).
     timeout : float
@@ -92,11 +95,12 @@ def fetch(
         raise DownloadError(
             f"cannot write {part}: {error.strerror or error}; free some space or choose a folder you can write to"
         ) from error
-    message = f"cannot download {path.name} ({'; '.join(f'{url}: {reason}' for url, reason in reasons.items())})"
+    wanted = wanted or path
+    message = f"cannot download {wanted.name} ({'; '.join(f'{url}: {reason}' for url, reason in reasons.items())})"
     if sha256 is not None and part.is_file():
         message += "; what has come is kept and the next try goes on from there"
     last = next(reversed(reasons.values()), None)
-    raise DownloadError(f"{message}; get the file by hand and put it at {path}") from last
+    raise DownloadError(f"{message}; get the file by hand and put it at {wanted}") from last
 
 
 def _fetch_from(url: str, part: Path, sha256: str | None, size: int | None, progress: Progress, timeout: float) -> None:
