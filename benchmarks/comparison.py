@@ -1,23 +1,27 @@
 """The tables of docs/results.md: every model on every data set, by `ultragcn compare`, beside published numbers.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py [--datasets LIST] [--kinds LIST] [--seeds LIST]
+    ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py [--parts LIST] [--datasets LIST] [--seeds LIST]
 
-Runs are kept in runs/compare-DATASET-clean-refit and -authors, so what is there is not run again; docs/results.md is written anew from
-all of them.
+Runs are kept in runs/compare-DATASET-clean-refit and -authors, those of unknown_data.py in runs/unknown-DATASET-SPLIT, those of ablation.py
+in plots/, so what is there is not run again; docs/results.md is written anew from all of them.
 """
 
 import argparse
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import ablation
+import unknown_data
 from measure import ROOT, data_dir
 
 from ultragcn import storage
+from ultragcn.errors import DataWarning
 
 KINDS = ("clean", "authors")
 """Of tables: `clean` with a refit, and the authors' protocol."""
+PARTS = (*KINDS, "unknown", "ablation")
 
 _OURS = "ultragcn,ultragcn-default,ultragcn-paper"
 # EASE where its I x I inverse is quick; SparseEASE where it is not.
@@ -44,7 +48,8 @@ Recall@20 / NDCG@20 of full rankings, means over seeds, on two CPU cores. Made b
 
     ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py
 
-which calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` with `--refit`, and with `--protocol authors`, for each table.
+which calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` with `--refit`, and with `--protocol authors`, for each table of a
+data set; the tables of unknown data and of parts left out are of `benchmarks/unknown_data.py` and `benchmarks/ablation.py`.
 Settings of every model were chosen on the validation items of `clean` (configs/, configs/baselines/settings.toml); each table says how
 many seeds it has. Seconds are those of the machine as it was: read them only where it did nothing else.
 
@@ -58,6 +63,12 @@ graph chosen on validation while training), `ultragcn-paper` is the paper's mode
 time (docs/model.md).
 """
 
+
+UNKNOWN = """## The defaults on unknown data
+
+Logs with times, split as they are used: the last five items of each user (`last`), or everything from some time on (`time`). UltraGCN has
+its defaults, every baseline the best of a few settings on the same validation items (`python benchmarks/unknown_data.py`).
+"""
 
 ABLATION = """## What each part brings
 
@@ -88,6 +99,10 @@ def write() -> None:
             parts += [f"## {name}\n", *tables]
             if name in PUBLISHED:
                 parts.append(f"Published: {PUBLISHED[name]}.\n")
+    splits = [(name, split) for name in unknown_data.NAMES for split in unknown_data.SPLITS]
+    tables = {key: path.read_text() for key in splits if (path := unknown_data.folder(*key) / "table.md").is_file()}
+    if tables:
+        parts += [UNKNOWN, *(f"### {name}, {split}\n\n{table}" for (name, split), table in tables.items())]
     if any(ablation.rows_of(name) for name in BASELINES):
         parts.append(ablations())
     storage.write_text(ROOT / "docs/results.md", "\n".join(parts))
@@ -106,12 +121,20 @@ def ablations() -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--parts", default=",".join(PARTS), help="what to run where it is missing; '' only writes docs/results.md")
     parser.add_argument("--datasets", default=",".join(BASELINES))
-    parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--seeds", default="0,1,2,3,4")
     arguments = parser.parse_args()
-    for name in arguments.datasets.split(","):
-        for kind in arguments.kinds.split(","):
-            if kind == "clean" or name in PUBLISHED:
+    parts, names = arguments.parts.split(","), arguments.datasets.split(",")
+    warnings.simplefilter("ignore", DataWarning)
+    for name in names:
+        for kind in KINDS:
+            if kind in parts and (kind == "clean" or name in PUBLISHED):
                 compare(name, kind, arguments.seeds)
                 write()
+        if "unknown" in parts and name in unknown_data.NAMES:
+            for split in unknown_data.SPLITS:
+                unknown_data.measure(name, split, [int(seed) for seed in arguments.seeds.split(",")])
+        if "ablation" in parts:
+            ablation.measure(name)
+    write()

@@ -9,6 +9,7 @@ and tables in runs/unknown-DATASET-SPLIT; what is there is not run again.
 
 import argparse
 import warnings
+from pathlib import Path
 
 from baselines import best_among, combinations
 from measure import ROOT, data_dir
@@ -17,6 +18,7 @@ from ultragcn import load_dataset
 from ultragcn.errors import DataWarning
 from ultragcn.experiments.compare import compare, markdown
 
+NAMES = ("ml-latest-small", "movietweetings-100k")
 SPLITS = {"last": {"split": "last", "last_k": 5}, "time": {"split": "time"}}
 
 GRIDS: dict[str, dict[str, list]] = {
@@ -36,13 +38,18 @@ def measure(name: str, split: str, seeds: list[int]) -> None:
     label, data = f"{name} {split}", load_dataset(**source)
     settings = {model: best_among(combinations(grid), model, data, label)[1] for model, grid in GRIDS.items()}
     models = ["ultragcn-default", *GRIDS]
-    table = compare(source, models, seeds, ROOT / "runs" / f"unknown-{name}-{split}", settings=settings, refit=True)
+    table = compare(source, models, seeds, folder(name, split), settings=settings, refit=True)
     print(f"{name}, split {split}\n\n{markdown(table)}", flush=True)
+
+
+def folder(name: str, split: str) -> Path:
+    """Return where one comparison is kept."""
+    return ROOT / "runs" / f"unknown-{name}-{split}"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--datasets", default="ml-latest-small,movietweetings-100k")
+    parser.add_argument("--datasets", default=",".join(NAMES))
     parser.add_argument("--splits", default=",".join(SPLITS))
     parser.add_argument("--seeds", default="0,1,2,3,4")
     arguments = parser.parse_args()

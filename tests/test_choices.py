@@ -1,9 +1,12 @@
 """What training chooses itself on held-out pairs, where it is not given: the L2 strength, along a path, and the item graph's weight."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ultragcn import UltraGCN, evaluate, load_dataset
+from ultragcn.cli import main
 from ultragcn.config import EXACT_GRAPH_WEIGHT, EXACT_GRAPH_WEIGHTS, EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM, Config
 from ultragcn.experiments.models import unfitted_for_refit
 from ultragcn.objective import Objective
@@ -105,3 +108,14 @@ def test_a_weight_of_the_item_graph_that_is_given_or_cannot_be_measured_is_not_c
     model = UltraGCN(**QUICK, **given, epochs=2).fit(data.train, data.valid if valid else None)
     assert model.item_graph_weight_ is None
     assert unfitted_for_refit(model).config.graph_weight == given.get("item_graph_weight", EXACT_GRAPH_WEIGHT)
+
+
+@pytest.mark.parametrize("more", [[], ["--refit"]])
+def test_a_run_says_what_was_chosen(tmp_path, capsys, more):
+    words = ["--embedding_dim", "16", "--epochs", "6", "--l2_user", "-1", "--out", str(tmp_path / "run"), "--quiet", *more]
+    assert main(["train", *words]) == 0
+    chosen = json.loads((tmp_path / "run/metrics.json").read_text())["chosen"]
+    assert set(chosen) == {"l2", "item_graph_weight"}
+    assert (
+        f"chosen on held-out pairs: l2 {chosen['l2']:.3g}, item_graph_weight {chosen['item_graph_weight']:.3g}\n" in capsys.readouterr().err
+    )

@@ -123,6 +123,8 @@ def _report(metrics: dict[str, Any], out: Path) -> None:
     print(f"run\t{out}")
     if metrics["protocol"] == "authors":
         tell("protocol authors chose the epoch on the test set; compare with published numbers only")
+    if chosen := metrics.get("chosen"):
+        tell(f"chosen on held-out pairs: {', '.join(f'{name} {value:.3g}' for name, value in chosen.items())}")
     tell(f"{metrics['train_seconds']:.1f} s of training, epoch {metrics['best_epoch']} of {metrics['epochs']} kept")
 
 

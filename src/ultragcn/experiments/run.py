@@ -195,6 +195,7 @@ def _train(
                 checkpoint=out / CHECKPOINT, checkpoint_every=every,
             )  # fmt: skip
         seconds, compile_seconds, best_epoch = model.train_seconds_, model.compile_seconds_, model.best_epoch_
+        chosen = _chosen(model)
         if manifest["refit"]:
             model.save(out / CHOSEN)
         valid = None if dataset.valid is None else evaluate(model, dataset.valid, _labels(config))
@@ -213,7 +214,7 @@ def _train(
     model.save(out)
     measured = {"valid": valid} if valid is not None else {}
     test = evaluate(model, dataset.test, _labels(config))
-    metrics = _summary(dataset, model, measured | {"test": test}, seconds, compile_seconds) | {"best_epoch": best_epoch}
+    metrics = _summary(dataset, model, measured | {"test": test}, seconds, compile_seconds) | {"best_epoch": best_epoch} | chosen
     storage.write_json(out / METRICS, metrics)
     _clear(out, *_UNFINISHED)
     tracking.finish(metrics)
@@ -379,15 +380,14 @@ def _summary(
         "peak_memory_mb": peak_memory_mb(),
         **measured,
     }
-    chosen = {
-        "l2": model.l2_,
-        "item_graph_weight": model.item_graph_weight_,
-        "item_trend_weight": model.item_trend_weight_,
-        "item_trend_half_life": model.item_trend_half_life_,
-    }
-    if held := {name: value for name, value in chosen.items() if value is not None}:
-        summary["chosen"] = held
-    return summary | ({"best_reachable": dict(dataset.best_recall)} if dataset.best_recall else {})
+    return summary | _chosen(model) | ({"best_reachable": dict(dataset.best_recall)} if dataset.best_recall else {})
+
+
+def _chosen(model: UltraGCN) -> dict[str, Any]:
+    """Return what training chose itself on held-out pairs, as metrics.json has it."""
+    names = ("l2", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
+    chosen = {name: value for name in names if (value := getattr(model, f"{name}_")) is not None}
+    return {"chosen": chosen} if chosen else {}
 
 
 def peak_memory_mb() -> float | None:
