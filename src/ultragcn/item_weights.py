@@ -161,7 +161,7 @@ def regression_weights(matrix: sp.csr_matrix, num_neighbors: int, num_weights: i
     triangle, pivots = _inverse_factor(matrix, num_neighbors, l2)
     transposed, scaled = triangle.T.tocsr(), sp.csr_matrix(sp.diags_array(1 / pivots) @ triangle)
     columns = []
-    for items in blocks(*triangle.shape, _ROW_BYTES):
+    for items in blocks(len(pivots), len(pivots), _ROW_BYTES):
         # P is symmetric: what will be column j of B is made as a row.
         p = sp.csr_matrix(transposed[items] @ scaled)
         row = np.repeat(np.arange(len(items)), np.diff(p.indptr))
