@@ -10,7 +10,7 @@ from ultragcn.baselines import Popularity
 from ultragcn.config import EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS, Config
 from ultragcn.errors import DataError, DataWarning, UsageError
 from ultragcn.experiments.models import unfitted_for_refit
-from ultragcn.trend import PRIOR, item_trend, recent_counts, span_days
+from ultragcn.trend import PRIOR, log_recent_share, recent_counts, span_days
 
 DAY = 86_400_000_000
 QUICK = {"embedding_dim": 8, "negative_weight": 50.0, "l2_user": 0.2, "l2_item": 0.2, "item_graph_weight": 0.1, "epochs": 4}
@@ -37,26 +37,33 @@ def chosen(data):
     return UltraGCN(**QUICK).fit(data.train, data.valid)
 
 
-def test_the_trend_is_the_formula():
+def test_the_share_of_late_is_the_formula():
     pairs = random_interactions(30, 12, 0.3)
     times = np.random.default_rng(1).integers(0, 90 * DAY, len(pairs))
     timed = pairs.with_matrix(pairs.matrix, times)
     ages = [(int(times.max()) - int(time)) / DAY for time in times]
     recent = [sum(2 ** (-age / 20) for age, item in zip(ages, pairs.pairs[1], strict=True) if item == one) for one in range(12)]
     np.testing.assert_allclose(recent_counts(timed, 20.0), recent, rtol=1e-10)
-    share = pairs.item_degrees / len(pairs)
     prior = PRIOR * sum(recent)
-    expected = np.log((np.array(recent) + prior * share) / (sum(recent) + prior) / share)
-    np.testing.assert_allclose(item_trend(timed, 20.0), expected, rtol=1e-5)
-    assert item_trend(timed, 20.0).std() > 0.05
+    expected = np.log((np.array(recent) + prior * pairs.item_degrees / len(pairs)) / (sum(recent) + prior))
+    np.testing.assert_allclose(log_recent_share(timed, 20.0), expected, rtol=1e-10)
+    assert log_recent_share(timed, 20.0).std() > 0.05
 
 
-def test_items_always_used_alike_and_items_never_used_have_none():
+def test_an_item_without_interactions_has_a_share():
     dense = np.ones((4, 3))
     dense[:, 2] = 0
     pairs = interactions_of(dense)
     same = pairs.with_matrix(pairs.matrix, np.repeat(np.arange(4), 2) * DAY)
-    np.testing.assert_allclose(item_trend(same, 1.0), np.zeros(3), atol=1e-6)
+    shares = np.exp(log_recent_share(same, 1.0))
+    assert shares[0] == shares[1] == pytest.approx(0.5)
+    assert 0 < shares[2] < 0.01
+
+
+def trend_of(model, weight, half_life):
+    """The formula of the documentation, in double precision."""
+    mean = model.user_embedding_[model.train_.user_degrees > 0].astype(np.float64).mean(axis=0)
+    return weight * log_recent_share(model.train_, half_life) - model.item_embedding_ @ mean
 
 
 def test_times_go_with_their_pairs():
@@ -94,8 +101,8 @@ def test_a_place_in_a_line_is_no_time(tmp_path):
 def test_what_is_used_more_of_late_is_found(data, chosen):
     assert chosen.item_trend_weight_ in EXACT_TREND_WEIGHTS
     assert chosen.item_trend_half_life_ in EXACT_TREND_HALF_LIVES
-    expected = np.float32(chosen.item_trend_weight_) * item_trend(data.train, chosen.item_trend_half_life_)
-    np.testing.assert_array_equal(chosen.item_trend_, expected)
+    expected = trend_of(chosen, chosen.item_trend_weight_, chosen.item_trend_half_life_)
+    np.testing.assert_allclose(chosen.item_trend_, expected, rtol=1e-4, atol=1e-5)
     without = UltraGCN(**QUICK, item_trend_weight=0.0).fit(data.train, data.valid)
     assert not without.item_trend_.any()
     assert without.item_trend_weight_ is None
@@ -115,7 +122,7 @@ def test_the_score_is_the_product_plus_the_trend_for_users_known_and_new(data):
         (model.recommend_for(basket, top_k=6), folded),
     ):
         columns = model.item_ids.rows(items)
-        every = model.item_embedding_.astype(np.float64) @ embedding + 0.5 * item_trend(data.train, 20.0)
+        every = model.item_embedding_.astype(np.float64) @ embedding + trend_of(model, 0.5, 20.0)
         np.testing.assert_allclose(scores, every[columns], rtol=1e-5, atol=1e-6)
         every[data.train.items_of(row)] = -np.inf
         np.testing.assert_array_equal(np.sort(columns), np.sort(np.argsort(-every)[:6]))
@@ -127,9 +134,9 @@ def test_it_is_saved_and_a_refit_takes_it_over(data, chosen, tmp_path):
     assert evaluate(loaded, data.test) == evaluate(chosen, data.test)
     both = data.train.union(data.valid)
     refitted = unfitted_for_refit(chosen).fit(both)
-    np.testing.assert_array_equal(
-        refitted.item_trend_, np.float32(chosen.item_trend_weight_) * item_trend(both, chosen.item_trend_half_life_)
-    )
+    assert refitted.train_ is both
+    expected = trend_of(refitted, chosen.item_trend_weight_, chosen.item_trend_half_life_)
+    np.testing.assert_allclose(refitted.item_trend_, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_without_times_there_is_none_and_one_that_is_asked_for_is_refused():
@@ -143,13 +150,15 @@ def test_without_times_there_is_none_and_one_that_is_asked_for_is_refused():
         Popularity(half_life=30.0).fit(demo.train)
 
 
-def test_where_nothing_changes_no_trend_is_kept(data):
+def test_it_is_kept_only_where_held_out_pairs_bear_it_out():
+    demo = load_dataset("demo")
     random = np.random.default_rng(3)
-    pairs = data.train.union(data.valid)
-    shuffled = pairs.with_matrix(pairs.matrix, random.permutation(pairs.times))
-    out = random.random(len(pairs)) < 0.2
-    model = UltraGCN(**QUICK).fit(shuffled.part(~out), shuffled.part(out))
-    assert model.item_trend_weight_ in (0.0, 0.5)
+    train = demo.train.with_matrix(demo.train.matrix, random.integers(0, 90 * DAY, len(demo.train)))
+    model = UltraGCN(**QUICK).fit(train, demo.valid)
+    assert (model.item_trend_weight_, model.item_trend_.any()) == (0.0, False)
+    asked = UltraGCN(**QUICK, item_trend_weight=2.0).fit(train, demo.valid)
+    worse, better = (evaluate(one, demo.valid)["recall@20"] for one in (asked, model))
+    assert 0.3 * better < worse < better
 
 
 def test_a_half_life_that_is_given_is_kept(data):
@@ -167,24 +176,24 @@ def test_popularity_of_late(data):
 
 
 @pytest.mark.parametrize("solver", ["exact", "sgd"])
-def test_a_user_without_items_is_offered_what_is_popular(solver):
+def test_a_user_without_items_is_offered_what_suits_most(solver):
     if solver == "sgd":
         pytest.importorskip("torch")
     dense = load_dataset("demo").train.matrix.toarray() > 0
     dense[[3, 70]] = False
     train = interactions_of(dense)
     model = UltraGCN(**QUICK, solver=solver, learning_rate=0.02, init_std=0.1).fit(train)
-    expected = np.lexsort((np.arange(train.num_items), -train.item_degrees))[:20]
-    for user in (3, 70):
-        np.testing.assert_array_equal(model.recommend(user, top_k=20)[0], expected)
-    others, _ = model.recommend([5, 71], top_k=20)
-    assert len(set(others[0]) & set(expected)) < 16
-    assert UltraGCN(**QUICK).fit(train.part(np.arange(len(train)) < 1)).recommend(70, top_k=1)[0][0] == train.pairs[1][0]
+    mean = np.delete(model.user_embedding_, [3, 70], axis=0).mean(axis=0)
+    np.testing.assert_allclose(model.user_embedding_[[3, 70]], [mean, mean], rtol=1e-4, atol=1e-6)
+    popular = set(np.argsort(-train.item_degrees, kind="stable")[:40])
+    items, _ = model.recommend(70, top_k=20)
+    assert len(popular & set(items)) > 14
+    np.testing.assert_allclose(model.fold_in(train.matrix[[3, 5, 70]])[[0, 2]], [mean, mean], rtol=1e-4, atol=1e-6)
 
 
-def test_of_late_where_times_are_known(data):
-    empty = data.train.part(data.train.pairs[0] > 4)
-    model = UltraGCN(**QUICK, item_trend_weight=1.0, item_trend_half_life=20.0).fit(empty)
-    late = recent_counts(empty, 20.0) + PRIOR * recent_counts(empty, 20.0).sum() * empty.item_degrees / len(empty)
-    _, scores = model.recommend(empty.user_ids.ids[2], top_k=10)
-    np.testing.assert_allclose(scores, np.log(np.sort(late)[::-1][:10] / late.sum()), rtol=1e-5)
+def test_and_what_is_popular_of_late_where_times_are_known(data):
+    train = data.train.part(data.train.pairs[0] > 4)
+    model = UltraGCN(**QUICK, item_trend_weight=2.0, item_trend_half_life=20.0).fit(train)
+    shares = np.sort(log_recent_share(train, 20.0))[::-1]
+    _, scores = model.recommend(train.user_ids.ids[2], top_k=10)
+    np.testing.assert_allclose(scores, 2 * shares[:10], rtol=1e-4, atol=1e-5)

@@ -26,7 +26,7 @@ EXACT_GRAPH_WEIGHT = 0.2
 """Of the exact solver, where nothing is known of the data."""
 EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 """Where pairs are held out, the one of these is kept that is best at the epoch kept: whose metrics have the greatest product."""
-EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (0.5, 1.0, 1.5), (7.0, 30.0, 90.0, 365.0)
+EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (1.0, 2.0, 4.0), (7.0, 30.0, 90.0, 365.0)
 """Where pairs are held out and times are known, the best of these weights and half-lives is kept, or no trend where that is better."""
 _TREND_HALF_LIFE = 30.0
 
@@ -127,14 +127,16 @@ class Config(HyperParameters):
     # The trend at ranking time (docs/model.md).
     item_trend_weight: float = parameter(
         -1.0,
-        "how much it counts when ranking that an item is used more of late, or less; needs the times of the interactions; -1: the solver's "
-        "own, 0 for sgd; for exact 0, or chosen on held-out pairs",
+        "how much popularity of late counts when ranking, in place of the mean user's score; needs the times of the interactions; 0: that "
+        "score stays; -1: the solver's own, 0 for sgd; for exact 0, or chosen on held-out pairs",
         low=0,
     )
     item_trend_half_life: float = parameter(
-        -1.0, "days after which an interaction counts half for the trend; -1: 30, or chosen on held-out pairs with the weight", unit="days",
+        -1.0,
+        "days after which an interaction counts half for popularity of late; -1: 30, or chosen on held-out pairs with the weight",
+        unit="days",
         positive=True,
-    )  # fmt: skip
+    )
 
     # The exact solver (docs/exact-solver.md).
     start: str = parameter(

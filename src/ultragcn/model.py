@@ -31,7 +31,7 @@ from ultragcn.evaluation.ranking import GraphTerm, graph_scale
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
 from ultragcn.recommender import MODEL_FILE, EmbeddingRecommender
-from ultragcn.trend import item_trend, span_days
+from ultragcn.trend import log_recent_share, span_days
 
 __all__ = ["MODEL_FILE", "Record", "UltraGCN"]
 
@@ -65,7 +65,7 @@ class UltraGCN(EmbeddingRecommender):
     best_epoch_ : int
         The epoch whose embeddings were kept.
     item_trend_ : (I,) float32
-        What is added to the scores of the items for being used more of late, times its weight; zero where it has none.
+        What is added to the scores of the items for being popular of late; zeros where that has no weight.
     l2_ : float or None
         The L2 strength they were trained with, where it was not given but chosen on held-out pairs.
     item_graph_weight_ : float or None
@@ -94,8 +94,9 @@ class UltraGCN(EmbeddingRecommender):
     _scale: tuple[np.ndarray, float] | None = None
     """Item embeddings, and the scale of the item graph with them: made for the first list."""
     _user_table: tuple[np.ndarray, np.ndarray] | None = None
-    """User embeddings, and the table made of them for ranking; likewise `_item_table`."""
+    """User embeddings, and the table made of them for ranking."""
     _item_table: tuple[np.ndarray, np.ndarray] | None = None
+    """The trend, and the table made of it and the item embeddings."""
     _recorded = (
         "seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "item_trend_weight_", "item_trend_half_life_", "stopped_",
         "train_seconds_", "compile_seconds_",
@@ -175,7 +176,13 @@ class UltraGCN(EmbeddingRecommender):
         self.history_: list[Record] = course.history
         self.stopped_ = "epochs"
         self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config), None
-        self.item_trend_, self.item_trend_weight_, self.item_trend_half_life_ = weighted_trend(train, self.config), None, None
+        self.item_trend_weight_ = self.item_trend_half_life_ = None
+        given_trend = self.config.trend_weight, self.config.trend_half_life
+        if self.config.trend_weight > 0 and train.times is None:
+            raise UsageError(
+                "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; "
+                "give it, or set item_trend_weight to 0"
+            )
         targets = select_on if select_on is not None else valid
         if self.config.chooses_l2 and targets is not None and course.l2 is None:
             course.l2 = EXACT_L2_FROM
@@ -188,7 +195,9 @@ class UltraGCN(EmbeddingRecommender):
             while True:
                 step = next(steps)
                 self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
+                self.user_embedding_ = _mean_where_empty(step.user_embedding, train.user_degrees, self._mean_user)
                 self._forget_tables()  # the solver may have written into the same arrays
+                self.item_trend_ = self._trend(*given_trend)
                 record: Record = {"epoch": step.epoch, "seconds": time.perf_counter() - started, "loss": step.loss}
                 if course.l2 is not None:
                     record["l2"] = course.l2
@@ -234,6 +243,7 @@ class UltraGCN(EmbeddingRecommender):
             show.finish()
             if course.kept is not None:
                 self.user_embedding_, self.item_embedding_ = course.kept
+                self.item_trend_ = self._trend(*given_trend)
             self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
             self.train_seconds_ = time.perf_counter() - started
         if targets is not None:
@@ -255,17 +265,22 @@ class UltraGCN(EmbeddingRecommender):
             given = self.config.item_trend_half_life
             best = value(), 0.0, self.config.trend_half_life
             for half_life in EXACT_TREND_HALF_LIVES if given < 0 else (given,):
-                trend = item_trend(self.train_, half_life)
                 for weight in EXACT_TREND_WEIGHTS:
-                    self.item_trend_, self._item_table = np.float32(weight) * trend, None
+                    self.item_trend_ = self._trend(weight, half_life)
                     best = max(best, (value(), weight, half_life))
             _, self.item_trend_weight_, self.item_trend_half_life_ = best
-            self.item_trend_, self._item_table = weighted_trend(self.train_, self._config_with_trend()), None
+            self.item_trend_ = self._trend(*best[1:])
 
-    def _config_with_trend(self) -> Config:
-        """Return the hyper-parameters with the trend that was chosen, if one was."""
-        chosen = {"item_trend_weight": self.item_trend_weight_, "item_trend_half_life": self.item_trend_half_life_}
-        return self.config.replace(**{name: value for name, value in chosen.items() if value is not None})
+    def _trend(self, weight: float, half_life: float) -> np.ndarray:
+        """Return weight log q_i - mean_u(e_u) . e_i, which puts popularity of late in place of the mean user's score: (I,) float32."""
+        if weight == 0:
+            return np.zeros(self.train_.num_items, np.float32)
+        return (weight * log_recent_share(self.train_, half_life) - self.item_embedding_ @ self._mean_user()).astype(np.float32)
+
+    def _mean_user(self) -> np.ndarray:
+        """Return the mean embedding of the users with items."""
+        mean: np.ndarray = self.user_embedding_[self.train_.user_degrees > 0].mean(axis=0)
+        return mean
 
     def _config_with(self, l2: float | None) -> Config:
         """Return the hyper-parameters with the L2 strength that was chosen, if one was."""
@@ -284,17 +299,14 @@ class UltraGCN(EmbeddingRecommender):
     def _forget_tables(self) -> None:
         self._scale = self._user_table = self._item_table = None
 
-    def _tables(self, user_embedding: np.ndarray, owned: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-        empty = np.diff(owned.indptr) == 0
-        if not self.item_trend_.any() and not empty.any():
-            return super()._tables(user_embedding, owned)
+    def _tables(self, user_embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not self.item_trend_.any():
+            return super()._tables(user_embedding)
+        # One more dimension, in which every user is 1 and every item its trend.
         if self._user_table is None or self._user_table[0] is not user_embedding:
-            # Two more dimensions: the trend, which counts for all, and popularity, for users of whom nothing else is known.
-            known = np.where(empty[:, None], np.float32(0), user_embedding)
-            self._user_table = user_embedding, np.column_stack([known, np.ones(len(empty), np.float32), empty.astype(np.float32)])
-        if self._item_table is None or self._item_table[0] is not self.item_embedding_:
-            popularity = np.log(np.maximum(self.train_.item_degrees, 0.5) / max(len(self.train_), 1)).astype(np.float32)
-            self._item_table = self.item_embedding_, np.column_stack([self.item_embedding_, self.item_trend_, popularity])
+            self._user_table = user_embedding, np.column_stack([user_embedding, np.ones(len(user_embedding), np.float32)])
+        if self._item_table is None or self._item_table[0] is not self.item_trend_:
+            self._item_table = self.item_trend_, np.column_stack([self.item_embedding_, self.item_trend_])
         return self._user_table[1], self._item_table[1]
 
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
@@ -309,7 +321,8 @@ class UltraGCN(EmbeddingRecommender):
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.
 
-        Each row is solved to convergence, items held still; folding in a train user gives what training converges to.
+        Each row is solved to convergence, items held still; folding in a train user gives what training converges to. A user without
+        items gets the mean of the train users, as in training.
         """
         from ultragcn.solvers import exact
 
@@ -318,7 +331,14 @@ class UltraGCN(EmbeddingRecommender):
             self._frozen_items = exact.FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
         # In batches, because folding in remembers several steps of every row.
         starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
-        return np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
+        folded = np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
+        return _mean_where_empty(folded, np.diff(matrix.indptr), self._mean_user)
+
+
+def _mean_where_empty(embedding: np.ndarray, degrees: np.ndarray, mean: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return embeddings with the mean user's for users without items: of them the loss says nothing but to be zero."""
+    empty = degrees == 0
+    return np.where(empty[:, None], mean(), embedding) if empty.any() else embedding
 
 
 # The one declaration of every hyper-parameter is `Config`; help(UltraGCN) shows it as the signature.
@@ -346,24 +366,6 @@ def item_graph(train: Interactions, config: Config) -> sp.csr_matrix:
     spread, own = (item_weights.mean_deviation(part, train.matrix) for part in (weights, walks))
     share = config.item_graph_walk * spread / own if own > 0 else 0.0
     return sp.csr_matrix(weights + np.float32(share) * walks)
-
-
-def weighted_trend(train: Interactions, config: Config) -> np.ndarray:
-    """Return what `config` adds to the scores of the items for their trend: (I,) float32; zeros where it has no weight.
-
-    Raises
-    ------
-    UsageError
-        It has a weight, and the times of the interactions are not known.
-    """
-    if config.trend_weight == 0:
-        return np.zeros(train.num_items, np.float32)
-    if train.times is None:
-        raise UsageError(
-            "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; give "
-            "it, or set item_trend_weight to 0"
-        )
-    return np.float32(config.trend_weight) * item_trend(train, config.trend_half_life)
 
 
 def _compile_kernels(config: Config) -> float:

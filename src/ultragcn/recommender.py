@@ -246,10 +246,10 @@ class EmbeddingRecommender(Recommender):
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
         """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
         self._check_fitted()
-        return rank(*self._tables(self.user_embedding_, self.train_.matrix), users, top_k, seen, self._graph_term(self.train_.matrix))
+        return rank(*self._tables(self.user_embedding_), users, top_k, seen, self._graph_term(self.train_.matrix))
 
-    def _tables(self, user_embedding: np.ndarray, owned: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-        """Return the tables whose product is the score, but for the graph term, for users who have what `owned` (B, I) says."""
+    def _tables(self, user_embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tables of users and items whose product is the score, but for the graph term."""
         return user_embedding, self.item_embedding_
 
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
@@ -264,7 +264,7 @@ class EmbeddingRecommender(Recommender):
 
     def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
         embedding = self.fold_in(matrix)
-        return rank(*self._tables(embedding, matrix), np.arange(len(embedding)), top_k, seen, self._graph_term(matrix))
+        return rank(*self._tables(embedding), np.arange(len(embedding)), top_k, seen, self._graph_term(matrix))
 
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Return the top_k items whose embeddings point most nearly the same way, and the cosines: (K,) each."""

@@ -1,4 +1,4 @@
-"""Trend: how much more an item is used of late than over all time. It needs the times of the train interactions."""
+"""Popularity of late: how much of what is used now an item is. It needs the times of the train interactions."""
 
 import numpy as np
 
@@ -15,19 +15,18 @@ def span_days(train: Interactions) -> float:
 
 
 def recent_counts(train: Interactions, half_life: float) -> np.ndarray:
-    """Return the sum of 2^(-age / half_life) over each item's interactions, ages back from the last of all: (I,) float64."""
+    """Return the sum of 2^(-age / half_life) over each item's interactions, ages back from the last of all, in days: (I,) float64."""
     assert train.times is not None
     recent = 0.5 ** ((train.times.max() - train.times) / (_DAY * half_life))
     return np.bincount(train.pairs[1], weights=recent, minlength=train.num_items)
 
 
-def item_trend(train: Interactions, half_life: float) -> np.ndarray:
-    """Return the logarithm of each item's recent share of all interactions over its share of all time: (I,) float32.
+def log_recent_share(train: Interactions, half_life: float) -> np.ndarray:
+    """Return the logarithm of each item's share of what is used of late: (I,) float64.
 
-        t_i = log(((r_i + m p_i) / (R + m)) / p_i),   r_i the recent count, R = sum of r_i, p_i = d_i / N, m = PRIOR R
+        log q_i,   q_i = (r_i + m p_i) / (R + m),   r_i the recent count, R = sum of r_i, p_i = d_i / N, m = PRIOR R
 
-    It is 0 for an item used as much of late as ever, and for one without interactions;
-    no lower than log(m / (R + m)).
+    An item without interactions counts as half of one in p_i.
 
     Parameters
     ----------
@@ -37,7 +36,6 @@ def item_trend(train: Interactions, half_life: float) -> np.ndarray:
         Days after which an interaction counts half.
     """
     recent = recent_counts(train, half_life)
-    share = np.maximum(train.item_degrees, 1) / len(train)
     prior = PRIOR * recent.sum()
-    trend = np.log((recent / share + prior) / (recent.sum() + prior))
-    return np.where(train.item_degrees > 0, trend, 0.0).astype(np.float32)
+    shares: np.ndarray = (recent + prior * np.maximum(train.item_degrees, 0.5) / len(train)) / (recent.sum() + prior)
+    return np.log(shares)
