@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -159,6 +160,11 @@ class UltraGCN(EmbeddingRecommender):
             The loss became infinite; the message says what to change.
         """
         require_interactions("fit", "data.train", train, valid, select_on)
+        if self.config.trend_weight > 0 and train.times is None:
+            raise UsageError(
+                "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; "
+                "give it, or set item_trend_weight to 0"
+            )
         for name, held_out in (("valid", valid), ("test", select_on)):
             if held_out is not None:
                 refuse_overlap(train, held_out, name)
@@ -178,11 +184,6 @@ class UltraGCN(EmbeddingRecommender):
         self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config), None
         self.item_trend_weight_ = self.item_trend_half_life_ = None
         given_trend = self.config.trend_weight, self.config.trend_half_life
-        if self.config.trend_weight > 0 and train.times is None:
-            raise UsageError(
-                "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; "
-                "give it, or set item_trend_weight to 0"
-            )
         targets = select_on if select_on is not None else valid
         if self.config.chooses_l2 and targets is not None and course.l2 is None:
             course.l2 = EXACT_L2_FROM
@@ -257,19 +258,20 @@ class UltraGCN(EmbeddingRecommender):
         `value` is the product of the metrics: beyond the best recall, NDCG loses sooner than recall gains.
         """
         if self.config.chooses_graph_weight:
-            values = {}
+            worth = {}
             for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
-                values[self.item_graph_weight_] = value()
-            self.item_graph_weight_ = max(values, key=lambda weight: values[weight])
+                worth[self.item_graph_weight_] = value()
+            self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
         if self.config.chooses_trend and span_days(self.train_) > 0:
             given = self.config.item_trend_half_life
-            best = value(), 0.0, self.config.trend_half_life
-            for half_life in EXACT_TREND_HALF_LIVES if given < 0 else (given,):
-                for weight in EXACT_TREND_WEIGHTS:
-                    self.item_trend_ = self._trend(weight, half_life)
-                    best = max(best, (value(), weight, half_life))
-            _, self.item_trend_weight_, self.item_trend_half_life_ = best
-            self.item_trend_ = self._trend(*best[1:])
+            half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
+            values = {(0.0, self.config.trend_half_life): value()}
+            for tried in itertools.product(EXACT_TREND_WEIGHTS, half_lives):
+                self.item_trend_ = self._trend(*tried)
+                values[tried] = value()
+            best = max(values, key=lambda tried: values[tried])  # the first of equals
+            self.item_trend_weight_, self.item_trend_half_life_ = best
+            self.item_trend_ = self._trend(*best)
 
     def _trend(self, weight: float, half_life: float) -> np.ndarray:
         """Return weight log q_i - mean_u(e_u) . e_i, which puts popularity of late in place of the mean user's score: (I,) float32."""
