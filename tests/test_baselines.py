@@ -181,7 +181,7 @@ def test_no_interactions_are_refused_and_so_is_asking_before_fitting(name):
     [(EASE, {"l2": 0}, "l2 must be a number above 0"), (ItemKNN, {"num_neighbors": 2.5}, "whole number of 1 or more"),
      (ItemKNN, {"weighting": "tfidf"}, "did you mean idf"), (ItemKNN, {"num_neighbours": 3}, "did you mean num_neighbors"),
      (IALS, {"embedding_dim": 0}, "1 or more"), (LightGCN, {"device": "gpu"}, "allowed: auto, cpu, cuda"), (BPR, {"seed": -2}, "seed"),
-     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"), (Popularity, {"l2": 1}, "Popularity has none")],
+     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"), (Popularity, {"l2": 1}, "of Popularity .allowed: half_life")],
 )  # fmt: skip
 def test_a_hyper_parameter_that_is_wrong_is_refused_with_what_is_allowed(model, values, allowed):
     with pytest.raises(UsageError, match=allowed):
@@ -529,7 +529,7 @@ def test_popularity_reaches_its_known_result_on_gowalla(data_dir):
 @pytest.mark.parametrize(
     ("name", "recall", "ndcg", "band"),
     [("popularity", 0.0893, 0.0490, 1e-4), ("itemknn", 0.1258, 0.0763, 1e-3), ("rp3beta", 0.1376, 0.0801, 1e-3),
-     ("ease", 0.1288, 0.0793, 1e-3), ("sparse-ease", 0.1322, 0.0823, 1e-3), ("ials", 0.1312, 0.0815, 4e-3), ("bpr", 0.1190, 0.0682, 4e-3)],
+     ("ease", 0.1288, 0.0793, 1e-3), ("sparse-ease", 0.1322, 0.0823, 1e-3), ("ials", 0.1412, 0.0851, 4e-3), ("bpr", 0.1190, 0.0682, 4e-3)],
 )  # fmt: skip
 def test_baselines_with_their_settings_reach_what_the_document_says_on_electronics(data_dir, name, recall, ndcg, band):
     data = load_dataset("electronics", data_dir, protocol="authors")

@@ -38,7 +38,7 @@ class Baseline(Recommender):
         names = [declared.name for declared in fields(self.Settings)]
         for name in hyper_parameters:
             if name not in names:
-                allowed = f" (allowed: {', '.join(names)})" if names else f" ({type(self).__name__} has none)"
+                allowed = f" (allowed: {', '.join(names)})"
                 raise UsageError(f"unknown hyper-parameter {name!r} of {type(self).__name__}{did_you_mean(name, names)}{allowed}")
         self.config = self.Settings(**hyper_parameters)
 
