@@ -183,7 +183,8 @@ class UltraGCN(EmbeddingRecommender):
         self.stopped_ = "epochs"
         self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config), None
         self.item_trend_weight_ = self.item_trend_half_life_ = None
-        given_trend = self.config.trend_weight, self.config.trend_half_life
+        weight = self.config.trend_weight
+        popularity = weight * log_recent_share(train, self.config.trend_half_life) if weight > 0 else None
         targets = select_on if select_on is not None else valid
         if self.config.chooses_l2 and targets is not None and course.l2 is None:
             course.l2 = EXACT_L2_FROM
@@ -198,7 +199,7 @@ class UltraGCN(EmbeddingRecommender):
                 self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
                 self.user_embedding_ = _mean_where_empty(step.user_embedding, train.user_degrees, self._mean_user)
                 self._forget_tables()  # the solver may have written into the same arrays
-                self.item_trend_ = self._trend(*given_trend)
+                self.item_trend_ = self._trend(popularity)
                 record: Record = {"epoch": step.epoch, "seconds": time.perf_counter() - started, "loss": step.loss}
                 if course.l2 is not None:
                     record["l2"] = course.l2
@@ -244,7 +245,7 @@ class UltraGCN(EmbeddingRecommender):
             show.finish()
             if course.kept is not None:
                 self.user_embedding_, self.item_embedding_ = course.kept
-                self.item_trend_ = self._trend(*given_trend)
+                self.item_trend_ = self._trend(popularity)
             self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
             self.train_seconds_ = time.perf_counter() - started
         if targets is not None:
@@ -265,19 +266,24 @@ class UltraGCN(EmbeddingRecommender):
         if self.config.chooses_trend and span_days(self.train_) > 0:
             given = self.config.item_trend_half_life
             half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
-            values = {(0.0, self.config.trend_half_life): value()}
-            for tried in itertools.product(EXACT_TREND_WEIGHTS, half_lives):
-                self.item_trend_ = self._trend(*tried)
+            shares = {half_life: log_recent_share(self.train_, half_life) for half_life in half_lives}
+            trends = {(0.0, self.config.trend_half_life): self.item_trend_}
+            trends |= {
+                (weight, half_life): self._trend(weight * shares[half_life])
+                for weight, half_life in itertools.product(EXACT_TREND_WEIGHTS, half_lives)
+            }
+            values = {}
+            for tried, self.item_trend_ in trends.items():
                 values[tried] = value()
             best = max(values, key=lambda tried: values[tried])  # the first of equals
             self.item_trend_weight_, self.item_trend_half_life_ = best
-            self.item_trend_ = self._trend(*best)
+            self.item_trend_ = trends[best]
 
-    def _trend(self, weight: float, half_life: float) -> np.ndarray:
-        """Return weight log q_i - mean_u(e_u) . e_i, which puts popularity of late in place of the mean user's score: (I,) float32."""
-        if weight == 0:
+    def _trend(self, popularity: np.ndarray | None) -> np.ndarray:
+        """Return what puts `popularity`, b log q_i (I,), in place of the mean user's score: (I,) float32, zeros without it."""
+        if popularity is None:
             return np.zeros(self.train_.num_items, np.float32)
-        return (weight * log_recent_share(self.train_, half_life) - self.item_embedding_ @ self._mean_user()).astype(np.float32)
+        return (popularity - self.item_embedding_ @ self._mean_user()).astype(np.float32)
 
     def _mean_user(self) -> np.ndarray:
         """Return the mean embedding of the users with items."""
@@ -304,12 +310,15 @@ class UltraGCN(EmbeddingRecommender):
     def _tables(self, user_embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not self.item_trend_.any():
             return super()._tables(user_embedding)
-        # One more dimension, in which every user is 1 and every item its trend.
-        if self._user_table is None or self._user_table[0] is not user_embedding:
-            self._user_table = user_embedding, np.column_stack([user_embedding, np.ones(len(user_embedding), np.float32)])
+        # One more dimension, in which every user is 1 and every item its trend. New users' tables are small, and not kept.
+        table = self._user_table
+        if table is None or table[0] is not user_embedding:
+            table = user_embedding, np.column_stack([user_embedding, np.ones(len(user_embedding), np.float32)])
+            if user_embedding is self.user_embedding_:
+                self._user_table = table
         if self._item_table is None or self._item_table[0] is not self.item_trend_:
             self._item_table = self.item_trend_, np.column_stack([self.item_embedding_, self.item_trend_])
-        return self._user_table[1], self._item_table[1]
+        return table[1], self._item_table[1]
 
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
         weight = self.config.graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
