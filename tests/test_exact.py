@@ -43,9 +43,10 @@ def problem(rows=37, columns=90, dim=5, density=0.1, seed=0, exclude=False):
     weights = random.random((rows, 2)), random.random((2, columns))
     excluded = 0.3 * random.random(pairs.nnz) if exclude else np.empty(0)
     l2, damping = 0.1 + random.random(rows), 0.5 + random.random(rows)
-    floats = f32(x, y, y, *weights, pairs.data, excluded, l2, damping)
-    x, y, cells_y, row_weight, column_weight, positive, excluded, l2, damping = floats
-    return x, y, cells_y, row_weight, column_weight, pairs.indptr.astype(np.int64), pairs.indices, positive, excluded, l2, damping
+    total, prior = np.asarray(pairs.sum(axis=1)).ravel(), 0.2 / columns * y.T @ y
+    floats = f32(x, y, y, *weights, pairs.data, excluded, l2, damping, total, prior)
+    x, y, cells_y, row_weight, column_weight, positive, excluded, *rest = floats
+    return x, y, cells_y, row_weight, column_weight, pairs.indptr.astype(np.int64), pairs.indices, positive, excluded, *rest
 
 
 @pytest.mark.parametrize("exclude", [False, True])
@@ -61,7 +62,7 @@ def test_half_sweep_equals_its_twin(shape, exclude, share, gram_share):
     for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
         given = [a.astype(dtype) if a.dtype == np.float32 else a for a in arguments]
         x_new, stats, column_loss = np.empty_like(given[0]), np.zeros((shape[0], 4)), np.zeros((3, shape[1]))
-        kernels.half_sweep(*given, order, block, tile, first, max(1, round(share * num_tiles)), gram_share, x_new, stats, column_loss)
+        kernels.half_sweep(*given, 3, order, block, tile, first, max(1, round(share * num_tiles)), gram_share, x_new, stats, column_loss)
         results.append((x_new, stats, column_loss.sum(axis=0)))
     for mine, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=2e-4, atol=2e-4 * max(np.abs(theirs).max(), 1e-3))
@@ -69,10 +70,10 @@ def test_half_sweep_equals_its_twin(shape, exclude, share, gram_share):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (37, 90, 5), (20, 50, 17)])
 def test_quadratic_half_sweep_equals_its_twin(shape):
-    x, y, _, row_weight, column_weight, indptr, indices, positive, _, l2, _ = problem(*shape)
+    x, y, _, row_weight, column_weight, indptr, indices, positive, _, l2, _, total, prior = problem(*shape)
     grams, sums = np.stack([(y * w[:, None]).T @ y for w in column_weight]), column_weight @ y
     ours, theirs = np.empty_like(x), np.empty(x.shape)
-    rest = (row_weight, grams, sums, indptr, indices, positive, l2, np.float32(0.3), np.float32(0.2), 4)
+    rest = (row_weight, grams, sums, indptr, indices, positive, l2, total, prior, 3, np.float32(0.3), np.float32(0.2), 4)
     numba_cpu.quadratic_half_sweep(x, y, *rest, ours)
     reference.quadratic_half_sweep(x, y, *rest, theirs)
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
@@ -81,7 +82,7 @@ def test_quadratic_half_sweep_equals_its_twin(shape):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (37, 90, 5), (70, 33, 64)])
 @pytest.mark.parametrize("exclude", [False, True])
 def test_losses_equal_their_twins(shape, exclude):
-    x, y, _, row_weight, column_weight, indptr, indices, positive, excluded, _, _ = problem(*shape, exclude=exclude)
+    x, y, _, row_weight, column_weight, indptr, indices, positive, excluded, *_ = problem(*shape, exclude=exclude)
     for name, arguments, outputs in (
         ("negative_loss", (row_weight, column_weight, 16, 32), ((shape[0],), (2, shape[1]))),
         ("row_losses", (indptr, indices, positive, excluded), ((shape[0],),)),
@@ -119,6 +120,37 @@ def test_cholesky_solves_the_system(size):
     reference.cholesky_solve(matrix.astype(np.float64), expected)
     numba_cpu.cholesky_solve(matrix, vector)
     np.testing.assert_allclose(vector, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("size", [1, 3, 16, 31, 64, 130])
+def test_invert_gives_the_inverse(size):
+    random = np.random.default_rng(size)
+    root = random.standard_normal((size, 2 * size + 5))
+    matrix = np.zeros((size, -(-size // 16) * 16), np.float32)
+    matrix[:, :size] = root @ root.T
+    expected = matrix[:, :size].astype(np.float64)
+    reference.invert(expected)
+    numba_cpu.invert(matrix)
+    np.testing.assert_allclose(matrix[:, :size], expected, rtol=2e-3, atol=1e-4 * np.abs(expected).max())
+    assert (matrix[:, size:] == 0).all()
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+def test_conjugate_gradients_end_in_the_newton_step(exclude):
+    x, y, *_, indices, positive, excluded, l2, _, _, prior = problem(1, 90, 7, 0.3, exclude=exclude)
+    random = np.random.default_rng(3)
+    gram = np.asarray(y.T @ (y * random.random((90, 1))), np.float32)
+    negatives = random.standard_normal(7).astype(np.float32)
+    inverse = np.linalg.inv(prior + np.eye(7)).astype(np.float32)
+    work = numba_cpu.row_work_space(7, len(indices))
+    work[0][:] = negatives
+    _, predicted = numba_cpu.newton_row(x[0], y, indices, positive, excluded, gram, np.float32(0.5), l2[0], inverse, 12, work)
+    gradient, bounds = negatives.astype(np.float64) + l2[0] * x[0], np.zeros(len(indices))
+    reference.row_system(x[0], y, indices, positive, excluded, gradient, bounds)
+    hessian = 0.5 * gram + l2[0] * np.eye(7) + y[indices].T @ (y[indices] * bounds[:, None])
+    step = -np.linalg.solve(hessian, gradient)
+    np.testing.assert_allclose(work[1], step, rtol=1e-3, atol=1e-4 * np.abs(step).max())
+    assert predicted == pytest.approx(-0.5 * step @ gradient, rel=1e-3)
 
 
 @pytest.mark.parametrize("k", [1, 4, 50])

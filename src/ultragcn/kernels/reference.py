@@ -187,38 +187,58 @@ def cholesky_solve(matrix, vector):
     vector[...] = np.linalg.solve(upper + np.triu(upper, 1).T, vector)
 
 
-def row_loss(x, y, indices, positive, excluded):
+def row_loss(x, y, indices, positive, excluded, scores=None):
     """sum_p positive_p softplus(-s_p) - excluded_p softplus(s_p)."""
     s = y[indices] @ x
     return float(np.sum(positive * softplus(-s)) - np.sum(_all(excluded, s) * softplus(s)))
 
 
-def row_system(x, y, indices, positive, excluded, gradient, hessian, gathered=None, weighted=None, product=None):
-    """Add the sparse part of a row's gradient and curvature; return its loss."""
-    neighbours = y[indices]
-    s = neighbours @ x
-    gradient -= neighbours.T @ (positive * sigmoid(-s) + _all(excluded, s) * sigmoid(s))
-    hessian[:, : len(x)] += neighbours.T @ (neighbours * (positive * jaakkola_jordan(s))[:, None])
+def row_system(x, y, indices, positive, excluded, gradient, bounds, scores=None):
+    """Add the sparse part of a row's gradient, write the weights of its curvature; return its loss."""
+    s = y[indices] @ x
+    gradient -= y[indices].T @ (positive * sigmoid(-s) + _all(excluded, s) * sigmoid(s))
+    bounds[: len(s)] = positive * jaakkola_jordan(s)
     return row_loss(x, y, indices, positive, excluded)
 
 
-def row_work_space(size):
-    """Return hessian and move, where `newton_row` expects them."""
-    return np.zeros((size, size)), None, None, None, np.zeros(size)
+def invert(matrix):
+    """Replace a matrix by its inverse."""
+    matrix[...] = np.linalg.inv(matrix)
 
 
-def newton_row(x, y, indices, positive, excluded, gradient, l2, work):
-    """Take one Newton step; the curvature of the negatives is in work[0], the step goes to work[4]."""
-    hessian = np.triu(work[0]) + np.triu(work[0], 1).T + l2 * np.eye(len(x))
+def row_work_space(size, entries):
+    """Return gradient, move and bounds, where `newton_row` expects them."""
+    return np.zeros(size), np.zeros(size), None, None, None, None, np.zeros(entries), None
+
+
+def newton_row(x, y, indices, positive, excluded, gram, scale, l2, inverse, steps, work):
+    """Take `steps` conjugate gradients towards the Newton step; the gradient of the negatives is in work[0], the step goes to work[1]."""
+    gradient, move, bounds = work[0], work[1], work[6]
     gradient += l2 * x
-    sparse_loss = row_system(x, y, indices, positive, excluded, gradient, hessian)
-    work[4][...] = -np.linalg.solve(hessian, gradient)
-    return sparse_loss, -0.5 * work[4] @ gradient
+    sparse_loss = row_system(x, y, indices, positive, excluded, gradient, bounds)
+    neighbours = y[indices]
+    hessian = scale * gram + l2 * np.eye(len(x)) + neighbours.T @ (neighbours * bounds[: len(indices), None])
+    # The step that makes the quadratic model the smallest within what `steps` products with the preconditioned system span.
+    basis = np.zeros((0, len(x)))
+    residual = -gradient
+    move[...] = 0
+    for _ in range(steps):
+        direction = inverse @ residual
+        for earlier in basis:
+            direction -= earlier * (earlier @ hessian @ direction)
+        length = direction @ hessian @ direction
+        if residual @ inverse @ residual <= 1e-30 or length <= 1e-30:
+            break
+        direction /= np.sqrt(length)
+        move += direction * (direction @ residual)
+        residual = -gradient - hessian @ move
+        basis = np.vstack([basis, direction])
+    return sparse_loss, -0.5 * move @ gradient
 
 
 def half_sweep(
-    x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, order, block, tile, first_tile,
-    num_visited, gram_share, x_new, row_stats, column_loss,
+    x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, total, prior, steps, order, block, tile,
+    first_tile, num_visited, gram_share, x_new, row_stats, column_loss,
 ):  # fmt: skip
     """Take one Newton-like step of every row, block by block, each block looking at the columns of its tiles."""
     num_tiles = -(-len(y) // tile)
@@ -237,25 +257,31 @@ def half_sweep(
         gradient = more * (weight * sigmoid(scores)) @ seen_y
         by_column = slope.sum(axis=0) * taken
         gram = (seen_y * by_column[:, None]).T @ seen_y / max(by_column.sum(), 1e-30)
+        scale = damping[rows] * more * slope.sum(axis=1)
+        inverse = np.linalg.pinv(scale.mean() * gram + total[rows].mean() * prior + l2[rows].mean() * np.eye(x.shape[1]))
         for i, u in enumerate(rows):
             entries = slice(indptr[u], indptr[u + 1])
             part = (y, indices[entries], positive[entries], excluded[entries])
-            work = row_work_space(x.shape[1])
-            work[0][...] = damping[u] * more * slope[i].sum() * gram
-            sparse_loss, predicted = newton_row(x[u], *part, gradient[i], l2[u], work)
-            x_new[u] = x[u] + work[4]
+            work = row_work_space(x.shape[1], len(indices))
+            work[0][...] = gradient[i]
+            sparse_loss, predicted = newton_row(x[u], *part, gram, scale[i], l2[u], inverse, steps, work)
+            x_new[u] = x[u] + work[1]
             row_stats[u] = loss[i].sum(), sparse_loss, row_loss(x_new[u], *part), predicted
 
 
-def quadratic_half_sweep(x, y, row_weight, grams, sums, indptr, indices, positive, l2, linear, curvature, strips, x_new):
-    """Take one Newton step of every row, the negatives N_uj (linear s + curvature s^2 / 2)."""
+def quadratic_half_sweep(
+    x, y, row_weight, grams, sums, indptr, indices, positive, l2, total, prior, steps, linear, curvature, strips, x_new
+):
+    """Take one Newton-like step of every row, the negatives N_uj (linear s + curvature s^2 / 2)."""
+    near = curvature * np.tensordot(row_weight.mean(axis=0), grams, 1) + total.mean() * prior + l2.mean() * np.eye(x.shape[1])
+    inverse = np.linalg.pinv(near)
     for u in range(len(x)):
         entries = slice(indptr[u], indptr[u + 1])
-        work = row_work_space(x.shape[1])
-        work[0][...] = curvature * np.tensordot(row_weight[u], grams, 1)
-        gradient = work[0] @ x[u] + linear * row_weight[u] @ sums
-        newton_row(x[u], y, indices[entries], positive[entries], np.empty(0), gradient, l2[u], work)
-        x_new[u] = x[u] + work[4]
+        work = row_work_space(x.shape[1], len(indices))
+        gram = curvature * np.tensordot(row_weight[u], grams, 1)
+        work[0][...] = gram @ x[u] + linear * row_weight[u] @ sums
+        newton_row(x[u], y, indices[entries], positive[entries], np.empty(0), gram, 1.0, l2[u], inverse, steps, work)
+        x_new[u] = x[u] + work[1]
 
 
 def negative_loss(x, y, row_weight, column_weight, block, tile, row_loss_out, column_loss):

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,8 +31,11 @@ _MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
 _MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
 _START_STD = 0.1
+_NEWTON_STEPS = 4  # of conjugate gradients for a row's Newton step; more do not lower the loss faster
+_USUAL_BOUND = 0.2  # the curvature of a positive pair, a quarter at most, for the preconditioner
 _SAMPLED_STEPS, _SAMPLED_SHARE = 6, 0.2  # of a fold-in: steps at first, and the part of the cells that each looks at
 _SAMPLED_TILES = 20  # of a fold-in, at least: a part of few tiles would be too much or too little
+_POWER_STEPS = 10  # towards the leading direction of a group of rows
 _MEMORY = 6  # earlier steps that Anderson's rule mixes
 _NOTHING = np.empty(0, np.float32)
 _ADVICE = "lower negative_weight, item_item_weight or w1..w4, or raise the L2 strength"
@@ -71,8 +74,33 @@ class Side:
 
     @property
     def strips(self) -> int:
-        """Pieces of work for the threads."""
-        return max(1, min(_MAX_STRIPS, self.num_blocks))
+        """Pieces of work for the threads, all of as many blocks but the last: threads get as many pieces each."""
+        blocks = max(1, self.num_blocks)
+        return -(-blocks // -(-blocks // _MAX_STRIPS))
+
+    @cached_property
+    def total(self) -> np.ndarray:
+        """Sum of P by row: (R,) float32."""
+        return self._sums(1)
+
+    def prior(self, y: np.ndarray) -> np.ndarray:
+        """Return about the curvature that the positives of a mean row have, for a total of 1: (D, D) float32."""
+        used, share = self._column_share
+        part = y if len(used) == len(y) else y[used]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (part * (_USUAL_BOUND * share[:, None])).T @ part
+
+    @cached_property
+    def _column_share(self) -> tuple[np.ndarray, np.ndarray]:
+        """Columns with any P, and their share of its sum."""
+        total = self._sums(0)
+        used = np.flatnonzero(total)
+        return used, total[used] / max(float(total.sum()), 1e-30)
+
+    def _sums(self, axis: int) -> np.ndarray:
+        shape = (len(self.l2), self.column_weight.shape[1])
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `_checked`
+            return np.asarray(sp.csr_matrix((self.positive, self.indices, self.indptr), shape).sum(axis=axis), np.float32).ravel()
 
     def ridge(self, x: np.ndarray) -> np.ndarray:
         """Return l2 / 2 ||x||^2 by row: (R,) float64."""
@@ -383,8 +411,8 @@ def _quadratic_half_sweep(
 ) -> np.ndarray:
     x_new = np.empty_like(x)
     numba_cpu.quadratic_half_sweep(
-        x, y, side.row_weight, *grams, side.indptr, side.indices, side.positive, side.l2, np.float32(linear),
-        np.float32(curvature), side.strips, x_new,
+        x, y, side.row_weight, *grams, side.indptr, side.indices, side.positive, side.l2, side.total, side.prior(y),
+        _NEWTON_STEPS, np.float32(linear), np.float32(curvature), side.strips, x_new,
     )  # fmt: skip
     return _checked(x_new)
 
@@ -408,7 +436,8 @@ def _half_sweep(
         first = random.integers(0, side.num_tiles, side.num_blocks)
     numba_cpu.half_sweep(
         x, y, cells_y, side.row_weight, column_weight, side.indptr, side.indices, side.positive, side.excluded, side.l2, damping,
-        _similar_together(x, side.block), side.block, side.tile, first, num_visited, _gram_share(side, y), x_new, stats, column_loss,
+        side.total, side.prior(y), _NEWTON_STEPS, _similar_together(x, side.block), side.block, side.tile, first, num_visited,
+        _gram_share(side, y), x_new, stats, column_loss,
     )  # fmt: skip
     negative = stats[:, 0] * (side.num_tiles / num_visited)
     loss = negative + stats[:, 1] + side.ridge(x)
@@ -478,8 +507,11 @@ def _similar_together(x: np.ndarray, block: int) -> np.ndarray:
         if len(rows) <= block:
             return [rows]
         centred = x[rows] - x[rows].mean(axis=0)
-        _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-        rows = rows[np.argsort(centred @ directions[:, -1].astype(np.float32), kind="stable")]
+        covariance = centred.T @ centred
+        direction = covariance[np.argmax(np.diag(covariance))]
+        for _ in range(_POWER_STEPS):
+            direction = covariance @ (direction / max(float(np.linalg.norm(direction)), 1e-30))
+        rows = rows[np.argsort(centred @ direction, kind="stable")]
         middle = -(-len(rows) // block) // 2 * block
         return halves(rows[:middle]) + halves(rows[middle:])
 

@@ -3,7 +3,7 @@
 ranking.py      seen items left out, the best of each row, hits, statistics of lists
 item_graph.py   the strongest neighbours of each item
 sweeps.py       half-sweeps of the exact solver, over blocks of cells
-rows.py         the problem of one row, and its D x D system
+rows.py         the problem of one row, and small systems of D x D
 least_squares.py  a ridge regression a row: implicit ALS, the sparse factor of an inverse
 pairwise.py     one epoch of BPR
 search.py       where an item stands in a row of ascending ones
@@ -21,7 +21,7 @@ from ultragcn.kernels.numba_cpu.item_graph import item_neighbors
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
 from ultragcn.kernels.numba_cpu.ranking import find_hits, largest_entries, list_statistics, mask_seen, rank_users, top_k
-from ultragcn.kernels.numba_cpu.rows import cholesky_solve, newton_row, row_loss, row_system, row_work_space
+from ultragcn.kernels.numba_cpu.rows import cholesky_solve, invert, newton_row, row_loss, row_system, row_work_space
 from ultragcn.kernels.numba_cpu.sweeps import activate_tile, half_sweep, negative_loss, quadratic_half_sweep, row_losses
 from ultragcn.kernels.numba_cpu.threads import numba_threads
 
@@ -33,6 +33,7 @@ __all__ = [
     "find_hits",
     "half_sweep",
     "inverse_factor",
+    "invert",
     "is_compiled",
     "item_neighbors",
     "largest_entries",

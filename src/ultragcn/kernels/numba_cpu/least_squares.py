@@ -6,10 +6,11 @@ Letters: R rows, D dimensions, I rows of the other side, or items; K neighbours.
 import numba
 import numpy as np
 
-from ultragcn.kernels.numba_cpu.rows import GATHER_ROWS, cholesky_solve
+from ultragcn.kernels.numba_cpu.rows import cholesky_solve
 from ultragcn.kernels.numba_cpu.search import first_at_least
 from ultragcn.kernels.numba_cpu.vectors import LANES, prefer_wide_vectors
 
+GATHER_ROWS = 512  # entries copied at a time into a contiguous buffer
 # Pieces the rows are dealt into: enough to keep any number of threads busy until the end.
 _CHUNKS = 64
 

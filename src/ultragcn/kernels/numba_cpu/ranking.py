@@ -55,6 +55,14 @@ def _insert(row, low, high, offset, best, where):
             last = best[-1]
 
 
+@njit(cache=True)
+def _empty_lists(num_rows, k):
+    """Return items, (B, k) int32, and scores, (B, k) float32, of no candidates; here, because a parallel function would fill them in
+    pieces, dealt out one by one (`numba_threads`).
+    """
+    return np.full((num_rows, k), -1, dtype=np.int32), np.full((num_rows, k), -np.inf, dtype=np.float32)
+
+
 @njit(parallel=True, cache=True)
 def top_k(scores, k):
     """Return the k largest scores of each row and their columns, by (higher score, lower column).
@@ -73,8 +81,7 @@ def top_k(scores, k):
         -inf there.
     """
     num_rows, num_columns = scores.shape
-    columns = np.full((num_rows, k), -1, dtype=np.int32)
-    values = np.full((num_rows, k), -np.inf, dtype=np.float32)
+    columns, values = _empty_lists(num_rows, k)
     for b in prange(num_rows):
         row = scores[b]
         best = values[b]
@@ -184,8 +191,7 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
     owned_indptr, owned_indices, graph_indptr, graph_indices, graph_weights, scale = term
     num_items, size = item_embedding.shape
     num_blocks = (len(users) + block - 1) // block
-    items = np.full((len(users), k), -1, dtype=np.int32)
-    best_scores = np.full((len(users), k), -np.inf, dtype=np.float32)
+    items, best_scores = _empty_lists(len(users), k)
     factor = np.float32(scale)
     for b in prange(num_blocks):
         prefer_wide_vectors()

@@ -1,4 +1,4 @@
-"""The problem of one row: its sparse part, its Newton step, and the solution of its D x D system.
+"""The problem of one row: its sparse part, its Newton step by conjugate gradients, and small systems of D x D.
 
 Letters: D dimensions, I rows of the other side, p the row's entries in P.
 """
@@ -20,7 +20,7 @@ from ultragcn.kernels.numba_cpu.vectors import (
     subtract_multiples,
 )
 
-GATHER_ROWS = 512  # entries copied at a time into a contiguous buffer
+ROUNDING = np.float32(1e-10)  # of a squared length, that is left where float32 has solved a system
 
 
 @numba.njit(fastmath=FAST, cache=True)
@@ -78,7 +78,57 @@ def cholesky_solve(matrix, vector):
 
 
 @numba.njit(fastmath=FAST, cache=True)
-def row_loss(x, y, indices, positive, excluded):
+def invert(matrix):
+    """Replace a symmetric positive definite matrix, (D, D padded to LANES) float32, by its inverse: Gauss-Jordan.
+
+    A pivot that rounding made not positive is replaced by a huge one: that direction does not move. NaN goes through, for the caller
+    to see.
+    """
+    prefer_wide_vectors()
+    size, width = matrix.shape
+    flat = matrix.reshape(-1)
+    for k in range(size):
+        pivot = matrix[k, k]
+        if pivot <= TINY:
+            pivot = HUGE
+        matrix[k, k] = ONE
+        scale = ONE / pivot
+        for j in range(width):
+            matrix[k, j] *= scale
+        for i in range(size):
+            if i != k:
+                factor = matrix[i, k]
+                matrix[i, k] = ZERO
+                for j in range(0, width, LANES):
+                    subtract_multiples(flat, i * width + j, k * width + j, width, (factor,))
+
+
+@numba.njit(fastmath=FAST, cache=True)
+def multiply(matrix, vector, product):
+    """Write the product of a symmetric matrix, (D, D or wider) float32, and a vector (D,) into `product`: rows are added, whole ones."""
+    prefer_wide_vectors()
+    size = len(vector)
+    product[:] = ZERO
+    for i in range(size):
+        factor = vector[i]
+        for j in range(size):
+            product[j] += factor * matrix[i, j]
+
+
+@numba.njit(fastmath=FAST, cache=True)
+def row_scores(x, y, indices, scores):
+    """Write x . y_p into `scores` (p or more,) float32."""
+    prefer_wide_vectors()
+    for p in range(len(indices)):
+        item = indices[p]
+        s = ZERO
+        for k in range(len(x)):
+            s += x[k] * y[item, k]
+        scores[p] = s
+
+
+@numba.njit(fastmath=FAST, cache=True)
+def row_loss(x, y, indices, positive, excluded, scores):
     """Return the sparse part of a row's loss, sum_p positive_p softplus(-s_p) - excluded_p softplus(s_p): float64.
 
     Parameters
@@ -91,104 +141,139 @@ def row_loss(x, y, indices, positive, excluded):
         P.
     excluded : (p,) float32, or (0,) when nothing is excluded
         The negative weight N to take back from a train cell.
+    scores : (p or more,) float32
+        Work space.
     """
+    prefer_wide_vectors()
+    row_scores(x, y, indices, scores)
+    excludes = len(excluded) > 0
     total = 0.0
     for p in range(len(indices)):
-        item = y[indices[p]]
-        s = ZERO
-        for k in range(len(x)):
-            s += x[k] * item[k]
-        _, _, softplus = sigmoid_softplus(s)
-        total += positive[p] * (softplus - s)
-        if len(excluded) > 0:
+        _, _, softplus = sigmoid_softplus(scores[p])
+        total += positive[p] * (softplus - scores[p])
+        if excludes:
             total -= excluded[p] * softplus
     return total
 
 
 @numba.njit(fastmath=FAST, cache=True)
-def row_system(x, y, indices, positive, excluded, gradient, hessian, gathered, weighted, product):
-    """Add the sparse part of a row's gradient to `gradient` (D,) and of its curvature to `hessian` (D, D); return its loss.
+def row_system(x, y, indices, positive, excluded, gradient, bounds, scores):
+    """Add the sparse part of a row's gradient to `gradient` (D,), write that of its curvature into `bounds`; return its loss.
 
     gradient -= sum_p (positive_p sigmoid(-s_p) + excluded_p sigmoid(s_p)) y_p
-    hessian  += sum_p positive_p kappa(s_p) y_p y_p^T,   kappa(s) = tanh(|s| / 2) / (2 |s|), the Jaakkola-Jordan bound
+    hessian  += sum_p bounds_p y_p y_p^T,   bounds_p = positive_p tanh(|s_p| / 2) / (2 |s_p|), the Jaakkola-Jordan bound
 
-    The other arguments are those of `row_loss`. The curvature of excluded cells is left in, which only shortens the step. Of
-    `hessian` the upper triangle is written. `gathered` and `weighted` (GATHER_ROWS, D) and `product` (D, D) are work space.
+    The other arguments are those of `row_loss`; `bounds` and `scores`: (p or more,) float32. The curvature of excluded cells is left
+    in, which only shortens the step.
     """
-    size = len(x)
+    prefer_wide_vectors()
+    row_scores(x, y, indices, scores)
+    excludes = len(excluded) > 0
     total = 0.0
-    for start in range(0, len(indices), GATHER_ROWS):
-        count = min(GATHER_ROWS, len(indices) - start)
-        for p in range(count):
-            item = y[indices[start + p]]
-            s = ZERO
-            for k in range(size):
-                s += x[k] * item[k]
-            sigmoid, _, softplus = sigmoid_softplus(s)
-            weight = positive[start + p]
-            total += weight * (softplus - s)
-            pull = weight * (ONE - sigmoid)
-            if len(excluded) > 0:
-                back = excluded[start + p]
-                total -= back * softplus
-                pull += back * sigmoid
-            a = abs(s)
-            bound = QUARTER if a < np.float32(1e-3) else (sigmoid - HALF) / s
-            bound *= weight
-            for k in range(size):
-                gathered[p, k] = item[k]
-                weighted[p, k] = bound * item[k]
-                gradient[k] -= pull * item[k]
-        if count > 0:
-            np.dot(weighted[:count].T, gathered[:count], product)
-            for i in range(size):
-                for j in range(i, size):
-                    hessian[i, j] += product[i, j]
+    for p in range(len(indices)):
+        s, weight = scores[p], positive[p]
+        sigmoid, _, softplus = sigmoid_softplus(s)
+        near_zero = abs(s) < np.float32(1e-3)
+        bounds[p] = weight * (QUARTER if near_zero else (sigmoid - HALF) / (ONE if near_zero else s))
+        total += weight * (softplus - s)
+        pull = weight * (ONE - sigmoid)
+        if excludes:
+            total -= excluded[p] * softplus
+            pull += excluded[p] * sigmoid
+        scores[p] = pull
+    for p in range(len(indices)):
+        item, pull = indices[p], scores[p]
+        for k in range(len(x)):
+            gradient[k] -= pull * y[item, k]
     return total
 
 
 @numba.njit(cache=True)
-def row_work_space(size):
-    """Return what `newton_row` works in: hessian (D, D padded), product (D, D), gathered, weighted (GATHER_ROWS, D), move (D,)."""
-    width = (size + LANES - 1) // LANES * LANES
+def padded(size):
+    """Return `size` rounded up to whole vectors."""
+    return (size + LANES - 1) // LANES * LANES
+
+
+@numba.njit(cache=True)
+def row_work_space(size, entries):
+    """Return what `newton_row` works in: gradient, move, residual, direction, curved, solved, each (D,); bounds, scores: (entries,)."""
     return (
-        np.zeros((size, width), np.float32),
-        np.empty((size, size), np.float32),
-        np.empty((GATHER_ROWS, size), np.float32),
-        np.empty((GATHER_ROWS, size), np.float32),
-        np.empty(size, np.float32),
-    )
+        np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32),
+        np.empty(size, np.float32), np.empty(size, np.float32), np.empty(entries, np.float32), np.empty(entries, np.float32),
+    )  # fmt: skip
 
 
 @numba.njit(fastmath=FAST, cache=True)
-def newton_row(x, y, indices, positive, excluded, gradient, l2, work):
-    """Take a Newton step on one row, its negatives given by their gradient and curvature at `x`; the step goes to `work[4]` (D,).
+def newton_row(x, y, indices, positive, excluded, gram, scale, l2, inverse, steps, work):
+    """Take a Newton step on one row, its negatives given by gradient and curvature at `x`; the step goes to `work[1]` (D,).
+
+    The system (scale gram + l2 1 + sum_p bounds_p y_p y_p^T) step = -gradient is never made: conjugate gradients, preconditioned by
+    the inverse of a matrix that many rows have in common, need products with it alone.
 
     Parameters
     ----------
     x, y, indices, positive, excluded
         As in `row_loss`.
-    gradient : (D,) float32
-        Of the negatives; overwritten.
-    l2 : float32
+    gram : (D, D) float32, symmetric
+        The curvature of the negatives, up to `scale`.
+    scale, l2 : float32
+    inverse : (D, D or wider) float32, symmetric
+        Of about the row's system.
+    steps : int
+        Of conjugate gradients.
     work : tuple
-        From `row_work_space`; `work[0]` holds the curvature of the negatives, of which the upper triangle is read.
+        From `row_work_space`; `work[0]` holds the gradient of the negatives, and is overwritten.
 
     Returns
     -------
     sparse_loss, predicted : float64
         The sparse part of the loss at `x`, and the decrease that the quadratic model of the step promises.
     """
-    hessian, product, gathered, weighted, move = work
+    prefer_wide_vectors()
+    gradient, move, residual, direction, curved, solved, bounds, scores = work
     size = len(x)
     for k in range(size):
         gradient[k] += l2 * x[k]
-        hessian[k, k] += l2
-    sparse_loss = row_system(x, y, indices, positive, excluded, gradient, hessian, gathered, weighted, product)
-    move[:] = gradient
-    cholesky_solve(hessian, move)
+    sparse_loss = row_system(x, y, indices, positive, excluded, gradient, bounds, scores)
+    for k in range(size):
+        move[k] = ZERO
+        residual[k] = -gradient[k]
+        direction[k] = ZERO
+    before, enough = ONE, TINY
+    for step in range(steps):
+        multiply(inverse, residual, solved)
+        length = ZERO
+        for k in range(size):
+            length += residual[k] * solved[k]
+        if length <= enough:
+            break  # what is left is rounding; NaN goes on
+        if step == 0:
+            enough = max(TINY, ROUNDING * length)
+        ratio = length / before
+        for k in range(size):
+            direction[k] = solved[k] + ratio * direction[k]
+        multiply(gram, direction, curved)
+        for k in range(size):
+            curved[k] = scale * curved[k] + l2 * direction[k]
+        for p in range(len(indices)):
+            item = indices[p]
+            s = ZERO
+            for k in range(size):
+                s += direction[k] * y[item, k]
+            s *= bounds[p]
+            for k in range(size):
+                curved[k] += s * y[item, k]
+        bent = ZERO
+        for k in range(size):
+            bent += direction[k] * curved[k]
+        if bent <= TINY:
+            break
+        share = length / bent
+        for k in range(size):
+            move[k] += share * direction[k]
+            residual[k] -= share * curved[k]
+        before = length
     predicted = 0.0
     for k in range(size):
-        predicted += HALF * move[k] * gradient[k]
-        move[k] = -move[k]
+        predicted -= HALF * move[k] * gradient[k]
     return sparse_loss, predicted

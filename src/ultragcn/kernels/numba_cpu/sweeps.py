@@ -11,8 +11,8 @@ import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that Numba calls, loaded so that its threads can be limited
 
-from ultragcn.kernels.numba_cpu.rows import newton_row, row_loss, row_work_space
-from ultragcn.kernels.numba_cpu.vectors import FAST, TINY, ZERO, prefer_wide_vectors, sigmoid_softplus
+from ultragcn.kernels.numba_cpu.rows import invert, multiply, newton_row, padded, row_loss, row_work_space
+from ultragcn.kernels.numba_cpu.vectors import FAST, ONE, TINY, ZERO, prefer_wide_vectors, sigmoid_softplus
 
 
 @numba.njit(fastmath=FAST, cache=True)
@@ -50,10 +50,54 @@ def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_co
         loss_row[i] += loss
 
 
+@numba.njit(fastmath=FAST, cache=True)
+def _combine(grams, first, second, gram):
+    """Write first grams[0] + second grams[1] into `gram`, (D, D or wider)."""
+    prefer_wide_vectors()
+    for a in range(len(gram)):
+        for c in range(len(gram)):
+            gram[a, c] = first * grams[0, a, c] + second * grams[1, a, c]
+
+
+@numba.njit(fastmath=FAST, cache=True)
+def _invert_about(matrix, scale, total, prior, l2):
+    """Replace `matrix`, (D, D padded), by the inverse of scale matrix + total prior + l2 1, the system of about each row."""
+    prefer_wide_vectors()
+    for a in range(len(matrix)):
+        for c in range(len(matrix)):
+            matrix[a, c] = scale * matrix[a, c] + total * prior[a, c]
+        matrix[a, a] += l2
+    invert(matrix)
+
+
+@numba.njit(cache=True)
+def _wide(size):
+    """Return zeros of (D, D padded to whole vectors) float32; here, because a parallel function would deal them out one by one."""
+    return np.zeros((size, padded(size)), np.float32)
+
+
+@numba.njit(cache=True)
+def _mean(values):
+    """Return the mean of (R,) float32: one after the other, whatever the threads."""
+    total = 0.0
+    for value in values:
+        total += value
+    return np.float32(total / max(len(values), 1))
+
+
+@numba.njit(cache=True)
+def _longest(indptr):
+    """Return the most entries that a row has."""
+    most = 0
+    for row in range(len(indptr) - 1):
+        most = max(most, indptr[row + 1] - indptr[row])
+    return most
+
+
 @numba.njit(parallel=True, fastmath=FAST, cache=True)
 def half_sweep(
-    x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, order, block, tile, first_tile,
-    num_visited, gram_share, x_new, row_stats, column_loss,
+    x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, total, prior, steps, order, block, tile,
+    first_tile, num_visited, gram_share, x_new, row_stats, column_loss,
 ):  # fmt: skip
     """Take one Newton-like step of every row of `x` against the frozen `y`.
 
@@ -63,7 +107,8 @@ def half_sweep(
                  (Q from the first 1 / gram_share of the columns of each tile, its scale corrected)
 
     so the negatives' curvature is the best rank-one approximation, over a block, of the exact one: rows taken together should be
-    alike.
+    alike. The hessian is never made (`newton_row`): conjugate gradients have that of the block's mean row for a preconditioner, in
+    which `prior` stands for the positives of all.
 
     Parameters
     ----------
@@ -74,6 +119,12 @@ def half_sweep(
     indptr, indices, positive, excluded
         CSR rows over `y` of P, and of the N to take back from excluded cells ((0,) when there are none).
     l2, damping : (U,) float32
+    total : (U,) float32
+        sum_p positive_up.
+    prior : (D, D) float32
+        About the mean curvature of the positives of a row, for a total of 1.
+    steps : int
+        Of conjugate gradients.
     order : (U,) int64
         The rows, as they are dealt into blocks.
     block, tile : int
@@ -95,6 +146,7 @@ def half_sweep(
     num_blocks = (num_rows + block - 1) // block
     num_tiles = (num_columns + tile - 1) // tile
     strips = len(column_loss)
+    most_entries = _longest(indptr)
     for strip in numba.prange(strips):
         prefer_wide_vectors()
         scores_buffer = np.empty(block * tile, np.float32)
@@ -110,8 +162,10 @@ def half_sweep(
         scaled = np.empty((tile, size), np.float32)
         gram = np.empty((size, size), np.float32)
         product = np.empty((size, size), np.float32)
-        work = row_work_space(size)
-        hessian, move = work[0], work[4]
+        inverse = _wide(size)
+        scale = np.empty(block, np.float32)
+        work = row_work_space(size, most_entries)
+        row_gradient, move, row_scores = work[0], work[1], work[7]
         for b in range(strip, num_blocks, strips):
             count = min(block, num_rows - b * block)
             members = order[b * block : b * block + count]
@@ -152,35 +206,43 @@ def half_sweep(
             if visited < num_columns:
                 gradient[:count] *= more
             gram_curvature = max(gram_curvature, TINY)
+            mean_scale, mean_total, mean_l2 = ZERO, ZERO, ZERO
+            for i in range(count):
+                row = members[i]
+                scale[i] = damping[row] * more * curvature_row[i] / gram_curvature
+                mean_scale += scale[i] / np.float32(count)
+                mean_total += total[row] / np.float32(count)
+                mean_l2 += l2[row] / np.float32(count)
+            inverse[:, :size] = gram
+            _invert_about(inverse, mean_scale, mean_total, prior, mean_l2)
             for i in range(count):
                 row = members[i]
                 low, high = indptr[row], indptr[row + 1]
-                scale = damping[row] * more * curvature_row[i] / gram_curvature
-                for a in range(size):
-                    for c in range(a, size):
-                        hessian[a, c] = scale * gram[a, c]
+                row_gradient[:] = gradient[i]
                 sparse_loss, predicted = newton_row(
-                    rows_x[i], y, indices[low:high], positive[low:high], excluded[low:high], gradient[i], l2[row], work
+                    rows_x[i], y, indices[low:high], positive[low:high], excluded[low:high], gram, scale[i], l2[row], inverse, steps, work
                 )
                 for k in range(size):
                     move[k] += rows_x[i, k]
                 x_new[row] = move
                 row_stats[row, 0] = loss_row[i]
                 row_stats[row, 1] = sparse_loss
-                row_stats[row, 2] = row_loss(move, y, indices[low:high], positive[low:high], excluded[low:high])
+                row_stats[row, 2] = row_loss(move, y, indices[low:high], positive[low:high], excluded[low:high], row_scores)
                 row_stats[row, 3] = predicted
 
 
 @numba.njit(parallel=True, fastmath=FAST, cache=True)
-def quadratic_half_sweep(x, y, row_weight, grams, sums, indptr, indices, positive, l2, linear, curvature, strips, x_new):
-    """Take one Newton step of every row of the loss whose negatives are quadratic in s: no pass over the cells.
+def quadratic_half_sweep(
+    x, y, row_weight, grams, sums, indptr, indices, positive, l2, total, prior, steps, linear, curvature, strips, x_new
+):
+    """Take one Newton-like step of every row of the loss whose negatives are quadratic in s: no pass over the cells.
 
     N_uj softplus(s) is replaced by N_uj (linear s + curvature s^2 / 2), so that all rows share two Gram matrices, one for each term
     of the rank-two weight: implicit ALS with logistic positives. Nothing is excluded.
 
     Parameters
     ----------
-    x, y, row_weight, indptr, indices, positive, l2
+    x, y, row_weight, indptr, indices, positive, l2, total, prior, steps
         As in `half_sweep`.
     grams, sums : (2, D, D) and (2, D) float32
         sum_j column_weight[r, j] y_j y_j^T, and sum_j column_weight[r, j] y_j.
@@ -190,22 +252,23 @@ def quadratic_half_sweep(x, y, row_weight, grams, sums, indptr, indices, positiv
     """
     num_rows, size = x.shape
     excluded = np.empty(0, np.float32)
+    most_entries = _longest(indptr)
+    inverse = _wide(size)
+    _combine(grams, curvature * _mean(row_weight[:, 0]), curvature * _mean(row_weight[:, 1]), inverse)
+    _invert_about(inverse, ONE, _mean(total), prior, _mean(l2))
     for strip in numba.prange(strips):
         prefer_wide_vectors()
-        work = row_work_space(size)
-        hessian, move = work[0], work[4]
-        gradient = np.empty(size, np.float32)
+        work = row_work_space(size, most_entries)
+        gradient, move = work[0], work[1]
+        gram = np.empty((size, size), np.float32)
         for row in range(strip * num_rows // strips, (strip + 1) * num_rows // strips):
             low, high = indptr[row], indptr[row + 1]
             w0, w1 = row_weight[row, 0], row_weight[row, 1]
+            _combine(grams, curvature * w0, curvature * w1, gram)
+            multiply(gram, x[row], gradient)
             for a in range(size):
-                bent = ZERO
-                for c in range(size):
-                    value = curvature * (w0 * grams[0, a, c] + w1 * grams[1, a, c])
-                    hessian[a, c] = value
-                    bent += value * x[row, c]
-                gradient[a] = bent + linear * (w0 * sums[0, a] + w1 * sums[1, a])
-            newton_row(x[row], y, indices[low:high], positive[low:high], excluded, gradient, l2[row], work)
+                gradient[a] += linear * (w0 * sums[0, a] + w1 * sums[1, a])
+            newton_row(x[row], y, indices[low:high], positive[low:high], excluded, gram, ONE, l2[row], inverse, steps, work)
             for k in range(size):
                 x_new[row, k] = x[row, k] + move[k]
 
@@ -249,4 +312,5 @@ def row_losses(x, y, indptr, indices, positive, excluded, out):
     """Write `row_loss` of every row of `x` (U, D) into `out` (U,) float64."""
     for row in numba.prange(len(x)):
         low, high = indptr[row], indptr[row + 1]
-        out[row] = row_loss(x[row], y, indices[low:high], positive[low:high], excluded[low:high])
+        scores = np.empty(high - low, np.float32)
+        out[row] = row_loss(x[row], y, indices[low:high], positive[low:high], excluded[low:high], scores)
