@@ -59,8 +59,8 @@ many seeds it has. Seconds are those of the machine as it was: read them only wh
   numbers, which are almost all made so. Models without epochs choose nothing here.
 
 `ultragcn` has the settings kept for the data set, `ultragcn-default` those for data it knows nothing of (L2 and the weight of the item
-graph chosen on validation while training), `ultragcn-paper` is the paper's model, the kept settings without the item graph at ranking
-time (docs/model.md).
+graph chosen on validation while training), `ultragcn-paper` is the paper's model, without the item graph at ranking time, with the settings
+kept for it (docs/model.md).
 """
 
 

@@ -124,7 +124,7 @@ def race(names: list[str], limit: float) -> None:
             chosen[solver] = grid[int(np.argmax(values))]
             print(f"{name}: {solver} chosen on validation: {chosen[solver]} of {len(grid)}, Recall@20 {max(values):.4f}", flush=True)
         curves[name] = {
-            "exact": ours(data.train, data.test, configuration_for(name, "exact"), np.inf),
+            "exact": ours(data.train, data.test, configuration_for(name, "exact", paper=True), np.inf),
             "als": als(data.train, data.test, dim, *chosen["als"]),
             "bpr": bpr(data.train, data.test, dim, *chosen["bpr"]),
         }

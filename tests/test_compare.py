@@ -16,7 +16,7 @@ import pytest
 from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.baselines import EASE, ItemKNN
 from ultragcn.cli import main
-from ultragcn.config import Config
+from ultragcn.config import Config, read_config
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.experiments import compare
 from ultragcn.experiments.models import make_model
@@ -294,8 +294,18 @@ def test_refit_trains_once_more_on_train_and_validation_as_was_chosen(log, tmp_p
 
 
 def test_the_variants_of_ultragcn_differ_in_solver_and_item_graph_alone():
-    ours, paper, sampled = (make_model(name, "electronics", 0, {}).config for name in ("ultragcn", "ultragcn-paper", "ultragcn-sgd"))
+    ours, paper, sampled = (make_model(name, "ml-1m", 0, {}).config for name in ("ultragcn", "ultragcn-paper", "ultragcn-sgd"))
     assert ours.graph_weight > 0
     assert (paper, paper.graph_weight) == (ours.replace(item_graph_weight=0.0), 0)
     assert (sampled.solver, sampled.graph_weight) == ("sgd", 0)
     assert make_model("ultragcn-default", "electronics", 0, {}).config == Config()
+
+
+def test_the_papers_model_has_settings_of_its_own_where_they_are_kept(tmp_path):
+    ours, paper = (make_model(name, "electronics", 0, {}).config for name in ("ultragcn", "ultragcn-paper"))
+    assert paper.graph_weight == 0
+    assert paper.l2_user != ours.l2_user
+    assert make_model("ultragcn-paper", "electronics", 0, {"l2_user": 0.4}).config.l2_user == 0.4
+    file = tmp_path / "kept.toml"
+    file.write_text("w3 = 0.1\n[exact]\nw3 = 0.2\n[paper]\nw3 = 0.3\n", encoding="utf-8")
+    assert [read_config(file, paper=paper).values["w3"] for paper in (False, True)] == [0.2, 0.3]

@@ -289,6 +289,7 @@ TOPICS: dict[str, str] = {
 AUTHORS_NAMES: dict[str, str] = {p.metadata["authors"]: p.name for p in PARAMETERS.values() if p.metadata["authors"]}
 """The authors' name of a hyper-parameter -> ours."""
 
+_PAPER = "paper"  # table of a configuration file
 # Keys of the authors' .ini files that are not hyper-parameters: where files are, and settings of the machine.
 _INI_PATHS = ("train_file_path", "test_file_path")
 _INI_IGNORED = ("model_save_path", "enable_tensorboard", "gpu", "test_batch_size")
@@ -384,7 +385,7 @@ class ConfigFile:
     ignored: tuple[str, ...] = ()
 
 
-def read_config(path: str | Path, solver: str | None = None) -> ConfigFile:
+def read_config(path: str | Path, solver: str | None = None, paper: bool = False) -> ConfigFile:
     """Read a configuration file: ours (`.toml`) or one that the authors published (`.ini`), as it is.
 
     Parameters
@@ -393,6 +394,8 @@ def read_config(path: str | Path, solver: str | None = None) -> ConfigFile:
         A `.toml` file has our names at its top; a table `[sgd]` holds what is meant for that solver alone.
     solver : str, optional
         Whose table to apply; by default that of the file's own `solver`, else of the default solver.
+    paper : bool
+        Whether the table `[paper]` is applied on top, what suits the paper's model where it has to do without the item graph.
 
     Raises
     ------
@@ -406,21 +409,22 @@ def read_config(path: str | Path, solver: str | None = None) -> ConfigFile:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"cannot read the configuration {path}: {reason}") from error
     try:
-        return _from_ini(text, path) if path.suffix == ".ini" else ConfigFile(_from_toml(text, solver))
+        return _from_ini(text, path) if path.suffix == ".ini" else ConfigFile(_from_toml(text, solver, paper))
     except (tomllib.TOMLDecodeError, configparser.Error, UsageError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"cannot read the configuration {path}: {reason}") from error
 
 
-def _from_toml(text: str, solver: str | None) -> dict[str, Any]:
+def _from_toml(text: str, solver: str | None, paper: bool) -> dict[str, Any]:
     document = tomllib.loads(text)
     solvers = PARAMETERS["solver"].metadata["choices"]
     shared = {name: value for name, value in document.items() if not isinstance(value, dict)}
     for table in document:
-        if isinstance(document[table], dict) and table not in solvers:
-            raise unknown_name("table", table, solvers)
+        if isinstance(document[table], dict) and table not in (*solvers, _PAPER):
+            raise unknown_name("table", table, (*solvers, _PAPER))
     chosen = str(solver or shared.get("solver") or PARAMETERS["solver"].default)
-    values = {**our_names(shared), **our_names(document.get(chosen, {}))}
+    tables = [document.get(table, {}) for table in ((chosen, _PAPER) if paper else (chosen,))]
+    values = {name: value for table in (shared, *tables) for name, value in our_names(table).items()}
     return {name: checked(PARAMETERS[name], value) for name, value in values.items()}
 
 
@@ -459,13 +463,17 @@ def kept_configuration(dataset: str) -> Path | None:
     return folder / f"{dataset}.toml" if folder is not None and (folder / f"{dataset}.toml").is_file() else None
 
 
-def configuration_for(dataset: str | None = None, solver: str | None = None, **changes: Any) -> Config:
+def configuration_for(dataset: str | None = None, solver: str | None = None, *, paper: bool = False, **changes: Any) -> Config:
     """Return the configuration kept for the benchmark data set `dataset` (the defaults when there is none), with `changes`.
+
+    With `paper` it is that of the paper's model, without the item graph.
 
     A name that is none of those, a misspelt one too, is taken for a data set of your own: `kept_configuration` tells.
     """
     file = kept_configuration(dataset) if dataset is not None else None
-    values: dict[str, Any] = read_config(file, solver).values if file is not None else {}
+    values: dict[str, Any] = read_config(file, solver, paper).values if file is not None else {}
     if solver is not None:
         values["solver"] = solver
+    if paper:
+        values["item_graph_weight"] = 0.0
     return Config(**(values | our_names(changes)))

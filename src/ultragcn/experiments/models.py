@@ -15,7 +15,7 @@ _Model = TypeVar("_Model", bound=Recommender)
 VARIANTS: dict[str, dict[str, Any]] = {
     "ultragcn": {"solver": "exact"},
     "ultragcn-default": {"solver": "exact"},
-    "ultragcn-paper": {"solver": "exact", "item_graph_weight": 0.0},
+    "ultragcn-paper": {"solver": "exact", "paper": True},
     "ultragcn-sgd": {"solver": "sgd"},
 }
 """UltraGCN; as it is on data it knows nothing of, even where settings are kept; the paper's model, minimised exactly; the authors' way."""
