@@ -10,7 +10,7 @@ from ultragcn.baselines import Popularity
 from ultragcn.config import EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS, Config
 from ultragcn.errors import DataError, DataWarning, UsageError
 from ultragcn.experiments.models import unfitted_for_refit
-from ultragcn.trend import PRIOR, log_recent_share, recent_counts, span_days
+from ultragcn.trend import PRIOR, has_span, log_recent_share, recent_counts
 
 DAY = 86_400_000_000
 QUICK = {"embedding_dim": 8, "negative_weight": 50.0, "l2_user": 0.2, "l2_item": 0.2, "item_graph_weight": 0.1, "epochs": 4}
@@ -93,7 +93,7 @@ def test_a_place_in_a_line_is_no_time(tmp_path):
     file = tmp_path / "lines.txt"
     file.write_text("1 5 6 7 9\n2 6 9 7\n3 9 7 5\n")
     assert load_dataset(file, split="last", protocol="authors").train.times is None
-    assert span_days(load_dataset(file, split="last", protocol="authors").train) == 0
+    assert not has_span(load_dataset(file, split="last", protocol="authors").train)
     with pytest.raises(DataError, match="has no times, only lines of users and their items; drop time_column"):
         load_dataset(file, time_column="3")
 

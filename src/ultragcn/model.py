@@ -32,7 +32,7 @@ from ultragcn.evaluation.ranking import GraphTerm, graph_scale
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
 from ultragcn.recommender import MODEL_FILE, EmbeddingRecommender
-from ultragcn.trend import log_recent_share, span_days
+from ultragcn.trend import has_span, log_recent_share
 
 __all__ = ["MODEL_FILE", "Record", "UltraGCN"]
 
@@ -253,6 +253,12 @@ class UltraGCN(EmbeddingRecommender):
             self.train_seconds_ = time.perf_counter() - started
         return self
 
+    @property
+    def chosen_(self) -> dict[str, float]:
+        """What training chose on held-out pairs, because it was not given: hyper-parameters by name."""
+        names = ("l2", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
+        return {name: value for name in names if (value := getattr(self, f"{name}_")) is not None}
+
     def _choose_terms(self, value: Callable[[], float]) -> None:
         """Choose the weight of the item graph, then that of the trend, where they are not given.
 
@@ -263,7 +269,7 @@ class UltraGCN(EmbeddingRecommender):
             for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
                 worth[self.item_graph_weight_] = value()
             self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
-        if self.config.chooses_trend and span_days(self.train_) > 0:
+        if self.config.chooses_trend and has_span(self.train_):
             given = self.config.item_trend_half_life
             half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
             shares = {half_life: log_recent_share(self.train_, half_life) for half_life in half_lives}

@@ -9,9 +9,9 @@ PRIOR = 0.05
 _DAY = 86_400_000_000  # microseconds
 
 
-def span_days(train: Interactions) -> float:
-    """Return the days from the first interaction to the last; 0 where times are not known."""
-    return 0.0 if train.times is None or not len(train) else float(train.times.max() - train.times.min()) / _DAY
+def has_span(train: Interactions) -> bool:
+    """Return whether times are known and not all the same."""
+    return train.times is not None and len(train) > 0 and bool(train.times.max() > train.times.min())
 
 
 def recent_counts(train: Interactions, half_life: float) -> np.ndarray:

@@ -50,11 +50,10 @@ def unfitted_for_refit(model: _Model) -> _Model:
     if chooses_epochs(model):
         changes |= {"epochs": trained.best_epoch_, "patience": trained.best_epoch_}  # else the loss alone might end it earlier
     config: Any = model.config
-    if getattr(model, "l2_", None) is not None:
-        config = config.with_l2(trained.l2_)
-    for name in ("item_graph_weight", "item_trend_weight", "item_trend_half_life"):
-        if getattr(model, f"{name}_", None) is not None:
-            changes[name] = getattr(model, f"{name}_")
+    if isinstance(model, UltraGCN):
+        chosen = dict(model.chosen_)
+        config = config.with_l2(chosen.pop("l2")) if "l2" in chosen else config
+        changes |= chosen
     return type(model)(**(config.to_dict() | changes))
 
 

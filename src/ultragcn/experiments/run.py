@@ -195,7 +195,7 @@ def _train(
                 checkpoint=out / CHECKPOINT, checkpoint_every=every,
             )  # fmt: skip
         seconds, compile_seconds, best_epoch = model.train_seconds_, model.compile_seconds_, model.best_epoch_
-        chosen = _chosen(model)
+        chosen = {"chosen": model.chosen_} if model.chosen_ else {}
         if manifest["refit"]:
             model.save(out / CHOSEN)
         valid = None if dataset.valid is None else evaluate(model, dataset.valid, _labels(config))
@@ -380,14 +380,8 @@ def _summary(
         "peak_memory_mb": peak_memory_mb(),
         **measured,
     }
-    return summary | _chosen(model) | ({"best_reachable": dict(dataset.best_recall)} if dataset.best_recall else {})
-
-
-def _chosen(model: UltraGCN) -> dict[str, Any]:
-    """Return what training chose itself on held-out pairs, as metrics.json has it."""
-    names = ("l2", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
-    chosen = {name: value for name in names if (value := getattr(model, f"{name}_")) is not None}
-    return {"chosen": chosen} if chosen else {}
+    chosen = {"chosen": model.chosen_} if model.chosen_ else {}
+    return summary | chosen | ({"best_reachable": dict(dataset.best_recall)} if dataset.best_recall else {})
 
 
 def peak_memory_mb() -> float | None:
