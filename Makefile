@@ -27,7 +27,7 @@ format: $(VENV)/.test  ## put the code into the house format
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 bench: $(VENV)/.test  ## measure results, the sampled solver and the evaluation on real data (ULTRAGCN_DATA_DIR)
-	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/comparison.py
 	$(BIN)/python benchmarks/sgd_epoch.py
 	$(BIN)/python benchmarks/evaluation.py
 

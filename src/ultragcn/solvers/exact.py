@@ -99,8 +99,10 @@ class Side:
 
     def _sums(self, axis: int) -> np.ndarray:
         shape = (len(self.l2), self.column_weight.shape[1])
+        # Of one type, else SciPy copies the longer array.
+        indptr = self.indptr.astype(self.indices.dtype) if len(self.indices) <= np.iinfo(self.indices.dtype).max else self.indptr
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `_checked`
-            return np.asarray(sp.csr_matrix((self.positive, self.indices, self.indptr), shape).sum(axis=axis), np.float32).ravel()
+            return np.asarray(sp.csr_matrix((self.positive, self.indices, indptr), shape).sum(axis=axis), np.float32).ravel()
 
     def ridge(self, x: np.ndarray) -> np.ndarray:
         """Return l2 / 2 ||x||^2 by row: (R,) float64."""
