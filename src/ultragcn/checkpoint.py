@@ -21,7 +21,7 @@ Record = dict[str, Any]
 Kept = tuple[np.ndarray, np.ndarray]
 """Embeddings of users and items."""
 
-_FORM = "ultragcn-checkpoint-2"  # another number when a solver, or what it needs, changes
+_FORM = "ultragcn-checkpoint-3"  # another number when a solver, or what it needs, changes
 # By the clock: seldom enough that writing costs at most a fiftieth of the time, and nothing at all in a short training.
 _SECONDS = 10.0
 _WRITING_TIMES = 50
@@ -44,6 +44,14 @@ class Course:
     """That of the epoch kept."""
     seconds: float = 0.0
     kept: Kept | None = None
+
+    def note(self, value: float, epoch: int, embeddings: Kept, least: float) -> None:
+        """Keep an epoch's embeddings if its value is better than the best by more than `least`; else count it."""
+        if value > self.best + least:
+            self.best, self.best_epoch, self.without_better = value, epoch, 0
+            self.kept, self.kept_l2 = (embeddings[0].copy(), embeddings[1].copy()), self.l2
+        else:
+            self.without_better += 1
 
 
 class Checkpoint:

@@ -159,15 +159,7 @@ class UltraGCN(EmbeddingRecommender):
         NumericalError
             The loss became infinite; the message says what to change.
         """
-        require_interactions("fit", "data.train", train, valid, select_on)
-        if self.config.trend_weight > 0 and train.times is None:
-            raise UsageError(
-                "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; "
-                "give it, or set item_trend_weight to 0"
-            )
-        for name, held_out in (("valid", valid), ("test", select_on)):
-            if held_out is not None:
-                refuse_overlap(train, held_out, name)
+        self._refuse_unfit(train, valid, select_on)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels(self.config) + solvers.compile_kernels(self.config)
         started = time.perf_counter()
@@ -213,11 +205,8 @@ class UltraGCN(EmbeddingRecommender):
                 # Without held-out pairs, creeping on is no better.
                 creeping = targets is None and self.config.solver == "exact" and course.best > -np.inf
                 least = self.config.tolerance * abs(course.best) if creeping else 0.0
-                if measured and value > course.best + least:
-                    course.best, course.best_epoch, course.without_better = value, step.epoch, 0
-                    course.kept, course.kept_l2 = (self.user_embedding_.copy(), self.item_embedding_.copy()), course.l2
-                elif measured:
-                    course.without_better += 1
+                if measured:
+                    course.note(value, step.epoch, (self.user_embedding_, self.item_embedding_), least)
                 if on_epoch is not None:
                     on_epoch(record)
                 show.advance(1, {name: figure for name, figure in record.items() if name not in ("epoch", "seconds")})
@@ -252,6 +241,18 @@ class UltraGCN(EmbeddingRecommender):
             self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
             self.train_seconds_ = time.perf_counter() - started
         return self
+
+    def _refuse_unfit(self, train: Interactions, valid: Interactions | None, select_on: Interactions | None) -> None:
+        """Raise what `fit` raises of its data."""
+        require_interactions("fit", "data.train", train, valid, select_on)
+        if self.config.trend_weight > 0 and train.times is None:
+            raise UsageError(
+                "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; "
+                "give it, or set item_trend_weight to 0"
+            )
+        for name, held_out in (("valid", valid), ("test", select_on)):
+            if held_out is not None:
+                refuse_overlap(train, held_out, name)
 
     @property
     def chosen_(self) -> dict[str, float]:

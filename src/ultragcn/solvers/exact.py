@@ -78,6 +78,13 @@ class Side:
         blocks = max(1, self.num_blocks)
         return -(-blocks // -(-blocks // _MAX_STRIPS))
 
+    def matrix(self, values: np.ndarray) -> sp.csr_matrix:
+        """Return `values` (N,) where P has entries: (R, columns), sparse."""
+        # Indices of one type, else SciPy makes long ones of all.
+        fits = len(self.indices) <= np.iinfo(self.indices.dtype).max
+        indptr = self.indptr.astype(self.indices.dtype) if fits else self.indptr
+        return sp.csr_matrix((values, self.indices, indptr), (len(self.l2), self.column_weight.shape[1]))
+
     @cached_property
     def total(self) -> np.ndarray:
         """Sum of P by row: (R,) float32."""
@@ -98,11 +105,8 @@ class Side:
         return used, total[used] / max(float(total.sum()), 1e-30)
 
     def _sums(self, axis: int) -> np.ndarray:
-        shape = (len(self.l2), self.column_weight.shape[1])
-        # Of one type, else SciPy copies the longer array.
-        indptr = self.indptr.astype(self.indices.dtype) if len(self.indices) <= np.iinfo(self.indices.dtype).max else self.indptr
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `_checked`
-            return np.asarray(sp.csr_matrix((self.positive, self.indices, indptr), shape).sum(axis=axis), np.float32).ravel()
+            return np.asarray(self.matrix(self.positive).sum(axis=axis), np.float32).ravel()
 
     def ridge(self, x: np.ndarray) -> np.ndarray:
         """Return l2 / 2 ||x||^2 by row: (R,) float64."""
@@ -351,11 +355,8 @@ def _sides(objective: Objective) -> tuple[Side, Side]:
     train, config = objective.train, objective.config
     _, column_weight = objective.negative_factors()
     users = _side(objective, train.matrix, objective.positive_matrix(), column_weight, objective.l2_users(train.user_degrees))
-    shape = (train.num_users, train.num_items)
-    by_item = sp.csr_matrix((users.positive, users.indices, users.indptr), shape).T.tocsr()
-    excluded = users.excluded
-    if len(excluded):
-        excluded = sp.csr_matrix((excluded, users.indices, users.indptr), shape).T.tocsr().data
+    by_item = users.matrix(users.positive).T.tocsr()
+    excluded = users.matrix(users.excluded).T.tocsr().data if len(users.excluded) else _NOTHING
     items = Side(
         by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32, copy=False), by_item.data, excluded, column_weight,
         np.ascontiguousarray(users.row_weight.T), objective.l2_items(), *_tile_sizes(train.num_items, config.tile_megabytes),
@@ -379,8 +380,7 @@ def _start(objective: Objective, users: Side, items: Side, seed: int) -> tuple[n
 
 def _own_items_only(objective: Objective, users: Side, items: Side) -> tuple[Side, Side]:
     """Return both sides with the entries of P on the train pairs alone, at an unchanged sum: a tenth of the work, a start as good."""
-    matrix = objective.train.matrix
-    own = sp.csr_matrix(sp.csr_matrix((users.positive, users.indices, users.indptr), matrix.shape).multiply(matrix))
+    own = sp.csr_matrix(users.matrix(users.positive).multiply(objective.train.matrix))
     if own.nnz == 0:
         return users, items
     own *= users.positive.sum(dtype=np.float64) / own.sum(dtype=np.float64)
