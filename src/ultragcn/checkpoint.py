@@ -38,6 +38,10 @@ class Course:
     best_epoch: int = 0
     without_better: int = 0
     """Evaluations since then."""
+    last: float = -math.inf
+    """The value measured last."""
+    rising: bool = True
+    """Whether it was better than the one before."""
     l2: float | None = None
     """The L2 strength in use, where training chooses it."""
     kept_l2: float | None = None
@@ -47,6 +51,7 @@ class Course:
 
     def note(self, value: float, epoch: int, embeddings: Kept, least: float) -> None:
         """Keep an epoch's embeddings if its value is better than the best by more than `least`; else count it."""
+        self.rising, self.last = value > self.last, value
         if value > self.best + least:
             self.best, self.best_epoch, self.without_better = value, epoch, 0
             self.kept, self.kept_l2 = (embeddings[0].copy(), embeddings[1].copy()), self.l2

@@ -21,7 +21,7 @@ EXACT_L2 = 0.13
 """rho for the exact solver where nothing is known of the data and nothing is held out: between the values chosen on validation data for the
 benchmarks (configs/). The authors' l2_weight leans on early stopping, and over-fits where the loss is really minimised."""
 EXACT_L2_FROM, EXACT_L2_FACTOR = 0.1, 1.7
-"""Where pairs are held out, rho begins with the first, and is raised by the factor after every sweep that is no better."""
+"""Where pairs are held out, rho begins with the first, and is raised by the factor after every sweep no better than the one before."""
 EXACT_GRAPH_WEIGHT = 0.2
 """Of the exact solver, where nothing is known of the data."""
 EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
@@ -166,7 +166,7 @@ class Config(HyperParameters):
     )
     patience: int = parameter(
         0,
-        "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 3 for exact, 5 where the L2 strength is "
+        "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 3 for exact, 8 where the L2 strength is "
         "not given",
         unit="evaluations",
         low=1,
@@ -192,8 +192,8 @@ class Config(HyperParameters):
     @property
     def max_patience(self) -> int:
         """Evaluations without a better value before stopping: `patience`, or the solver's usual number."""
-        # An L2 strength that rises with every sweep that is no better must reach what data with much noise need.
-        return self.patience or {"exact": 5 if self.chooses_l2 else 3, "sgd": 15}[self.solver]
+        # An L2 strength that rises with sweeps that are no better than the one before must reach what data with much noise need.
+        return self.patience or {"exact": 8 if self.chooses_l2 else 3, "sgd": 15}[self.solver]
 
     @property
     def graph_weight(self) -> float:

@@ -216,7 +216,7 @@ class UltraGCN(EmbeddingRecommender):
                 if step.epoch >= self.config.max_epochs:
                     break
                 going_on = step.state
-                if course.l2 is not None and course.without_better:
+                if course.l2 is not None and not course.rising:
                     # A stronger L2 from here on: a path along which validation says where to stop.
                     from ultragcn.solvers import exact
 
