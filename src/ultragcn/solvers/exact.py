@@ -102,7 +102,8 @@ class Side:
         """Columns with any P, and their share of its sum."""
         total = self._sums(0)
         used = np.flatnonzero(total)
-        return used, total[used] / max(float(total.sum()), 1e-30)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return used, total[used] / max(float(total.sum()), 1e-30)
 
     def _sums(self, axis: int) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `_checked`

@@ -1,6 +1,9 @@
 """The problem of one row: its sparse part, its Newton step by conjugate gradients, and small systems of D x D.
 
 Letters: D dimensions, I rows of the other side, p the row's entries in P.
+
+What sweeps call is inlined in them (`forceinline`): else a process would run whichever compiled copy of a function it met first, its own or
+that of a sweep from the cache on disk, and the two round differently.
 """
 
 import numba
@@ -77,7 +80,7 @@ def cholesky_solve(matrix, vector):
         vector[k] = total * matrix[k, k]
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
 def invert(matrix):
     """Replace a symmetric positive definite matrix, (D, D padded to LANES) float32, by its inverse: Gauss-Jordan.
 
@@ -103,7 +106,7 @@ def invert(matrix):
                     subtract_multiples(flat, i * width + j, k * width + j, width, (factor,))
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
 def multiply(matrix, vector, product):
     """Write the product of a symmetric matrix, (D, D or wider) float32, and a vector (D,) into `product`: rows are added, whole ones."""
     prefer_wide_vectors()
@@ -115,7 +118,7 @@ def multiply(matrix, vector, product):
             product[j] += factor * matrix[i, j]
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
 def row_scores(x, y, indices, scores):
     """Write x . y_p into `scores` (p or more,) float32."""
     prefer_wide_vectors()
@@ -127,7 +130,7 @@ def row_scores(x, y, indices, scores):
         scores[p] = s
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
 def row_loss(x, y, indices, positive, excluded, scores):
     """Return the sparse part of a row's loss, sum_p positive_p softplus(-s_p) - excluded_p softplus(s_p): float64.
 
@@ -156,7 +159,7 @@ def row_loss(x, y, indices, positive, excluded, scores):
     return total
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
 def row_system(x, y, indices, positive, excluded, gradient, bounds, scores):
     """Add the sparse part of a row's gradient to `gradient` (D,), write that of its curvature into `bounds`; return its loss.
 
@@ -203,7 +206,7 @@ def row_work_space(size, entries):
     )  # fmt: skip
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
 def newton_row(x, y, indices, positive, excluded, gram, scale, l2, inverse, steps, work):
     """Take a Newton step on one row, its negatives given by gradient and curvature at `x`; the step goes to `work[1]` (D,).
 

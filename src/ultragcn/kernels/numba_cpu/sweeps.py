@@ -50,7 +50,7 @@ def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_co
         loss_row[i] += loss
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
 def _combine(grams, first, second, gram):
     """Write first grams[0] + second grams[1] into `gram`, (D, D or wider)."""
     prefer_wide_vectors()
@@ -59,7 +59,7 @@ def _combine(grams, first, second, gram):
             gram[a, c] = first * grams[0, a, c] + second * grams[1, a, c]
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
 def _invert_about(matrix, scale, total, prior, l2):
     """Replace `matrix`, (D, D padded), by the inverse of scale matrix + total prior + l2 1, the system of about each row."""
     prefer_wide_vectors()
@@ -76,7 +76,7 @@ def _wide(size):
     return np.zeros((size, padded(size)), np.float32)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, forceinline=True)
 def _mean(values):
     """Return the mean of (R,) float32: one after the other, whatever the threads."""
     total = 0.0
