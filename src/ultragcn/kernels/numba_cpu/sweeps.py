@@ -15,7 +15,7 @@ from ultragcn.kernels.numba_cpu.rows import invert, multiply, newton_row, padded
 from ultragcn.kernels.numba_cpu.vectors import FAST, ONE, TINY, ZERO, prefer_wide_vectors, sigmoid_softplus
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
 def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_column, loss_row, loss_column):
     """Add up the negatives' loss and curvature on one tile, and replace `scores` (B, T) by N sigmoid(s), the slope.
 
