@@ -6,7 +6,7 @@ Letters: R rows, D dimensions, I rows of the other side, or items; K neighbours.
 import numba
 import numpy as np
 
-from ultragcn.kernels.numba_cpu.rows import cholesky_solve
+from ultragcn.kernels.numba_cpu.rows import cholesky_solve, padded
 from ultragcn.kernels.numba_cpu.search import first_at_least
 from ultragcn.kernels.numba_cpu.vectors import LANES, prefer_wide_vectors
 
@@ -33,7 +33,7 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
     num_chunks = min(num_rows, _CHUNKS)
     for chunk in numba.prange(num_chunks):
         prefer_wide_vectors()
-        system = np.zeros((size, (size + LANES - 1) // LANES * LANES), np.float32)
+        system = np.zeros((size, padded(size)), np.float32)
         gathered, product = np.empty((GATHER_ROWS, size), np.float32), np.empty((size, size), np.float32)
         for row in range(chunk, num_rows, num_chunks):
             x[row] = 0.0
@@ -78,7 +78,7 @@ def inverse_factor(indptr, indices, data, diagonal, row_indptr, row_items, k, we
         for i in range(chunk, num_items, num_chunks):
             s = row_items[row_indptr[i] : row_indptr[i + 1]]
             solution = weights[row_indptr[i] : row_indptr[i + 1]]
-            width = (len(s) + LANES - 1) // LANES * LANES
+            width = padded(len(s))
             system = buffer[: len(s) * width].reshape(len(s), width)
             system[:] = 0.0
             for q in range(len(s)):
