@@ -22,7 +22,7 @@ def strength(value: float) -> dict[str, float]:
 MOVED: dict[str, list[dict]] = {
     "ml-1m": [
         strength(0.08), strength(0.09), strength(0.12), {"l2_user_exponent": -0.3}, {"l2_item_exponent": -0.3},
-        {"negative_weight": 100.0}, {"item_item_weight": 1e-3}, {"w3": 1e-7}, {"w3": 5e-3}, {"start_sweeps": 4, "start_curvature": 8.0},
+        {"negative_weight": 100.0}, {"item_item_weight": 1e-3}, {"w3": 1e-7}, {"w3": 5e-3}, {"start_l2": 1.0},
         {"start": "random"},
     ],
     "gowalla": [
@@ -32,7 +32,7 @@ MOVED: dict[str, list[dict]] = {
     "amazoncds": [
         strength(0.15), strength(0.25), {"l2_user_exponent": 0.2}, {"num_item_neighbors": 10}, {"num_item_neighbors": 40},
         {"item_item_weight": 0.5}, {"negative_weight": 500.0}, {"w3": 1e-7}, {"omega": "paper", "item_item_weight": 0.3},
-        {"l2_item_exponent": 0.2}, {"start_sweeps": 4},
+        {"l2_item_exponent": 0.2}, {"start_sweeps": 10},
     ],
 }  # fmt: skip
 """What was moved, by data set; everything else as in configs/."""

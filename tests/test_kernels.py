@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import random_interactions
-from ultragcn.graph import item_graph_degrees
+from ultragcn.graph import item_graph_degrees, item_neighbors
 from ultragcn.kernels import numba_cpu, reference, torch_ops
 
 SHAPES = [(1, 1), (1, 7), (5, 1), (6, 130), (3, 1000)]
@@ -71,6 +71,29 @@ def test_item_neighbors_equal_their_twin(num_users, num_items, density, k, keep_
     np.testing.assert_allclose(weights, expected_weights, rtol=1e-6)
     assert items.shape == expected_items.shape
     assert (weights >= 0).all()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+@pytest.mark.parametrize("k", [0, 1, 5])
+@pytest.mark.parametrize(("num_users", "num_items", "density"), [(1, 1, 1), (4, 3, 0.5), (200, 90, 0.1), (50, 8, 0.9), (5, 5, 0)])
+def test_positive_rows_equal_their_twin(num_users, num_items, density, k, weight):
+    train = random_interactions(num_users, num_items, density)
+    neighbors = item_neighbors(train, k)
+    arguments = (
+        train.matrix.indptr.astype(np.int64), train.matrix.indices, np.random.default_rng(0).random(len(train), dtype=np.float32),
+        *neighbors, np.float32(weight),
+    )  # fmt: skip
+    for array, expected in zip(numba_cpu.positive_rows(*arguments), reference.positive_rows(*arguments), strict=True):
+        np.testing.assert_allclose(array, expected, rtol=1e-5)
+
+
+def test_own_pairs_stay_in_positives_where_they_have_no_weight():
+    indptr, indices = np.array([0, 2]), np.array([0, 2], np.int32)
+    neighbors, weights = np.array([[1], [1], [2]], np.int32), np.array([[0.5], [0.0], [0.0]], np.float32)
+    _, columns, values, places = numba_cpu.positive_rows(indptr, indices, np.zeros(2, np.float32), neighbors, weights, np.float32(2))
+    assert columns.tolist() == [0, 1, 2]
+    assert values.tolist() == [0, 1, 0]
+    assert places.tolist() == [0, 2]
 
 
 def batch(num_users=7, num_items=11, dim=3, rows=10, columns=6, seed=0):

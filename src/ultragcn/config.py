@@ -140,10 +140,10 @@ class Config(HyperParameters):
 
     # The exact solver (docs/exact-solver.md).
     start: str = parameter(
-        "quadratic", "first embeddings of exact: cheap sweeps on quadratic negatives, or random", choices=("quadratic", "random")
+        "quadratic", "first embeddings of exact: leading directions of the train pairs and cheap sweeps on quadratic negatives, or random", choices=("quadratic", "random")
     )
-    start_sweeps: int = parameter(4, "sweeps of the quadratic start", unit="sweeps", low=1)
-    start_curvature: float = parameter(8.0, "curvature of the quadratic start, relative to that of the best constant score", positive=True)
+    start_sweeps: int = parameter(2, "sweeps of the quadratic start", unit="sweeps", low=1)
+    start_l2: float = parameter(1.0, "L2 strength of the quadratic start, relative to that of the sweeps", low=0)
     sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
     cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
     tile_megabytes: float = parameter(
@@ -259,8 +259,8 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
         ("l2_weight", "learning_rate", "batch_size", "num_negatives", "init_std", "evaluate_every", "device"), "solver sgd",
         lambda config: config.solver == "sgd",
     ),
-    (("start", "start_sweeps", "start_curvature", "sampled_sweeps", "cell_share"), "solver exact", lambda config: config.solver == "exact"),
-    (("start_sweeps", "start_curvature"), "start quadratic", lambda config: config.start == "quadratic"),
+    (("start", "start_sweeps", "start_l2", "sampled_sweeps", "cell_share"), "solver exact", lambda config: config.solver == "exact"),
+    (("start_sweeps", "start_l2"), "start quadratic", lambda config: config.start == "quadratic"),
     (("cell_share",), "sampled_sweeps above 0", lambda config: config.sampled_sweeps > 0),
     (("num_item_neighbors", "omega"), "item_item_weight above 0", lambda config: config.item_item_weight > 0),
     (

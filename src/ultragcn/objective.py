@@ -48,8 +48,6 @@ class Objective:
 
     train: Interactions
     config: Config
-    beta: DegreeWeights
-    neighbors: ItemNeighbors
 
     @classmethod
     def of(cls, train: Interactions, config: Config) -> "Objective":
@@ -62,9 +60,20 @@ class Objective:
         """
         if len(train) == 0:
             raise DataError("there are no train interactions; give at least one (user, item) pair")
-        # Without weight the neighbours change nothing: leave them out.
-        num_neighbors = config.num_item_neighbors if config.item_item_weight > 0 else 0
-        return cls(train, config, degree_weights(train), item_neighbors(train, num_neighbors, config.omega))
+        return cls(train, config)
+
+    @cached_property
+    def beta(self) -> DegreeWeights:
+        """Beta of all pairs, as its two factors."""
+        return degree_weights(self.train)
+
+    @cached_property
+    def neighbors(self) -> ItemNeighbors:
+        """The item-item neighbours, none where they have no weight."""
+        num_neighbors = self.config.num_item_neighbors if self.config.item_item_weight > 0 else 0
+        if num_neighbors == 0:
+            return ItemNeighbors(np.empty((self.train.num_items, 0), np.int32), np.empty((self.train.num_items, 0), np.float32))
+        return item_neighbors(self.train, num_neighbors, self.config.omega)
 
     @property
     def num_batches(self) -> int:
@@ -92,31 +101,36 @@ class Objective:
         tables = ((self.l2_users(self.train.user_degrees), user_embedding), (self.l2_items(), item_embedding))
         return float(sum(0.5 * strength @ np.einsum("rd,rd->r", rows, rows, dtype=np.float64) for strength, rows in tables))
 
-    def positive_matrix(self, matrix: sp.csr_matrix | None = None) -> sp.csr_matrix:
-        """Return P: U x I, sparse float32; entries for a user's items and their neighbours.
+    def positives(self, matrix: sp.csr_matrix | None = None) -> tuple[sp.csr_matrix, np.ndarray]:
+        """Return P, and where the users' own pairs stand among its entries.
 
-        `matrix` (csr_matrix, U x I) says which users, by their items; the train users when absent. Items' weights are train's.
+        Parameters
+        ----------
+        matrix : csr_matrix, U x I
+            Which users, by their N items; the train users when absent. Items' weights are train's.
+
+        Returns
+        -------
+        positives : csr_matrix, U x I, float32
+            Entries for a user's items, also where they have no weight, and for their neighbours.
+        places : (N,) int64
         """
+        from ultragcn.kernels import numba_cpu
+
         matrix = self.train.matrix if matrix is None else matrix
         degrees = np.diff(matrix.indptr)
-        data = positive_weight(self.config, np.repeat(user_weights(degrees), degrees), self.beta.item[matrix.indices])
-        positives = sp.csr_matrix((data.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
-        if self.neighbors.items.shape[1]:
-            positives = positives + np.float32(self.config.item_item_weight) * (matrix @ self.omega_matrix)
-        positives.sort_indices()
-        return positives.astype(np.float32, copy=False)
+        own = positive_weight(self.config, np.repeat(user_weights(degrees), degrees), self.beta.item[matrix.indices])
+        weight = np.float32(self.config.item_item_weight)
+        indptr, indices, data, places = numba_cpu.positive_rows(
+            matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False), own.astype(np.float32), *self.neighbors, weight
+        )
+        positives = sp.csr_matrix((data, indices, indptr), matrix.shape)
+        positives.has_canonical_format = True
+        return positives, places
 
-    @cached_property
-    def omega_matrix(self) -> sp.csr_matrix:
-        """Omega: I x I, sparse float32, K entries a row."""
-        num_items, num_neighbors = self.neighbors.items.shape
-        indptr = np.arange(0, num_items * num_neighbors + 1, num_neighbors) if num_neighbors else np.zeros(num_items + 1, np.int64)
-        # Copies, because what follows works in place.
-        entries = (self.neighbors.weights.flatten(), self.neighbors.items.flatten(), indptr)
-        omega = sp.csr_matrix(entries, shape=(num_items, num_items))
-        omega.sum_duplicates()
-        omega.eliminate_zeros()
-        return omega
+    def positive_matrix(self, matrix: sp.csr_matrix | None = None) -> sp.csr_matrix:
+        """Return P alone."""
+        return self.positives(matrix)[0]
 
     def negative_factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Return N as two factors, (U, 2) and (I, 2) float32: N_uj = row_u . column_j, the positives not yet excluded."""

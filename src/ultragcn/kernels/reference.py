@@ -163,6 +163,20 @@ def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_
     return items, weights
 
 
+def positive_rows(indptr, indices, own, neighbors, neighbor_weights, weight):
+    """Return P = own + weight * A Omega by CSR rows, and where the pairs of A stand in it, from dense matrices."""
+    num_rows, num_items = len(indptr) - 1, len(neighbors)
+    a, omega = np.zeros((num_rows, num_items)), np.zeros((num_items, num_items))
+    dense = np.zeros((num_rows, num_items))
+    rows = np.repeat(np.arange(num_rows), np.diff(indptr))
+    a[rows, indices], dense[rows, indices] = 1, own
+    np.add.at(omega, (np.arange(num_items)[:, None], neighbors), neighbor_weights)
+    dense += weight * (a @ omega)
+    there = (a + a @ (omega != 0)) > 0
+    place = np.cumsum(there.ravel()).reshape(there.shape) - 1
+    return np.concatenate([[0], np.cumsum(there.sum(1))]), np.nonzero(there)[1], dense[there], place[rows, indices]
+
+
 def jaakkola_jordan(s):
     """kappa(s) = tanh(|s| / 2) / (2 |s|), 1/4 at 0: the curvature of the parabola that touches softplus at s and bounds it above."""
     size = np.maximum(np.abs(np.asarray(s, np.float64)), 1e-6)

@@ -31,6 +31,9 @@ _MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
 _MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
 _START_STD = 0.1
+_LEADING_STD = 0.03  # smaller, since these directions need not grow first
+_START_CURVATURE = 8.0  # of the start's quadratic negatives, relative to that of the best constant score
+_SUBSPACE_STEPS = 2  # towards the leading directions of P
 _NEWTON_STEPS = 4  # of conjugate gradients for a row's Newton step; more do not lower the loss faster
 _USUAL_BOUND = 0.2  # the curvature of a positive pair, a quarter at most, for the preconditioner
 _SAMPLED_STEPS, _SAMPLED_SHARE = 6, 0.2  # of a fold-in: steps at first, and the part of the cells that each looks at
@@ -159,12 +162,12 @@ def solve(objective: Objective, seed: int, device: str, state: State | None = No
     """
     choose_device(device)
     config = objective.config
-    users, items = _sides(objective)
+    users, items, own = _sides(objective)
     pending: _Pending | None = None
     sweep = 0
     if state is None:
         with numba_cpu.numba_threads():
-            x, y = _start(objective, users, items, seed)
+            x, y = _start(objective, users, items, own, seed)
         user_damping, item_damping = np.ones(len(x), np.float32), np.ones(len(y), np.float32)
     else:
         sweep, pending = int(state["sweep"][0]), _pending_of(state)
@@ -221,7 +224,7 @@ def expected_loss(objective: Objective, user_embedding: np.ndarray, item_embeddi
     objective : Objective
     user_embedding, item_embedding : (U, D) and (I, D) float32
     """
-    users, _ = _sides(objective)
+    users, _, _ = _sides(objective)
     negative, column_loss = np.empty(len(user_embedding)), np.zeros((users.strips, len(item_embedding)))
     sparse = np.empty(len(user_embedding))
     with numba_cpu.numba_threads():
@@ -271,12 +274,12 @@ def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tole
     """
     objective, y = items.objective, items.embedding
     degrees = np.diff(matrix.indptr)
-    side = _side(objective, matrix, objective.positive_matrix(matrix), items.weight, objective.l2_users(degrees))
+    side, _ = _side(objective, matrix, items.weight, objective.l2_users(degrees))
     side = replace(side, tile=min(side.tile, max(16, len(y) // _SAMPLED_TILES // 16 * 16)))
     result = np.zeros((len(degrees), y.shape[1]), np.float32)
     random = np.random.default_rng(0)
     with numba_cpu.numba_threads():
-        parabola = _parabola(side.row_weight, side.positive, items.weight, objective.config)
+        parabola = _parabola(side.row_weight, side.positive, items.weight)
         result = _quadratic_half_sweep(side, result, y, items.grams, *parabola)
         for _ in range(_SAMPLED_STEPS):
             result = _half_sweep(side, result, y, np.ones(len(result), np.float32), _SAMPLED_SHARE, random, items.shuffled).x_new
@@ -330,67 +333,76 @@ def _half_cache() -> float:
     return float(np.clip(size / 2 / 2**20, 0.25, 2.0)) if size > 0 else 0.5
 
 
-def _side(objective: Objective, matrix: sp.csr_matrix, positives: sp.csr_matrix, column_weight: np.ndarray, l2: np.ndarray) -> Side:
-    """Return the users' side for users given by their items."""
+def _side(objective: Objective, matrix: sp.csr_matrix, column_weight: np.ndarray, l2: np.ndarray) -> tuple[Side, np.ndarray]:
+    """Return the users' side for users given by their items, and where these stand among its entries: (N,)."""
     row_weight = objective.negative_rows(np.diff(matrix.indptr))
+    positives, places = objective.positives(matrix)
     excluded = _NOTHING
     if objective.config.exclude_positives:
-        # One pattern for both: an explicit zero of P where a train pair has no weight.
         rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-        weight = np.einsum("nr,nr->n", row_weight[rows], column_weight[matrix.indices])
-        zeros = sp.csr_matrix((np.zeros(matrix.nnz, np.float32), matrix.indices, matrix.indptr), matrix.shape)
-        kept, taken = positives.tocoo(), zeros.tocoo()
-        pattern = (np.concatenate([kept.row, taken.row]), np.concatenate([kept.col, taken.col]))
-        excluded_matrix = sp.csr_matrix((np.concatenate([np.zeros(kept.nnz, np.float32), weight]), pattern), matrix.shape)
-        positives = sp.csr_matrix((np.concatenate([kept.data, taken.data]), pattern), matrix.shape)
-        for canonical in (excluded_matrix, positives):
-            canonical.sum_duplicates()
-        excluded = excluded_matrix.data.astype(np.float32)
-    return Side(
-        positives.indptr.astype(np.int64), positives.indices.astype(np.int32, copy=False), positives.data, excluded, row_weight,
+        excluded = np.zeros(positives.nnz, np.float32)
+        excluded[places] = np.einsum("nr,nr->n", row_weight[rows], column_weight[matrix.indices])
+    side = Side(
+        positives.indptr.astype(np.int64), positives.indices, positives.data, excluded, row_weight,
         np.ascontiguousarray(column_weight.T), l2, *_tile_sizes(matrix.shape[0], objective.config.tile_megabytes),
     )  # fmt: skip
+    return side, places
 
 
-def _sides(objective: Objective) -> tuple[Side, Side]:
+def _sides(objective: Objective) -> tuple[Side, Side, sp.csr_matrix]:
+    """Return the loss seen by users and by items, and P on the train pairs alone, U x I."""
     train, config = objective.train, objective.config
     _, column_weight = objective.negative_factors()
-    users = _side(objective, train.matrix, objective.positive_matrix(), column_weight, objective.l2_users(train.user_degrees))
+    users, places = _side(objective, train.matrix, column_weight, objective.l2_users(train.user_degrees))
     by_item = users.matrix(users.positive).T.tocsr()
     excluded = users.matrix(users.excluded).T.tocsr().data if len(users.excluded) else _NOTHING
     items = Side(
         by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32, copy=False), by_item.data, excluded, column_weight,
         np.ascontiguousarray(users.row_weight.T), objective.l2_items(), *_tile_sizes(train.num_items, config.tile_megabytes),
     )  # fmt: skip
-    return users, items
+    return users, items, sp.csr_matrix((users.positive[places], train.matrix.indices, train.matrix.indptr), train.matrix.shape)
 
 
-def _start(objective: Objective, users: Side, items: Side, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first embeddings: random, then (quadratic start) a few sweeps whose negatives are quadratic."""
+def _start(objective: Objective, users: Side, items: Side, own: sp.csr_matrix, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first embeddings: random, or leading directions of P and a few sweeps whose negatives are quadratic."""
     config, random = objective.config, rng.stream(seed, "init")
     shapes = ((len(users.l2), config.embedding_dim), (len(items.l2), config.embedding_dim))
-    x, y = ((_START_STD * random.standard_normal(shape)).astype(np.float32) for shape in shapes)
-    if config.start == "quadratic":
-        users, items = _own_items_only(objective, users, items)
-        parabola = _parabola(users.row_weight, users.positive, items.row_weight, config)
-        for _ in range(config.start_sweeps):
-            x = _quadratic_half_sweep(users, x, y, _grams(items.row_weight, y), *parabola)
-            y = _quadratic_half_sweep(items, y, x, _grams(users.row_weight, x), *parabola)
+    x, y = (random.standard_normal(shape, dtype=np.float32) for shape in shapes)
+    if config.start == "random":
+        return x * np.float32(_START_STD), y * np.float32(_START_STD)
+    users, items = (replace(side, l2=side.l2 * np.float32(config.start_l2)) for side in _own_items_only(users, items, own))
+    y = _leading_directions(users.matrix(users.positive), y)
+    x[:] = 0.0
+    parabola = _parabola(users.row_weight, users.positive, items.row_weight)
+    for _ in range(config.start_sweeps):
+        x = _quadratic_half_sweep(users, x, y, _grams(items.row_weight, y), *parabola)
+        y = _quadratic_half_sweep(items, y, x, _grams(users.row_weight, x), *parabola)
     return x, y
 
 
-def _own_items_only(objective: Objective, users: Side, items: Side) -> tuple[Side, Side]:
+def _own_items_only(users: Side, items: Side, own: sp.csr_matrix) -> tuple[Side, Side]:
     """Return both sides with the entries of P on the train pairs alone, at an unchanged sum: a tenth of the work, a start as good."""
-    own = sp.csr_matrix(users.matrix(users.positive).multiply(objective.train.matrix))
-    if own.nnz == 0:
-        return users, items
-    own *= users.positive.sum(dtype=np.float64) / own.sum(dtype=np.float64)
-    own.sort_indices()
+    total = own.sum(dtype=np.float64)
+    if total > 0:
+        own = own * np.float32(users.positive.sum(dtype=np.float64) / total)
     thinned = (
-        replace(side, indptr=by_row.indptr.astype(np.int64), indices=by_row.indices, positive=by_row.data.astype(np.float32))
+        replace(side, indptr=by_row.indptr.astype(np.int64), indices=by_row.indices, positive=by_row.data, excluded=_NOTHING)
         for side, by_row in ((users, own), (items, own.T.tocsr()))
     )
     return next(thinned), next(thinned)
+
+
+def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray) -> np.ndarray:
+    """Turn `y` (I, D) towards the leading right singular vectors of `matrix` (U, I), at `_LEADING_STD`: subspace iteration."""
+    matrix = matrix * np.float32(1 / max(float(matrix.data.max(initial=0)), 1e-30))  # directions alone count; squares must not overflow
+    transposed = matrix.T.tocsr()
+    for _ in range(_SUBSPACE_STEPS):
+        y = _checked(transposed @ (matrix @ y))
+        length, rotation = np.linalg.eigh((y.T @ y).astype(np.float64))
+        # Directions that the matrix does not have keep what rounding left of them: at zero they could never grow.
+        length = np.sqrt(np.maximum(length, 1e-6 * length[-1] + 1e-30))
+        y = y @ (rotation / length).astype(np.float32)
+    return y * np.float32(_LEADING_STD * np.sqrt(len(y)))
 
 
 def _grams(weight: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -399,13 +411,13 @@ def _grams(weight: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.stack([(y * weight[:, r : r + 1]).T @ y for r in range(2)]), weight.T @ y
 
 
-def _parabola(row_weight: np.ndarray, positive: np.ndarray, column_weight: np.ndarray, config: Config) -> tuple[float, float]:
+def _parabola(row_weight: np.ndarray, positive: np.ndarray, column_weight: np.ndarray) -> tuple[float, float]:
     """Return linear and curvature of softplus(s) as the parabola linear s + curvature s^2 / 2 around the best constant score."""
     total = float((row_weight.sum(axis=0, dtype=np.float64) * column_weight.sum(axis=0, dtype=np.float64)).sum())
     # Quadratic negatives say nothing useful when that score is not well below zero.
     score = float(np.clip(np.log(max(float(positive.sum(dtype=np.float64)), 1e-30) / max(total, 1e-30)), -20.0, 0.0))
     share = 1 / (1 + np.exp(-score))
-    curvature = config.start_curvature * share * (1 - share)
+    curvature = _START_CURVATURE * share * (1 - share)
     return share - curvature * score, curvature
 
 

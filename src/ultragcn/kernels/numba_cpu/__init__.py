@@ -1,7 +1,7 @@
 """Kernels in Numba: parallel over rows, compiled on first use and cached on disk. Twins of the same names in `reference`.
 
 ranking.py      seen items left out, the best of each row, hits, statistics of lists
-item_graph.py   the strongest neighbours of each item
+item_graph.py   the strongest neighbours of each item, and P with them
 sweeps.py       half-sweeps of the exact solver, over blocks of cells
 rows.py         the problem of one row, and small systems of D x D
 least_squares.py  a ridge regression a row: implicit ALS, the sparse factor of an inverse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ultragcn.kernels.numba_cpu.item_graph import item_neighbors
+from ultragcn.kernels.numba_cpu.item_graph import item_neighbors, positive_rows
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
 from ultragcn.kernels.numba_cpu.ranking import find_hits, largest_entries, list_statistics, mask_seen, rank_users, top_k
@@ -42,6 +42,7 @@ __all__ = [
     "negative_loss",
     "newton_row",
     "numba_threads",
+    "positive_rows",
     "quadratic_half_sweep",
     "rank_users",
     "ridge_rows",
@@ -77,4 +78,5 @@ def compile_kernels() -> float:
         term = (indptr, indices, indptr, indices, scores[0], 0.0)
         rank_users(scores, scores, users, 1, indptr, indices, term, 1, 1)
     item_neighbors(indptr, indices, indptr, indices, np.ones(1, dtype=np.int64), 1, True)
+    positive_rows(indptr, indices, scores[0], np.zeros((1, 1), np.int32), scores, np.float32(0.5))
     return time.perf_counter() - started

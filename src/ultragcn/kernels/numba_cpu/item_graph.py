@@ -1,6 +1,6 @@
-"""The item graph: co-occurrence counts row by row, and the strongest neighbours of each item.
+"""The item graph: co-occurrence counts row by row, the strongest neighbours of each item, and what users have with their neighbours.
 
-Letters: I items, K neighbours, A the user x item train matrix, G = A^T A.
+Letters: I items, K neighbours, A the user x item train matrix of N pairs, G = A^T A.
 """
 
 import numpy as np
@@ -37,11 +37,12 @@ def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_
     num_items = len(g)
     items = np.empty((num_items, k), dtype=np.int32)
     weights = np.zeros((num_items, k), dtype=np.float32)
+    root = np.sqrt(g + 1.0) if keep_diagonal else np.sqrt(g * 1.0)
     num_chunks = min(num_items, _CHUNKS)
     for chunk in prange(num_chunks):
         # One row of G at a time: counts by item, and which items were counted.
         counts = np.zeros(num_items, dtype=np.int32)
-        touched = np.empty(num_items, dtype=np.int32)
+        touched = np.empty(num_items + 1, dtype=np.int32)
         best = np.empty(k, dtype=np.float64)
         for i in range(chunk, num_items, num_chunks):
             num_touched = 0
@@ -49,16 +50,15 @@ def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_
                 u = item_users[position]
                 for other in range(user_indptr[u], user_indptr[u + 1]):
                     j = user_items[other]
-                    if counts[j] == 0:
-                        touched[num_touched] = j
-                        num_touched += 1
+                    touched[num_touched] = j  # kept where it is the first of its kind: a branch would be guessed wrong too often
+                    num_touched += counts[j] == 0
                     counts[j] += 1
             filled = 0
             others = g[i] - counts[i]
             for n in range(num_touched):
                 j = touched[n]
                 if keep_diagonal:
-                    omega = counts[j] * (np.sqrt(g[i] + 1.0) / g[i]) / np.sqrt(g[j] + 1.0)
+                    omega = counts[j] * (root[i] / g[i]) / root[j]
                 elif j != i and others > 0:
                     omega = counts[j] / others * np.sqrt(g[i] / g[j])
                 else:
@@ -82,3 +82,85 @@ def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_
             for place in range(filled, k):
                 items[i, place] = i
     return items, weights
+
+
+@njit(parallel=True, cache=True)
+def positive_rows(indptr, indices, own, neighbors, neighbor_weights, weight):
+    """Return the rows of P = own + weight * A Omega by CSR, and where the pairs of A stand in it.
+
+    Parameters
+    ----------
+    indptr, indices : CSR rows of A, ascending
+    own : (N,) float32
+        A weight for each pair of A.
+    neighbors : (I, K) int32
+    neighbor_weights : (I, K) float32
+        Omega; entries of 0 are left out.
+    weight : float32
+
+    Returns
+    -------
+    indptr : (U + 1,) int64
+    columns : (P,) int32
+        Ascending in each row.
+    values : (P,) float32
+    places : (N,) int64
+        Of each pair of A among the P entries; a pair is there also where its value is 0.
+    """
+    num_rows, num_items = len(indptr) - 1, len(neighbors)
+    num_chunks = max(1, min(num_rows, _CHUNKS))
+    lengths = np.empty(num_rows + 1, np.int64)
+    lengths[0] = 0
+    for chunk in prange(num_chunks):
+        met = np.full(num_items, -1, np.int32)  # the row that an item was last met in
+        for row in range(chunk, num_rows, num_chunks):
+            lengths[row + 1] = 0
+            for p in range(indptr[row], indptr[row + 1]):
+                lengths[row + 1] += _meet(met, row, indices[p])
+                for k in range(neighbors.shape[1]):
+                    if neighbor_weights[indices[p], k] != 0:
+                        lengths[row + 1] += _meet(met, row, neighbors[indices[p], k])
+    for row in range(num_rows):
+        lengths[row + 1] += lengths[row]
+    columns, values = np.empty(lengths[-1], np.int32), np.empty(lengths[-1], np.float32)
+    places = np.empty(len(indices), np.int64)
+    for chunk in prange(num_chunks):
+        met = np.full(num_items, -1, np.int32)
+        sums = np.empty(num_items, np.float32)
+        for row in range(chunk, num_rows, num_chunks):
+            columns_of_row = columns[lengths[row] : lengths[row + 1]]
+            count = 0
+            for p in range(indptr[row], indptr[row + 1]):
+                item = indices[p]
+                if _meet(met, row, item):
+                    columns_of_row[count] = item
+                    sums[item] = 0
+                    count += 1
+                for k in range(neighbors.shape[1]):
+                    other, omega = neighbors[item, k], neighbor_weights[item, k]
+                    if omega != 0:
+                        if _meet(met, row, other):
+                            columns_of_row[count] = other
+                            sums[other] = 0
+                            count += 1
+                        sums[other] += omega
+            columns_of_row.sort()
+            p = indptr[row]
+            for n in range(count):
+                item = columns_of_row[n]
+                value = weight * sums[item]
+                if p < indptr[row + 1] and indices[p] == item:
+                    value += own[p]
+                    places[p] = lengths[row] + n
+                    p += 1
+                values[lengths[row] + n] = value
+    return lengths, columns, values, places
+
+
+@njit(cache=True)
+def _meet(met, row, item):
+    """Note that `item` was met in `row`; return 1 if it is the first time, else 0."""
+    if met[item] == row:
+        return 0
+    met[item] = row
+    return 1
