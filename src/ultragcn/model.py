@@ -221,7 +221,7 @@ class UltraGCN(EmbeddingRecommender):
                     from ultragcn.solvers import exact
 
                     course.l2 *= EXACT_L2_FACTOR
-                    objective = dataclasses.replace(objective, config=self._config_with(course.l2))
+                    objective = objective.with_l2(self._config_with(course.l2))
                     going_on = partial(exact.carry_over, step.state())
                     steps = solvers.solve(objective, self.seed_, self.config.device, going_on())
                 if checkpoints.is_due(step.epoch):

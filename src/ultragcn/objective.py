@@ -101,6 +101,12 @@ class Objective:
         tables = ((self.l2_users(self.train.user_degrees), user_embedding), (self.l2_items(), item_embedding))
         return float(sum(0.5 * strength @ np.einsum("rd,rd->r", rows, rows, dtype=np.float64) for strength, rows in tables))
 
+    def with_l2(self, config: Config) -> "Objective":
+        """Return the objective under a `config` that differs in L2 alone: what is known of train stays."""
+        other = Objective(self.train, config)
+        vars(other).update({name: value for name, value in vars(self).items() if name in ("beta", "neighbors", "_train_positives")})
+        return other
+
     def positives(self, matrix: sp.csr_matrix | None = None) -> tuple[sp.csr_matrix, np.ndarray]:
         """Return P, and where the users' own pairs stand among its entries.
 
@@ -115,9 +121,15 @@ class Objective:
             Entries for a user's items, also where they have no weight, and for their neighbours.
         places : (N,) int64
         """
+        return self._train_positives if matrix is None else self._positives(matrix)
+
+    @cached_property
+    def _train_positives(self) -> tuple[sp.csr_matrix, np.ndarray]:
+        return self._positives(self.train.matrix)
+
+    def _positives(self, matrix: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray]:
         from ultragcn.kernels import numba_cpu
 
-        matrix = self.train.matrix if matrix is None else matrix
         degrees = np.diff(matrix.indptr)
         own = positive_weight(self.config, np.repeat(user_weights(degrees), degrees), self.beta.item[matrix.indices])
         weight = np.float32(self.config.item_item_weight)

@@ -225,7 +225,7 @@ def expected_loss(objective: Objective, user_embedding: np.ndarray, item_embeddi
     user_embedding, item_embedding : (U, D) and (I, D) float32
     """
     users, _, _ = _sides(objective)
-    negative, column_loss = np.empty(len(user_embedding)), np.zeros((users.strips, len(item_embedding)))
+    negative, column_loss = np.empty(len(user_embedding)), np.zeros((users.strips, len(item_embedding)), np.float32)
     sparse = np.empty(len(user_embedding))
     with numba_cpu.numba_threads():
         numba_cpu.negative_loss(
@@ -336,7 +336,7 @@ def _half_cache() -> float:
 def _side(objective: Objective, matrix: sp.csr_matrix, column_weight: np.ndarray, l2: np.ndarray) -> tuple[Side, np.ndarray]:
     """Return the users' side for users given by their items, and where these stand among its entries: (N,)."""
     row_weight = objective.negative_rows(np.diff(matrix.indptr))
-    positives, places = objective.positives(matrix)
+    positives, places = objective.positives(None if matrix is objective.train.matrix else matrix)
     excluded = _NOTHING
     if objective.config.exclude_positives:
         rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
@@ -443,7 +443,7 @@ def _half_sweep(
 ) -> _Half:
     """Step every row of `x`; with a `share` below 1, each block of rows looks at as many tiles of `shuffled` columns only."""
     x_new, stats = np.empty_like(x), np.zeros((len(x), 4))
-    column_loss = np.zeros((side.strips, len(y)))
+    column_loss = np.zeros((side.strips, len(y)), np.float32)
     num_visited = max(1, round(share * side.num_tiles))
     cells_y, column_weight, first = y, side.column_weight, np.zeros(side.num_blocks, np.int64)
     if num_visited < side.num_tiles and random is not None:
@@ -458,7 +458,7 @@ def _half_sweep(
     loss = negative + stats[:, 1] + side.ridge(x)
     if not np.isfinite(loss).all():
         raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
-    return _Half(_checked(x_new), _Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0), float(loss.sum()))
+    return _Half(_checked(x_new), _Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0, dtype=np.float64), float(loss.sum()))
 
 
 def _shuffled(y: np.ndarray, column_weight: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -138,7 +138,7 @@ def half_sweep(
     x_new : (U, D) float32, written
     row_stats : (U, 4) float64, written
         Loss of the negatives and of the sparse part at `x`, sparse part at `x_new`, decrease that the model promises.
-    column_loss : (strips, I) float64, zero on entry
+    column_loss : (strips, I) float32, zero on entry
         Loss of the negatives at `x` by column, as cut.
     """
     num_rows, size = x.shape
