@@ -140,7 +140,9 @@ class Config(HyperParameters):
 
     # The exact solver (docs/exact-solver.md).
     start: str = parameter(
-        "quadratic", "first embeddings of exact: leading directions of the train pairs and cheap sweeps on quadratic negatives, or random", choices=("quadratic", "random")
+        "quadratic",
+        "first embeddings of exact: leading directions, then cheap sweeps on quadratic negatives; or random",
+        choices=("quadratic", "random"),
     )
     start_sweeps: int = parameter(2, "sweeps of the quadratic start", unit="sweeps", low=1)
     start_l2: float = parameter(1.0, "L2 strength of the quadratic start, relative to that of the sweeps", low=0)

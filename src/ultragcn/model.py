@@ -1,6 +1,5 @@
 """The estimator: UltraGCN, how it learns and folds in; its other verbs are those of every model (`recommender.py`)."""
 
-import dataclasses
 import inspect
 import itertools
 import math
