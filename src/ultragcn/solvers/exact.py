@@ -172,6 +172,7 @@ def solve(objective: Objective, seed: int, device: str, state: State | None = No
     else:
         sweep, pending = int(state["sweep"][0]), _pending_of(state)
         x, y, user_damping, item_damping = (state[name] for name in ("x", "y", "user_damping", "item_damping"))
+    del own  # the start alone needs it
     while True:
         sweep += 1
         with numba_cpu.numba_threads():
