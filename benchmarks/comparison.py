@@ -25,7 +25,6 @@ PARTS = (*KINDS, "unknown", "ablation")
 DEFAULT_SEEDS = "0"
 """Seeds of the defaults where they take minutes."""
 
-_OURS = "ultragcn,ultragcn-default,ultragcn-paper"
 # EASE where its I x I inverse is quick; SparseEASE where it is not.
 _WITH_EASE = "popularity,itemknn,rp3beta,ease,ials,bpr"
 _LARGE = "popularity,itemknn,rp3beta,sparse-ease,ials,bpr"
@@ -82,8 +81,9 @@ On **validation** items of `clean` (never test), settings kept and one part left
 
 def compare(name: str, kind: str, seeds: str) -> None:
     """Run what is missing of one table."""
-    ours = {"clean": _OURS if name not in MINUTES else _OURS.replace("ultragcn-default,", ""), "authors": "ultragcn-paper"}
-    models = "ultragcn-default" if kind == "default" else f"{ours[kind]},{BASELINES[name]}"
+    clean = "ultragcn,ultragcn-paper" + ("" if name in MINUTES else ",ultragcn-default")
+    ours = {"clean": clean, "default": "ultragcn-default", "authors": "ultragcn-paper"}[kind]
+    models = ours if kind == "default" else f"{ours},{BASELINES[name]}"
     how = ["--protocol", "authors"] if kind == "authors" else ["--refit"]
     words = ["--dataset", name, *how, "--models", models, "--seeds", DEFAULT_SEEDS if kind == "default" else seeds]
     # A model that fails stands in the table with the reason.

@@ -61,7 +61,7 @@ def test_half_sweep_equals_its_twin(shape, exclude, share, gram_share):
     results = []
     for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
         given = [a.astype(dtype) if a.dtype == np.float32 else a for a in arguments]
-        x_new, stats, column_loss = np.empty_like(given[0]), np.zeros((shape[0], 4)), np.zeros((3, shape[1]), np.float32)
+        x_new, stats, column_loss = np.empty_like(given[0]), np.zeros((shape[0], 4)), np.zeros((3, shape[1]), dtype)
         kernels.half_sweep(*given, 3, order, block, tile, first, max(1, round(share * num_tiles)), gram_share, x_new, stats, column_loss)
         results.append((x_new, stats, column_loss.sum(axis=0)))
     for mine, theirs in zip(*results, strict=True):

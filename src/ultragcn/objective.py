@@ -104,16 +104,16 @@ class Objective:
     def with_l2(self, config: Config) -> "Objective":
         """Return the objective under a `config` that differs in L2 alone: what is known of train stays."""
         other = Objective(self.train, config)
-        vars(other).update({name: value for name, value in vars(self).items() if name in ("beta", "neighbors", "_train_positives")})
+        vars(other).update({name: value for name, value in vars(self).items() if name in ("beta", "neighbors", "train_positives")})
         return other
 
-    def positives(self, matrix: sp.csr_matrix | None = None) -> tuple[sp.csr_matrix, np.ndarray]:
+    def positives(self, matrix: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray]:
         """Return P, and where the users' own pairs stand among its entries.
 
         Parameters
         ----------
         matrix : csr_matrix, U x I
-            Which users, by their N items; the train users when absent. Items' weights are train's.
+            Which users, by their N items. Items' weights are train's.
 
         Returns
         -------
@@ -121,13 +121,6 @@ class Objective:
             Entries for a user's items, also where they have no weight, and for their neighbours.
         places : (N,) int64
         """
-        return self._train_positives if matrix is None else self._positives(matrix)
-
-    @cached_property
-    def _train_positives(self) -> tuple[sp.csr_matrix, np.ndarray]:
-        return self._positives(self.train.matrix)
-
-    def _positives(self, matrix: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray]:
         from ultragcn.kernels import numba_cpu
 
         degrees = np.diff(matrix.indptr)
@@ -140,9 +133,14 @@ class Objective:
         positives.has_canonical_format = True
         return positives, places
 
-    def positive_matrix(self, matrix: sp.csr_matrix | None = None) -> sp.csr_matrix:
-        """Return P alone."""
-        return self.positives(matrix)[0]
+    @cached_property
+    def train_positives(self) -> tuple[sp.csr_matrix, np.ndarray]:
+        """P of the train users, and where the train pairs stand among its entries."""
+        return self.positives(self.train.matrix)
+
+    def positive_matrix(self) -> sp.csr_matrix:
+        """Return P of the train users alone."""
+        return self.train_positives[0]
 
     def negative_factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Return N as two factors, (U, 2) and (I, 2) float32: N_uj = row_u . column_j, the positives not yet excluded."""

@@ -162,17 +162,16 @@ def solve(objective: Objective, seed: int, device: str, state: State | None = No
     """
     choose_device(device)
     config = objective.config
-    users, items, own = _sides(objective)
+    users, items = _sides(objective)
     pending: _Pending | None = None
     sweep = 0
     if state is None:
         with numba_cpu.numba_threads():
-            x, y = _start(objective, users, items, own, seed)
+            x, y = _start(objective, users, items, seed)
         user_damping, item_damping = np.ones(len(x), np.float32), np.ones(len(y), np.float32)
     else:
         sweep, pending = int(state["sweep"][0]), _pending_of(state)
         x, y, user_damping, item_damping = (state[name] for name in ("x", "y", "user_damping", "item_damping"))
-    del own  # the start alone needs it
     while True:
         sweep += 1
         with numba_cpu.numba_threads():
@@ -225,7 +224,7 @@ def expected_loss(objective: Objective, user_embedding: np.ndarray, item_embeddi
     objective : Objective
     user_embedding, item_embedding : (U, D) and (I, D) float32
     """
-    users, _, _ = _sides(objective)
+    users, _ = _sides(objective)
     negative, column_loss = np.empty(len(user_embedding)), np.zeros((users.strips, len(item_embedding)), np.float32)
     sparse = np.empty(len(user_embedding))
     with numba_cpu.numba_threads():
@@ -275,7 +274,7 @@ def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tole
     """
     objective, y = items.objective, items.embedding
     degrees = np.diff(matrix.indptr)
-    side, _ = _side(objective, matrix, items.weight, objective.l2_users(degrees))
+    side = _side(objective, matrix, *objective.positives(matrix), items.weight, objective.l2_users(degrees))
     side = replace(side, tile=min(side.tile, max(16, len(y) // _SAMPLED_TILES // 16 * 16)))
     result = np.zeros((len(degrees), y.shape[1]), np.float32)
     random = np.random.default_rng(0)
@@ -312,6 +311,7 @@ def compile_kernels(config: Config) -> float:
     x = np.ones((1, 1), np.float32)
     row = np.ones((1, 2), np.float32)
     side = Side(np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], _NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1)
+    numba_cpu.positive_rows(side.indptr, side.indices, x[0], np.zeros((1, 1), np.int32), x, np.float32(0.5))
     with numba_cpu.numba_threads():
         _half_sweep(side, x, x, x[0])
         _quadratic_half_sweep(side, x, x, _grams(row, x), 0.5, 0.25)
@@ -334,44 +334,43 @@ def _half_cache() -> float:
     return float(np.clip(size / 2 / 2**20, 0.25, 2.0)) if size > 0 else 0.5
 
 
-def _side(objective: Objective, matrix: sp.csr_matrix, column_weight: np.ndarray, l2: np.ndarray) -> tuple[Side, np.ndarray]:
-    """Return the users' side for users given by their items, and where these stand among its entries: (N,)."""
+def _side(
+    objective: Objective, matrix: sp.csr_matrix, positives: sp.csr_matrix, places: np.ndarray, column_weight: np.ndarray, l2: np.ndarray
+) -> Side:
+    """Return the users' side for users given by their items, by P and by where their items stand in it."""
     row_weight = objective.negative_rows(np.diff(matrix.indptr))
-    positives, places = objective.positives(None if matrix is objective.train.matrix else matrix)
     excluded = _NOTHING
     if objective.config.exclude_positives:
         rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
         excluded = np.zeros(positives.nnz, np.float32)
         excluded[places] = np.einsum("nr,nr->n", row_weight[rows], column_weight[matrix.indices])
-    side = Side(
+    return Side(
         positives.indptr.astype(np.int64), positives.indices, positives.data, excluded, row_weight,
         np.ascontiguousarray(column_weight.T), l2, *_tile_sizes(matrix.shape[0], objective.config.tile_megabytes),
     )  # fmt: skip
-    return side, places
 
 
-def _sides(objective: Objective) -> tuple[Side, Side, sp.csr_matrix]:
-    """Return the loss seen by users and by items, and P on the train pairs alone, U x I."""
+def _sides(objective: Objective) -> tuple[Side, Side]:
     train, config = objective.train, objective.config
     _, column_weight = objective.negative_factors()
-    users, places = _side(objective, train.matrix, column_weight, objective.l2_users(train.user_degrees))
+    users = _side(objective, train.matrix, *objective.train_positives, column_weight, objective.l2_users(train.user_degrees))
     by_item = users.matrix(users.positive).T.tocsr()
     excluded = users.matrix(users.excluded).T.tocsr().data if len(users.excluded) else _NOTHING
     items = Side(
         by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32, copy=False), by_item.data, excluded, column_weight,
         np.ascontiguousarray(users.row_weight.T), objective.l2_items(), *_tile_sizes(train.num_items, config.tile_megabytes),
     )  # fmt: skip
-    return users, items, sp.csr_matrix((users.positive[places], train.matrix.indices, train.matrix.indptr), train.matrix.shape)
+    return users, items
 
 
-def _start(objective: Objective, users: Side, items: Side, own: sp.csr_matrix, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _start(objective: Objective, users: Side, items: Side, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first embeddings: random, or leading directions of P and a few sweeps whose negatives are quadratic."""
     config, random = objective.config, rng.stream(seed, "init")
     shapes = ((len(users.l2), config.embedding_dim), (len(items.l2), config.embedding_dim))
     x, y = (random.standard_normal(shape, dtype=np.float32) for shape in shapes)
     if config.start == "random":
         return x * np.float32(_START_STD), y * np.float32(_START_STD)
-    users, items = (replace(side, l2=side.l2 * np.float32(config.start_l2)) for side in _own_items_only(users, items, own))
+    users, items = (replace(side, l2=side.l2 * np.float32(config.start_l2)) for side in _own_items_only(objective, users, items))
     y = _leading_directions(users.matrix(users.positive), y)
     x[:] = 0.0
     parabola = _parabola(users.row_weight, users.positive, items.row_weight)
@@ -381,8 +380,10 @@ def _start(objective: Objective, users: Side, items: Side, own: sp.csr_matrix, s
     return x, y
 
 
-def _own_items_only(users: Side, items: Side, own: sp.csr_matrix) -> tuple[Side, Side]:
+def _own_items_only(objective: Objective, users: Side, items: Side) -> tuple[Side, Side]:
     """Return both sides with the entries of P on the train pairs alone, at an unchanged sum: a tenth of the work, a start as good."""
+    matrix, (positives, places) = objective.train.matrix, objective.train_positives
+    own = sp.csr_matrix((positives.data[places], matrix.indices, matrix.indptr), matrix.shape)
     total = own.sum(dtype=np.float64)
     if total > 0:
         own = own * np.float32(users.positive.sum(dtype=np.float64) / total)

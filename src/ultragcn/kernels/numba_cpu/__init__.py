@@ -78,5 +78,4 @@ def compile_kernels() -> float:
         term = (indptr, indices, indptr, indices, scores[0], 0.0)
         rank_users(scores, scores, users, 1, indptr, indices, term, 1, 1)
     item_neighbors(indptr, indices, indptr, indices, np.ones(1, dtype=np.int64), 1, True)
-    positive_rows(indptr, indices, scores[0], np.zeros((1, 1), np.int32), scores, np.float32(0.5))
     return time.perf_counter() - started

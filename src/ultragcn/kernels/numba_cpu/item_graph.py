@@ -37,7 +37,7 @@ def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_
     num_items = len(g)
     items = np.empty((num_items, k), dtype=np.int32)
     weights = np.zeros((num_items, k), dtype=np.float32)
-    root = np.sqrt(g + 1.0) if keep_diagonal else np.sqrt(g * 1.0)
+    root = np.sqrt(g + 1.0)
     num_chunks = min(num_items, _CHUNKS)
     for chunk in prange(num_chunks):
         # One row of G at a time: counts by item, and which items were counted.
