@@ -1,6 +1,8 @@
 """The exact solver: its kernels against their twins, its gradient against finite differences, then laws on awkward data."""
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -233,6 +235,20 @@ def test_the_loss_never_increases_and_embeddings_are_finite(name, exclude, extre
             break
     drops = -np.diff(losses)
     assert (drops >= -2e-5 * np.abs(losses[:-1]) - 1e-6).all(), losses
+
+
+def test_a_sweep_lets_go_of_the_arrays_of_earlier_ones():
+    train = random_interactions(40, 30, 0.2)
+    steps = exact.solve(Objective.of(train, Config(embedding_dim=4)), 0, "cpu")
+    gc.collect()
+    gc.disable()  # what only the garbage collector would find stays for as long as few objects are made, and on large data they are few
+    try:
+        tables = [weakref.ref(table) for _ in range(3) for table in next(steps)[2:4]]
+        for _ in range(3):
+            next(steps)
+        assert [table() for table in tables] == [None] * 6
+    finally:
+        gc.enable()
 
 
 def test_overflow_is_an_error_that_says_what_to_change():

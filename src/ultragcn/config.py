@@ -145,7 +145,7 @@ class Config(HyperParameters):
         choices=("quadratic", "random"),
     )
     start_sweeps: int = parameter(2, "sweeps of the quadratic start", unit="sweeps", low=1)
-    start_l2: float = parameter(1.0, "L2 strength of the quadratic start, relative to that of the sweeps", low=0)
+    start_l2: float = parameter(0.5, "L2 strength of the quadratic start, relative to that of the sweeps", low=0)
     sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
     cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
     tile_megabytes: float = parameter(

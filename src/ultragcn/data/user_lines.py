@@ -64,7 +64,7 @@ def read_user_lines(path: str | Path) -> UserLines:
     if len(too_long):
         _refuse(path, data, int(starts[too_long[0]]), f"an id of more than {_MAX_DIGITS} digits")
     numbers = _parse(data, starts, ends)
-    line_of = np.cumsum(is_newline)[starts]
+    line_of = np.searchsorted(np.flatnonzero(is_newline), starts)
     first_of_line = np.concatenate(([True], line_of[1:] != line_of[:-1]))
     all_users = numbers[first_of_line]
     counts = np.diff(np.append(np.flatnonzero(first_of_line), len(numbers))) - 1

@@ -13,6 +13,7 @@ Letters: U users, I items, D dimensions, N non-zeros of P, R rows of a side.
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -33,6 +34,7 @@ _MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
 _START_STD = 0.1
 _LEADING_STD = 0.03  # smaller, since these directions need not grow first
 _START_CURVATURE = 8.0  # of the start's quadratic negatives, relative to that of the best constant score
+_START_LEAST_L2 = 1e-3  # without any, directions that P does not have would be free
 _SUBSPACE_STEPS = 2  # towards the leading directions of P
 _NEWTON_STEPS = 4  # of conjugate gradients for a row's Newton step; more do not lower the loss faster
 _USUAL_BOUND = 0.2  # the curvature of a positive pair, a quarter at most, for the preconditioner
@@ -162,16 +164,16 @@ def solve(objective: Objective, seed: int, device: str, state: State | None = No
     """
     choose_device(device)
     config = objective.config
-    users, items = _sides(objective)
     pending: _Pending | None = None
     sweep = 0
     if state is None:
         with numba_cpu.numba_threads():
-            x, y = _start(objective, users, items, seed)
+            x, y = deque(start_sweeps(objective, seed), maxlen=1).pop()
         user_damping, item_damping = np.ones(len(x), np.float32), np.ones(len(y), np.float32)
     else:
         sweep, pending = int(state["sweep"][0]), _pending_of(state)
         x, y, user_damping, item_damping = (state[name] for name in ("x", "y", "user_damping", "item_damping"))
+    users, items = _sides(objective)
     while True:
         sweep += 1
         with numba_cpu.numba_threads():
@@ -363,35 +365,28 @@ def _sides(objective: Objective) -> tuple[Side, Side]:
     return users, items
 
 
-def _start(objective: Objective, users: Side, items: Side, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first embeddings: random, or leading directions of P and a few sweeps whose negatives are quadratic."""
+def start_sweeps(objective: Objective, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield embeddings to begin with: random ones, or leading directions of P after each of a few sweeps with quadratic negatives.
+
+    Of P only what the train pairs have for themselves: a tenth of the work, a start as good, and no neighbours to wait for.
+    """
     config, random = objective.config, rng.stream(seed, "init")
-    shapes = ((len(users.l2), config.embedding_dim), (len(items.l2), config.embedding_dim))
+    shapes = ((objective.train.num_users, config.embedding_dim), (objective.train.num_items, config.embedding_dim))
     x, y = (random.standard_normal(shape, dtype=np.float32) for shape in shapes)
     if config.start == "random":
-        return x * np.float32(_START_STD), y * np.float32(_START_STD)
-    users, items = (replace(side, l2=side.l2 * np.float32(config.start_l2)) for side in _own_items_only(objective, users, items))
+        yield x * np.float32(_START_STD), y * np.float32(_START_STD)
+        return
+    own = Objective(objective.train, config.replace(item_item_weight=0.0, exclude_positives=False))
+    users, items = (
+        replace(side, l2=np.maximum(side.l2 * np.float32(config.start_l2), np.float32(_START_LEAST_L2))) for side in _sides(own)
+    )
     y = _leading_directions(users.matrix(users.positive), y)
     x[:] = 0.0
     parabola = _parabola(users.row_weight, users.positive, items.row_weight)
     for _ in range(config.start_sweeps):
         x = _quadratic_half_sweep(users, x, y, _grams(items.row_weight, y), *parabola)
         y = _quadratic_half_sweep(items, y, x, _grams(users.row_weight, x), *parabola)
-    return x, y
-
-
-def _own_items_only(objective: Objective, users: Side, items: Side) -> tuple[Side, Side]:
-    """Return both sides with the entries of P on the train pairs alone, at an unchanged sum: a tenth of the work, a start as good."""
-    matrix, (positives, places) = objective.train.matrix, objective.train_positives
-    own = sp.csr_matrix((positives.data[places], matrix.indices, matrix.indptr), matrix.shape)
-    total = own.sum(dtype=np.float64)
-    if total > 0:
-        own = own * np.float32(users.positive.sum(dtype=np.float64) / total)
-    thinned = (
-        replace(side, indptr=by_row.indptr.astype(np.int64), indices=by_row.indices, positive=by_row.data, excluded=_NOTHING)
-        for side, by_row in ((users, own), (items, own.T.tocsr()))
-    )
-    return next(thinned), next(thinned)
+        yield x, y
 
 
 def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray) -> np.ndarray:
@@ -518,18 +513,19 @@ def _measure(
 
 
 def _similar_together(x: np.ndarray, block: int) -> np.ndarray:
-    """Return the rows in an order in which a block holds similar ones: halved along their leading direction, again and again."""
+    """Return the rows in an order in which a block holds similar ones."""
+    return np.concatenate(_halves(x, np.arange(len(x)), block))
 
-    def halves(rows: np.ndarray) -> list[np.ndarray]:
-        if len(rows) <= block:
-            return [rows]
-        centred = x[rows] - x[rows].mean(axis=0)
-        covariance = centred.T @ centred
-        direction = covariance[np.argmax(np.diag(covariance))]
-        for _ in range(_POWER_STEPS):
-            direction = covariance @ (direction / max(float(np.linalg.norm(direction)), 1e-30))
-        rows = rows[np.argsort(centred @ direction, kind="stable")]
-        middle = -(-len(rows) // block) // 2 * block
-        return halves(rows[:middle]) + halves(rows[middle:])
 
-    return np.concatenate(halves(np.arange(len(x))))
+def _halves(x: np.ndarray, rows: np.ndarray, block: int) -> list[np.ndarray]:
+    """Return `rows` in blocks: halved along the leading direction of their `x`, again and again."""
+    if len(rows) <= block:
+        return [rows]
+    centred = x[rows] - x[rows].mean(axis=0)
+    covariance = centred.T @ centred
+    direction = covariance[np.argmax(np.diag(covariance))]
+    for _ in range(_POWER_STEPS):
+        direction = covariance @ (direction / max(float(np.linalg.norm(direction)), 1e-30))
+    rows = rows[np.argsort(centred @ direction, kind="stable")]
+    middle = -(-len(rows) // block) // 2 * block
+    return _halves(x, rows[:middle], block) + _halves(x, rows[middle:], block)
