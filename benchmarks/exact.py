@@ -193,24 +193,24 @@ def gemm_peak() -> float:
 def peak(names: list[str]) -> None:
     """Time the pass over the cells, without the rows' sparse part, against the matrix product."""
     from ultragcn.kernels import numba_cpu
-    from ultragcn.solvers import exact
+    from ultragcn.solvers import exact, half_sweeps
 
     for name in names:
         config = configuration_for(name, "exact")
         exact.compile_kernels(config)
         objective = Objective.of(load_dataset(name, data_dir(), protocol="authors").train, config)
-        sides = exact._sides(objective)
+        sides = half_sweeps.sides_of(objective)
         random = np.random.default_rng(0)
         tables = [(0.3 * random.standard_normal((len(side.l2), config.embedding_dim))).astype(np.float32) for side in sides]
         for what, side, x, y in (("users", sides[0], *tables), ("items", sides[1], *tables[::-1])):
             empty = side.rows(np.zeros(0, int))
-            bare = exact.Side(np.zeros_like(side.indptr), empty.indices, empty.positive, exact._NOTHING, side.row_weight,
+            bare = half_sweeps.Side(np.zeros_like(side.indptr), empty.indices, empty.positive, half_sweeps.NOTHING, side.row_weight,
                               side.column_weight, side.l2, side.block, side.tile)  # fmt: skip
             best, damping = gemm_peak(), np.ones(len(x), np.float32)
             with numba_cpu.numba_threads():
-                cells = min(_seconds(lambda: exact._half_sweep(bare, x, y, damping)) for _ in range(3))  # noqa: B023
-                whole = min(_seconds(lambda: exact._half_sweep(side, x, y, damping)) for _ in range(3))  # noqa: B023
-            dim, share = config.embedding_dim, exact._gram_share(side, y)
+                cells = min(_seconds(lambda: half_sweeps.half_sweep(bare, x, y, damping)) for _ in range(3))  # noqa: B023
+                whole = min(_seconds(lambda: half_sweeps.half_sweep(side, x, y, damping)) for _ in range(3))  # noqa: B023
+            dim, share = config.embedding_dim, half_sweeps.gram_share(side, y)
             flops = 4 * len(x) * len(y) * dim + 2 * len(y) * dim**2 * side.num_blocks / share
             report("exact_peak", {
                 "dataset": name, "side": what, "dim": dim, "gemm_gflops": best, "cells_gflops": flops / cells / 1e9,
@@ -230,14 +230,14 @@ def folding(names: list[str]) -> None:
 
 def fold(model, matrix) -> dict[str, float]:
     """Return how long folding in takes, and how near it comes."""
-    from ultragcn.solvers import exact
+    from ultragcn.solvers.fold_in import fold_in
 
     users = np.random.default_rng(0).permutation(matrix.shape[0])[:4096]
     model.fold_in(matrix[users[:1]])  # makes what all share
     many = min(_seconds(lambda: model.fold_in(matrix[users])) for _ in range(3))
     alone = [_seconds(lambda: model.fold_in(matrix[[user]])) for user in users[:50]]  # noqa: B023
     folded = model.fold_in(matrix[users])
-    solved = exact.fold_in(model._frozen_items, matrix[users[:512]], max_steps=100, tolerance=1e-4)
+    solved = fold_in(model._frozen_items, matrix[users[:512]], max_steps=100, tolerance=1e-4)
     trained, far = _cosines(folded, model.user_embedding_[users]), _cosines(folded[:512], solved)
     return {
         "users": len(users), "ms_a_user": many / len(users) * 1e3, "ms_alone": float(np.median(alone)) * 1e3,

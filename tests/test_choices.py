@@ -10,7 +10,7 @@ from ultragcn.cli import main
 from ultragcn.config import EXACT_GRAPH_WEIGHT, EXACT_GRAPH_WEIGHTS, EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM, Config
 from ultragcn.experiments.models import unfitted_for_refit
 from ultragcn.objective import Objective
-from ultragcn.solvers import exact
+from ultragcn.solvers.fold_in import FrozenItems, fold_in
 
 QUICK = {"embedding_dim": 16, "negative_weight": 50.0}
 
@@ -72,7 +72,7 @@ def test_the_strength_is_saved_and_new_users_are_folded_in_with_it(data, chosen,
     loaded = UltraGCN.load(chosen.save(tmp_path))
     assert loaded.l2_ == chosen.l2_
     config = chosen.config.replace(l2_user=chosen.l2_, l2_item=chosen.l2_)
-    expected = exact.fold_in(exact.FrozenItems(Objective.of(data.train, config), chosen.item_embedding_), data.train.matrix[:20])
+    expected = fold_in(FrozenItems(Objective.of(data.train, config), chosen.item_embedding_), data.train.matrix[:20])
     np.testing.assert_array_equal(loaded.fold_in(data.train.matrix[:20]), expected)
 
 

@@ -15,6 +15,7 @@ from ultragcn.errors import NumericalError, UsageError
 from ultragcn.kernels import numba_cpu, reference
 from ultragcn.objective import Objective
 from ultragcn.solvers import exact
+from ultragcn.solvers.fold_in import FrozenItems, fold_in
 
 GENERAL = {
     "w1": 0.3, "w2": 0.7, "w3": 0.2, "w4": 0.9, "negative_weight": 6.0, "item_item_weight": 0.5, "num_item_neighbors": 3, "l2_user": 0.2,
@@ -199,7 +200,7 @@ def test_a_converged_row_has_no_gradient_by_finite_differences(exclude):
     train = random_interactions(25, 40, 0.2)
     objective = Objective.of(train, Config(**GENERAL, exclude_positives=exclude))
     y = np.random.default_rng(2).standard_normal((40, 6)).astype(np.float32)
-    x = exact.fold_in(exact.FrozenItems(objective, y), train.matrix, max_steps=200, tolerance=1e-6).astype(np.float64)
+    x = fold_in(FrozenItems(objective, y), train.matrix, max_steps=200, tolerance=1e-6).astype(np.float64)
     step, worst = 1e-4, 0.0
     for place in np.ndindex(*x.shape):
         moved = [x.copy(), x.copy()]

@@ -4,7 +4,7 @@ import inspect
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,8 @@ class UltraGCN(EmbeddingRecommender):
         self.seed_ = course.seed
         self.history_: list[Record] = course.history
         self.stopped_ = "epochs"
-        self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config), None
+        show = progress or Silent()
+        self.item_graph_, self.item_graph_weight_ = self._make_item_graph(show), None
         self.item_trend_weight_ = self.item_trend_half_life_ = None
         weight = self.config.trend_weight
         popularity = weight * log_recent_share(train, self.config.trend_half_life) if weight > 0 else None
@@ -181,30 +182,19 @@ class UltraGCN(EmbeddingRecommender):
             course.l2 = EXACT_L2_FROM
         objective = Objective.of(train, self._config_with(course.l2))
         steps = solvers.solve(objective, self.seed_, self.config.device, state)
-        show = progress or Silent()
         show.start("training", self.config.max_epochs, "epoch" if self.config.solver == "sgd" else "sweep")
         show.advance(len(course.history))
         try:
             while True:
                 step = next(steps)
-                self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
-                self.user_embedding_ = _mean_where_empty(step.user_embedding, train.user_degrees, self._mean_user)
-                self._forget_tables()  # the solver may have written into the same arrays
-                self.item_trend_ = self._trend(popularity)
-                record: Record = {"epoch": step.epoch, "seconds": time.perf_counter() - started, "loss": step.loss}
-                if course.l2 is not None:
-                    record["l2"] = course.l2
-                value = -step.loss
-                measured = targets is None or self._evaluation_is_due(step.epoch)
-                if measured and targets is not None:
-                    result = evaluate(self, targets, labels)
-                    record |= {label: result[label] for label in labels}
-                    value = record[labels[0]]
+                self._take(step, popularity)
+                record = self._record(step, time.perf_counter() - started, course.l2, targets, labels)
                 course.history.append(record)
-                # Without held-out pairs, creeping on is no better.
-                creeping = targets is None and self.config.solver == "exact" and course.best > -np.inf
-                least = self.config.tolerance * abs(course.best) if creeping else 0.0
-                if measured:
+                if targets is None or labels[0] in record:
+                    # Without held-out pairs, creeping on is no better.
+                    creeping = targets is None and self.config.solver == "exact" and course.best > -np.inf
+                    least = self.config.tolerance * abs(course.best) if creeping else 0.0
+                    value = record.get(labels[0], -step.loss)
                     course.note(value, step.epoch, (self.user_embedding_, self.item_embedding_), least)
                 if on_epoch is not None:
                     on_epoch(record)
@@ -240,6 +230,35 @@ class UltraGCN(EmbeddingRecommender):
             self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
             self.train_seconds_ = time.perf_counter() - started
         return self
+
+    def _make_item_graph(self, show: Progress) -> sp.csr_matrix:
+        """Return the item graph of train, shown as one step: on large data it takes seconds."""
+        if self.config.graph_weight == 0:
+            return item_graph(self.train_, self.config)
+        show.start("item graph", 1, "graph")
+        try:
+            graph = item_graph(self.train_, self.config)
+            show.advance(1)
+        finally:
+            show.finish()
+        return graph
+
+    def _take(self, step: solvers.Step, popularity: np.ndarray | None) -> None:
+        """Put the embeddings of a step in place."""
+        self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
+        self.user_embedding_ = _mean_where_empty(step.user_embedding, self.train_.user_degrees, self._mean_user)
+        self._forget_tables()  # the solver may have written into the same arrays
+        self.item_trend_ = self._trend(popularity)
+
+    def _record(self, step: solvers.Step, seconds: float, l2: float | None, targets: Interactions | None, labels: Sequence[str]) -> Record:
+        """Return the history's record of a step: with metrics on `targets`, where there are any and it is time to evaluate."""
+        record: Record = {"epoch": step.epoch, "seconds": seconds, "loss": step.loss}
+        if l2 is not None:
+            record["l2"] = l2
+        if targets is not None and self._evaluation_is_due(step.epoch):
+            result = evaluate(self, targets, labels)
+            record |= {label: result[label] for label in labels}
+        return record
 
     def _refuse_unfit(self, train: Interactions, valid: Interactions | None, select_on: Interactions | None) -> None:
         """Raise what `fit` raises of its data."""
@@ -341,14 +360,14 @@ class UltraGCN(EmbeddingRecommender):
         Each row is solved to convergence, items held still; folding in a train user gives what training converges to. A user without
         items gets the mean of the train users, as in training.
         """
-        from ultragcn.solvers import exact
+        from ultragcn.solvers.fold_in import FrozenItems, fold_in
 
         self._check_fitted()
         if self._frozen_items is None or self._frozen_items.embedding is not self.item_embedding_:
-            self._frozen_items = exact.FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
+            self._frozen_items = FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
         # In batches, because folding in remembers several steps of every row.
         starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
-        folded = np.concatenate([exact.fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
+        folded = np.concatenate([fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
         return _mean_where_empty(folded, np.diff(matrix.indptr), self._mean_user)
 
 

@@ -1,0 +1,285 @@
+"""Half-sweeps of the exact solver: the loss seen from one side, and one Newton-like step of every row of that side.
+
+Given the items, every user's row is a strictly convex problem in D numbers, and the other way round. `half_sweep` visits the cells;
+`quadratic_half_sweep` has quadratic negatives, which need two Gram matrices alone. The loops are kernels
+(`kernels/numba_cpu/sweeps.py`); here is what they are given, and what is made of what they measure.
+
+Letters: U users, I items, D dimensions, N non-zeros of P, R rows of a side.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn.errors import NumericalError
+from ultragcn.kernels import numba_cpu
+from ultragcn.objective import Objective
+
+_MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend on the number of threads
+_BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
+_NEWTON_STEPS = 4  # of conjugate gradients for a row's Newton step; more do not lower the loss faster
+_USUAL_BOUND = 0.2  # the curvature of a positive pair, a quarter at most, for the preconditioner
+_QUADRATIC_CURVATURE = 8.0  # of quadratic negatives, relative to that of the best constant score
+_POWER_STEPS = 10  # towards the leading direction of a group of rows
+NOTHING = np.empty(0, np.float32)
+_ADVICE = "lower negative_weight, item_item_weight or w1..w4, or raise the L2 strength"
+
+
+@dataclass(frozen=True)
+class Side:
+    """The loss seen from one side, by its R rows: P, the weights of the negatives, the L2 strengths, and the sizes of tiles."""
+
+    indptr: np.ndarray  # (R + 1,) int64
+    indices: np.ndarray  # (N,) int32
+    positive: np.ndarray  # (N,) float32, P
+    excluded: np.ndarray  # (N,) float32, N to take back from excluded cells; (0,) when nothing is excluded
+    row_weight: np.ndarray  # (R, 2) float32
+    column_weight: np.ndarray  # (2, columns) float32
+    l2: np.ndarray  # (R,) float32
+    block: int
+    tile: int
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of rows."""
+        return -(-len(self.l2) // self.block)
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of columns."""
+        return -(-self.column_weight.shape[1] // self.tile)
+
+    @property
+    def strips(self) -> int:
+        """Pieces of work for the threads, all of as many blocks but the last: threads get as many pieces each."""
+        blocks = max(1, self.num_blocks)
+        return -(-blocks // -(-blocks // _MAX_STRIPS))
+
+    def matrix(self, values: np.ndarray) -> sp.csr_matrix:
+        """Return `values` (N,) where P has entries: (R, columns), sparse."""
+        # Indices of one type, else SciPy makes long ones of all.
+        fits = len(self.indices) <= np.iinfo(self.indices.dtype).max
+        indptr = self.indptr.astype(self.indices.dtype) if fits else self.indptr
+        return sp.csr_matrix((values, self.indices, indptr), (len(self.l2), self.column_weight.shape[1]))
+
+    @cached_property
+    def total(self) -> np.ndarray:
+        """Sum of P by row: (R,) float32."""
+        return self._sums(1)
+
+    def prior(self, y: np.ndarray) -> np.ndarray:
+        """Return about the curvature that the positives of a mean row have, for a total of 1: (D, D) float32."""
+        used, share = self._column_share
+        part = y if len(used) == len(y) else y[used]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (part * (_USUAL_BOUND * share[:, None])).T @ part
+
+    @cached_property
+    def _column_share(self) -> tuple[np.ndarray, np.ndarray]:
+        """Columns with any P, and their share of its sum."""
+        total = self._sums(0)
+        used = np.flatnonzero(total)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return used, total[used] / max(float(total.sum()), 1e-30)
+
+    def _sums(self, axis: int) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `checked`
+            return np.asarray(self.matrix(self.positive).sum(axis=axis), np.float32).ravel()
+
+    def ridge(self, x: np.ndarray) -> np.ndarray:
+        """Return l2 / 2 ||x||^2 by row: (R,) float64."""
+        return 0.5 * self.l2 * np.einsum("rd,rd->r", x, x, dtype=np.float64)
+
+    def rows(self, chosen: np.ndarray) -> "Side":
+        """Return the side of some rows alone."""
+        lengths = np.diff(self.indptr)[chosen]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(self.indptr.dtype)
+        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
+        return replace(
+            self, indptr=indptr, indices=self.indices[entries], positive=self.positive[entries],
+            excluded=self.excluded[entries] if len(self.excluded) else self.excluded, row_weight=self.row_weight[chosen],
+            l2=self.l2[chosen],
+        )  # fmt: skip
+
+
+def _tile_sizes(num_rows: int, megabytes: float) -> tuple[int, int]:
+    """Return rows of a block and columns of a tile: long blocks amortise the Gram matrix, but a small side needs some to share out."""
+    block = int(np.clip(-(-num_rows // 12), 16, _BLOCK_ROWS))
+    tile = int((megabytes or _half_cache()) * 2**20 / 4 / block) // 16 * 16
+    return block, int(np.clip(tile, 64, 4096))
+
+
+def _half_cache() -> float:
+    """Return half of a core's second-level cache in MB; 0.5 where the system does not say."""
+    try:
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        size = 0
+    return float(np.clip(size / 2 / 2**20, 0.25, 2.0)) if size > 0 else 0.5
+
+
+def side_of(
+    objective: Objective, matrix: sp.csr_matrix, positives: sp.csr_matrix, places: np.ndarray, column_weight: np.ndarray, l2: np.ndarray
+) -> Side:
+    """Return the users' side for users given by their items, by P and by where their items stand in it."""
+    row_weight = objective.negative_rows(np.diff(matrix.indptr))
+    excluded = NOTHING
+    if objective.config.exclude_positives:
+        rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        excluded = np.zeros(positives.nnz, np.float32)
+        excluded[places] = np.einsum("nr,nr->n", row_weight[rows], column_weight[matrix.indices])
+    return Side(
+        positives.indptr.astype(np.int64), positives.indices, positives.data, excluded, row_weight,
+        np.ascontiguousarray(column_weight.T), l2, *_tile_sizes(matrix.shape[0], objective.config.tile_megabytes),
+    )  # fmt: skip
+
+
+def sides_of(objective: Objective) -> tuple[Side, Side]:
+    """Return the users' and the items' side of an objective over its train pairs."""
+    train, config = objective.train, objective.config
+    _, column_weight = objective.negative_factors()
+    users = side_of(objective, train.matrix, *objective.train_positives, column_weight, objective.l2_users(train.user_degrees))
+    by_item = users.matrix(users.positive).T.tocsr()
+    excluded = users.matrix(users.excluded).T.tocsr().data if len(users.excluded) else NOTHING
+    items = Side(
+        by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32, copy=False), by_item.data, excluded, column_weight,
+        np.ascontiguousarray(users.row_weight.T), objective.l2_items(), *_tile_sizes(train.num_items, config.tile_megabytes),
+    )  # fmt: skip
+    return users, items
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A half-sweep whose outcome is not measured yet: what each of the R rows was worth, and what its model promised."""
+
+    embedding: np.ndarray  # (R, D) before the step
+    loss: np.ndarray  # (R,) before the step, L2 included
+    sparse_loss: np.ndarray  # (R,) sparse part after the step
+    predicted: np.ndarray  # (R,) promised decrease
+
+
+@dataclass(frozen=True)
+class Half:
+    """What a half-sweep gave, and the loss at the point where it measured it."""
+
+    x_new: np.ndarray
+    pending: Pending
+    other_negative: np.ndarray  # loss of the negatives by row of the other side
+    loss: float  # without the L2 part of the other side
+
+
+def half_sweep(
+    side: Side,
+    x: np.ndarray,
+    y: np.ndarray,
+    damping: np.ndarray,
+    share: float = 1.0,
+    random: np.random.Generator | None = None,
+    shuffled: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Half:
+    """Step every row of `x` against the frozen `y`, and measure the loss before the step.
+
+    Parameters
+    ----------
+    side : Side
+    x, y : (R, D) and (columns, D) float32
+    damping : (R,) float32
+        Of the steps: larger ones are shorter.
+    share : float
+        Below 1, each block of rows looks at that part of the tiles only.
+    random : Generator, optional
+        Draws which tiles; needed with a `share` below 1.
+    shuffled : tuple, optional
+        Columns that tiles are a fair sample of, from `shuffle_columns`; made here where they are not given.
+
+    Raises
+    ------
+    NumericalError
+        The loss or the step is not finite.
+    """
+    x_new, stats = np.empty_like(x), np.zeros((len(x), 4))
+    column_loss = np.zeros((side.strips, len(y)), np.float32)
+    num_visited = max(1, round(share * side.num_tiles))
+    cells_y, column_weight, first = y, side.column_weight, np.zeros(side.num_blocks, np.int64)
+    if num_visited < side.num_tiles and random is not None:
+        cells_y, column_weight = shuffled or shuffle_columns(y, column_weight, random)
+        first = random.integers(0, side.num_tiles, side.num_blocks)
+    numba_cpu.half_sweep(
+        x, y, cells_y, side.row_weight, column_weight, side.indptr, side.indices, side.positive, side.excluded, side.l2, damping,
+        side.total, side.prior(y), _NEWTON_STEPS, _similar_together(x, side.block), side.block, side.tile, first, num_visited,
+        gram_share(side, y), x_new, stats, column_loss,
+    )  # fmt: skip
+    negative = stats[:, 0] * (side.num_tiles / num_visited)
+    loss = negative + stats[:, 1] + side.ridge(x)
+    if not np.isfinite(loss).all():
+        raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
+    return Half(checked(x_new), Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0, dtype=np.float64), float(loss.sum()))
+
+
+def shuffle_columns(y: np.ndarray, column_weight: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return columns, (I, D), and their weights, (2, I), in a random order, in which every tile is a fair sample of them."""
+    order = random.permutation(len(y))
+    return y[order], np.ascontiguousarray(column_weight[:, order])
+
+
+def gram_share(side: Side, y: np.ndarray) -> int:
+    """Return the part of the columns whose Gram matrix stands for all: its product should cost an eighth of the other two at most."""
+    rows = min(side.block, len(side.l2))
+    return int(np.clip(y.shape[1] * 4 // max(rows, 1), 1, max(1, len(y) // (8 * y.shape[1]))))
+
+
+def _similar_together(x: np.ndarray, block: int) -> np.ndarray:
+    """Return the rows in an order in which a block holds similar ones."""
+    return np.concatenate(_halves(x, np.arange(len(x)), block))
+
+
+def _halves(x: np.ndarray, rows: np.ndarray, block: int) -> list[np.ndarray]:
+    """Return `rows` in blocks: halved along the leading direction of their `x`, again and again."""
+    if len(rows) <= block:
+        return [rows]
+    centred = x[rows] - x[rows].mean(axis=0)
+    covariance = centred.T @ centred
+    direction = covariance[np.argmax(np.diag(covariance))]
+    for _ in range(_POWER_STEPS):
+        direction = covariance @ (direction / max(float(np.linalg.norm(direction)), 1e-30))
+    rows = rows[np.argsort(centred @ direction, kind="stable")]
+    middle = -(-len(rows) // block) // 2 * block
+    return _halves(x, rows[:middle], block) + _halves(x, rows[middle:], block)
+
+
+def grams_of(weight: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return sum_j weight[j, r] y_j y_j^T, (2, D, D), and sum_j weight[j, r] y_j, (2, D)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `checked`
+        return np.stack([(y * weight[:, r : r + 1]).T @ y for r in range(2)]), weight.T @ y
+
+
+def parabola_of(row_weight: np.ndarray, positive: np.ndarray, column_weight: np.ndarray) -> tuple[float, float]:
+    """Return linear and curvature of softplus(s) as the parabola linear s + curvature s^2 / 2 around the best constant score."""
+    total = float((row_weight.sum(axis=0, dtype=np.float64) * column_weight.sum(axis=0, dtype=np.float64)).sum())
+    # Quadratic negatives say nothing useful when that score is not well below zero.
+    score = float(np.clip(np.log(max(float(positive.sum(dtype=np.float64)), 1e-30) / max(total, 1e-30)), -20.0, 0.0))
+    share = 1 / (1 + np.exp(-score))
+    curvature = _QUADRATIC_CURVATURE * share * (1 - share)
+    return share - curvature * score, curvature
+
+
+def quadratic_half_sweep(
+    side: Side, x: np.ndarray, y: np.ndarray, grams: tuple[np.ndarray, np.ndarray], linear: float, curvature: float
+) -> np.ndarray:
+    """Step every row of `x` of the loss whose negatives are the parabola of `parabola_of`; `grams` from `grams_of`: (R, D) float32."""
+    x_new = np.empty_like(x)
+    numba_cpu.quadratic_half_sweep(
+        x, y, side.row_weight, *grams, side.indptr, side.indices, side.positive, side.l2, side.total, side.prior(y),
+        _NEWTON_STEPS, np.float32(linear), np.float32(curvature), side.strips, x_new,
+    )  # fmt: skip
+    return checked(x_new)
+
+
+def checked(x: np.ndarray) -> np.ndarray:
+    """Return `x`; raise `NumericalError` if it is not finite."""
+    if not np.isfinite(x).all():
+        raise NumericalError(f"the embeddings overflow float32; {_ADVICE}")
+    return x
