@@ -173,7 +173,7 @@ class UltraGCN(EmbeddingRecommender):
         self.history_: list[Record] = course.history
         self.stopped_ = "epochs"
         show = progress or Silent()
-        self.item_graph_, self.item_graph_weight_ = self._make_item_graph(show), None
+        self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config, show), None
         self.item_trend_weight_ = self.item_trend_half_life_ = None
         weight = self.config.trend_weight
         popularity = weight * log_recent_share(train, self.config.trend_half_life) if weight > 0 else None
@@ -230,18 +230,6 @@ class UltraGCN(EmbeddingRecommender):
             self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
             self.train_seconds_ = time.perf_counter() - started
         return self
-
-    def _make_item_graph(self, show: Progress) -> sp.csr_matrix:
-        """Return the item graph of train, shown as one step: on large data it takes seconds."""
-        if self.config.graph_weight == 0:
-            return item_graph(self.train_, self.config)
-        show.start("item graph", 1, "graph")
-        try:
-            graph = item_graph(self.train_, self.config)
-            show.advance(1)
-        finally:
-            show.finish()
-        return graph
 
     def _take(self, step: solvers.Step, popularity: np.ndarray | None) -> None:
         """Put the embeddings of a step in place."""
@@ -390,18 +378,27 @@ UltraGCN.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-define
 )
 
 
-def item_graph(train: Interactions, config: Config) -> sp.csr_matrix:
-    """Return the item graph that `config` adds to the scores: (I, I) csr_matrix, float32; empty where it has no weight."""
+def item_graph(train: Interactions, config: Config, progress: Progress | None = None) -> sp.csr_matrix:
+    """Return the item graph that `config` adds to the scores: (I, I) csr_matrix, float32; empty where it has no weight.
+
+    `progress` is shown one step: on large data it takes seconds.
+    """
     if config.graph_weight == 0:
         return sp.csr_matrix((train.num_items, train.num_items), dtype=np.float32)
-    size = config.item_graph_neighbors
-    weights = item_weights.regression_weights(train.matrix, size, size, config.item_graph_l2)
-    if config.item_graph_walk == 0:
-        return weights
-    walks = item_weights.walk_weights(train.matrix, 2 * size, config.item_graph_walk_alpha, config.item_graph_walk_beta)
-    spread, own = (item_weights.mean_deviation(part, train.matrix) for part in (weights, walks))
-    share = config.item_graph_walk * spread / own if own > 0 else 0.0
-    return sp.csr_matrix(weights + np.float32(share) * walks)
+    show = progress or Silent()
+    show.start("item graph", 1, "graph")
+    try:
+        size = config.item_graph_neighbors
+        weights = item_weights.regression_weights(train.matrix, size, size, config.item_graph_l2)
+        if config.item_graph_walk > 0:
+            walks = item_weights.walk_weights(train.matrix, 2 * size, config.item_graph_walk_alpha, config.item_graph_walk_beta)
+            spread, own = (item_weights.mean_deviation(part, train.matrix) for part in (weights, walks))
+            share = config.item_graph_walk * spread / own if own > 0 else 0.0
+            weights = sp.csr_matrix(weights + np.float32(share) * walks)
+        show.advance(1)
+    finally:
+        show.finish()
+    return weights
 
 
 def _compile_kernels(config: Config) -> float:
