@@ -252,6 +252,19 @@ def test_a_sweep_lets_go_of_the_arrays_of_earlier_ones():
         gc.enable()
 
 
+def test_the_start_has_weights_of_its_own_and_the_loss_keeps_its():
+    train = random_interactions(40, 30, 0.2)
+    given = Config(embedding_dim=8, start_uniform_weight=0.3)
+    raised = given.replace(w1=given.w1 + 0.3, w3=given.w3 + 0.3, start_uniform_weight=0.0)
+    ours, theirs = (list(exact.start_sweeps(Objective.of(train, config), 0)) for config in (given, raised))
+    np.testing.assert_array_equal([x for x, _ in ours], [x for x, _ in theirs])
+    objective = Objective.of(train, given)
+    step = next(exact.solve(objective, 0, "cpu"))
+    assert step.loss < exact.expected_loss(objective, *ours[-1])
+    another = list(exact.start_sweeps(Objective.of(train, given.replace(start_uniform_weight=0.0)), 0))
+    assert np.abs(ours[-1][0] - another[-1][0]).max() > 0.01
+
+
 def test_overflow_is_an_error_that_says_what_to_change():
     config = Config(**GENERAL | {"negative_weight": 1e38, "w1": 1e38})
     with pytest.raises(NumericalError, match="lower negative_weight"):

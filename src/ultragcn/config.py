@@ -26,7 +26,7 @@ EXACT_GRAPH_WEIGHT = 0.2
 """Of the exact solver, where nothing is known of the data."""
 EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 """Where pairs are held out, the one of these is kept that is best at the epoch kept: whose metrics have the greatest product."""
-EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (1.0, 2.0, 4.0), (7.0, 30.0, 90.0, 365.0)
+EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (0.5, 1.0, 2.0, 4.0), (7.0, 30.0, 90.0, 365.0, 1000.0)
 """Where pairs are held out and times are known, the best of these weights and half-lives is kept, or no trend where that is better."""
 _TREND_HALF_LIFE = 30.0
 
@@ -146,6 +146,9 @@ class Config(HyperParameters):
     )
     start_sweeps: int = parameter(2, "sweeps of the quadratic start", unit="sweeps", low=1)
     start_l2: float = parameter(0.5, "L2 strength of the quadratic start, relative to that of the sweeps", low=0)
+    start_uniform_weight: float = parameter(
+        0.0, "what the quadratic start adds to w1 and w3: the larger, the less its weights depend on degrees", low=0
+    )
     sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
     cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
     tile_megabytes: float = parameter(
@@ -261,8 +264,11 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
         ("l2_weight", "learning_rate", "batch_size", "num_negatives", "init_std", "evaluate_every", "device"), "solver sgd",
         lambda config: config.solver == "sgd",
     ),
-    (("start", "start_sweeps", "start_l2", "sampled_sweeps", "cell_share"), "solver exact", lambda config: config.solver == "exact"),
-    (("start_sweeps", "start_l2"), "start quadratic", lambda config: config.start == "quadratic"),
+    (
+        ("start", "start_sweeps", "start_l2", "start_uniform_weight", "sampled_sweeps", "cell_share"), "solver exact",
+        lambda config: config.solver == "exact",
+    ),
+    (("start_sweeps", "start_l2", "start_uniform_weight"), "start quadratic", lambda config: config.start == "quadratic"),
     (("cell_share",), "sampled_sweeps above 0", lambda config: config.sampled_sweeps > 0),
     (("num_item_neighbors", "omega"), "item_item_weight above 0", lambda config: config.item_item_weight > 0),
     (

@@ -142,7 +142,10 @@ def start_sweeps(objective: Objective, seed: int) -> Iterator[tuple[np.ndarray, 
     if config.start == "random":
         yield x * np.float32(_START_STD), y * np.float32(_START_STD)
         return
-    own = Objective(objective.train, config.replace(item_item_weight=0.0, exclude_positives=False))
+    uniform = config.start_uniform_weight
+    own = Objective(
+        objective.train, config.replace(w1=config.w1 + uniform, w3=config.w3 + uniform, item_item_weight=0.0, exclude_positives=False)
+    )
     users, items = (
         replace(side, l2=np.maximum(side.l2 * np.float32(config.start_l2), np.float32(_START_LEAST_L2))) for side in sides_of(own)
     )
