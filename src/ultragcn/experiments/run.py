@@ -195,7 +195,7 @@ def _train(
                 checkpoint=out / CHECKPOINT, checkpoint_every=every,
             )  # fmt: skip
         seconds, compile_seconds, best_epoch = model.train_seconds_, model.compile_seconds_, model.best_epoch_
-        chosen = {"chosen": model.chosen_} if model.chosen_ else {}
+        chosen = model.chosen_
         if manifest["refit"]:
             model.save(out / CHOSEN)
         valid = None if dataset.valid is None else evaluate(model, dataset.valid, _labels(config))
@@ -209,12 +209,12 @@ def _train(
             left = f"the model in {out} is as it was" if (out / MODEL_FILE).exists() else f"there is no model in {out}"
             raise KeyboardInterrupt(f"interrupted before the first epoch ended; {left}; begin again by --resume {out}") from None
         model.save(out)
-        storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_))
+        storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_, model.chosen_))
         raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}; go on by --resume {out}") from None
     model.save(out)
     measured = {"valid": valid} if valid is not None else {}
     test = evaluate(model, dataset.test, _labels(config))
-    metrics = _summary(dataset, model, measured | {"test": test}, seconds, compile_seconds) | {"best_epoch": best_epoch} | chosen
+    metrics = _summary(dataset, model, measured | {"test": test}, seconds, compile_seconds, chosen) | {"best_epoch": best_epoch}
     storage.write_json(out / METRICS, metrics)
     _clear(out, *_UNFINISHED)
     tracking.finish(metrics)
@@ -363,7 +363,12 @@ def _manifest(dataset: Dataset, config: Config) -> dict[str, Any]:
 
 
 def _summary(
-    dataset: Dataset, model: UltraGCN, measured: dict[str, dict[str, float]], seconds: float, compile_seconds: float
+    dataset: Dataset,
+    model: UltraGCN,
+    measured: dict[str, dict[str, float]],
+    seconds: float,
+    compile_seconds: float,
+    chosen: dict[str, float],
 ) -> dict[str, Any]:
     # History and model carry the loss in full; here are the figures people quote.
     summary = {
@@ -380,8 +385,7 @@ def _summary(
         "peak_memory_mb": peak_memory_mb(),
         **measured,
     }
-    chosen = {"chosen": model.chosen_} if model.chosen_ else {}
-    return summary | chosen | ({"best_reachable": dict(dataset.best_recall)} if dataset.best_recall else {})
+    return summary | ({"chosen": chosen} if chosen else {}) | ({"best_reachable": dict(dataset.best_recall)} if dataset.best_recall else {})
 
 
 def peak_memory_mb() -> float | None:

@@ -38,6 +38,7 @@ from ultragcn.solvers.half_sweeps import (
     parabola_of,
     quadratic_half_sweep,
     sides_of,
+    users_of,
 )  # fmt: skip
 
 _MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
@@ -179,7 +180,7 @@ def expected_loss(objective: Objective, user_embedding: np.ndarray, item_embeddi
     objective : Objective
     user_embedding, item_embedding : (U, D) and (I, D) float32
     """
-    users, _ = sides_of(objective)
+    users = users_of(objective)
     negative, column_loss = np.empty(len(user_embedding)), np.zeros((users.strips, len(item_embedding)), np.float32)
     sparse = np.empty(len(user_embedding))
     with numba_cpu.numba_threads():

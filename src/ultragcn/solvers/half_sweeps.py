@@ -137,11 +137,17 @@ def side_of(
     )  # fmt: skip
 
 
+def users_of(objective: Objective) -> Side:
+    """Return the users' side of an objective over its train pairs."""
+    train = objective.train
+    _, column_weight = objective.negative_factors()
+    return side_of(objective, train.matrix, *objective.train_positives, column_weight, objective.l2_users(train.user_degrees))
+
+
 def sides_of(objective: Objective) -> tuple[Side, Side]:
     """Return the users' and the items' side of an objective over its train pairs."""
-    train, config = objective.train, objective.config
+    train, config, users = objective.train, objective.config, users_of(objective)
     _, column_weight = objective.negative_factors()
-    users = side_of(objective, train.matrix, *objective.train_positives, column_weight, objective.l2_users(train.user_degrees))
     by_item = users.matrix(users.positive).T.tocsr()
     excluded = users.matrix(users.excluded).T.tocsr().data if len(users.excluded) else NOTHING
     items = Side(
