@@ -169,20 +169,6 @@ def test_a_half_life_that_is_given_is_kept(data):
     assert Config(item_trend_half_life=14.0).fingerprint() != Config().fingerprint()
 
 
-@pytest.mark.parametrize(("select_by", "weight"), [("recall@20", 0.5), ("ndcg@20", 4.0)])
-def test_the_trend_is_chosen_by_the_metric_that_chooses_the_epoch(data, select_by, weight):
-    shares = log_recent_share(data.train, 14.0)
-
-    def recall_falls_and_ndcg_rises():
-        towards_the_recent = float(model.item_trend_ @ (shares - shares.mean()))  # linear in the weight
-        return {"recall@20": -towards_the_recent, "ndcg@20": towards_the_recent}
-
-    model = UltraGCN(**QUICK, item_trend_half_life=14.0).fit(data.train)
-    labels = [select_by, *({"recall@20", "ndcg@20"} - {select_by})]
-    model._choose_terms(recall_falls_and_ndcg_rises, labels)
-    assert model.item_trend_weight_ == weight
-
-
 def test_popularity_of_late(data):
     recent = Popularity(half_life=7.0).fit(data.train)
     np.testing.assert_allclose(recent.item_scores_, recent_counts(data.train, 7.0), rtol=1e-6)

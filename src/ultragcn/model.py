@@ -4,7 +4,7 @@ import inspect
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -227,7 +227,7 @@ class UltraGCN(EmbeddingRecommender):
             self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
             self.train_seconds_ = time.perf_counter() - started
         if targets is not None:
-            self._choose_terms(lambda: evaluate(self, targets, labels), labels)
+            self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
             self.train_seconds_ = time.perf_counter() - started
         return self
 
@@ -266,17 +266,15 @@ class UltraGCN(EmbeddingRecommender):
         names = ("l2", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
         return {name: value for name in names if (value := getattr(self, f"{name}_")) is not None}
 
-    def _choose_terms(self, measure: Callable[[], Mapping[str, float]], labels: Sequence[str]) -> None:
-        """Choose the weight of the item graph, then that of the trend, where they are not given, by metrics (`labels`) on held-out pairs.
+    def _choose_terms(self, value: Callable[[], float]) -> None:
+        """Choose the weight of the item graph, then that of the trend, where they are not given.
 
-        The graph's by their product: beyond the best recall, NDCG loses sooner than recall gains. The trend's by the first, which chose the
-        epoch: the product would give away recall for the order of the very newest.
+        `value` is the product of the metrics: beyond the best recall, NDCG loses sooner than recall gains.
         """
         if self.config.chooses_graph_weight:
             worth = {}
             for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
-                measured = measure()
-                worth[self.item_graph_weight_] = math.prod(measured[label] for label in labels)
+                worth[self.item_graph_weight_] = value()
             self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
         if self.config.chooses_trend and has_span(self.train_):
             given = self.config.item_trend_half_life
@@ -289,7 +287,7 @@ class UltraGCN(EmbeddingRecommender):
             }
             values = {}
             for tried, self.item_trend_ in trends.items():
-                values[tried] = measure()[labels[0]]
+                values[tried] = value()
             best = max(values, key=lambda tried: values[tried])  # the first of equals
             self.item_trend_weight_, self.item_trend_half_life_ = best
             self.item_trend_ = trends[best]
