@@ -115,7 +115,7 @@ def test_what_is_saved_recommends_the_same_after_loading(fitted, tmp_path):
 def test_a_model_of_another_kind_is_not_loaded(fitted, tmp_path):
     name, model = fitted
     other = EASE if name != "ease" else ItemKNN
-    with pytest.raises(UsageError, match="is not a model of this version"):
+    with pytest.raises(UsageError, match=f"holds a model of another kind .{type(model).__name__.lower()}, not {other.__name__.lower()}"):
         other.load(model.save(tmp_path))
 
 

@@ -92,6 +92,20 @@ def test_recommend_all_lists_every_user_on_stdout(run_folder):
     assert len(done.stdout.splitlines()) == 2001
 
 
+@pytest.mark.parametrize(("name", "starts"), [("lists.parquet", b"PAR1"), ("lists.jsonl", b'{"user_id"'), ("lists.txt", b"user_id\t")])
+def test_the_name_of_the_file_says_how_it_is_written(run_folder, tmp_path, name, starts):
+    done = ultragcn("recommend", run_folder, "--all", "--top_k", 1, "--output", tmp_path / name, cwd=run_folder)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / name).read_bytes().startswith(starts)
+
+
+def test_what_changes_nothing_is_warned_of(tmp_path):
+    (tmp_path / "log.csv").write_text("".join(f"u{user},i{(user + place) % 9}\n" for user in range(12) for place in range(5)))
+    done = ultragcn("train", "--dataset", "log.csv", "--epochs", 1, "--num_negatives", 3, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "warning: num_negatives changes nothing without solver sgd" in done.stderr
+
+
 def test_similar_lists_items_and_users(run_folder):
     for what, name in (("--item", "Quiet River (jazz)"), ("--user", "user-0003")):
         done = ultragcn("similar", run_folder, what, name, "--top_k", 4, cwd=run_folder)
@@ -114,7 +128,13 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
         (["train", "--epochs", "-1"], "epochs must be a whole number of 1 or more, or 0 (the default), not '-1'"),
         (["train", "--dataset", "nosuch"], "unknown data set 'nosuch'"), (["train", "--dataset", "gowala"], "did you mean gowalla"),
         (["train", "--dataset", "./nosuch/"], "no file and no folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
-        (["train", "--protocol", "dirty"], "invalid choice"), (["train", "--config", "no.toml"], "cannot read the configuration"),
+        (["train", "--protocol", "dirty"], "--protocol must be one of 'clean', 'authors', not 'dirty'"),
+        (["train", "--split_seed", "x"], "--split_seed must be a whole number, not 'x'"),
+        (["train", "--dataset", ""], "--dataset is empty; give it a value"), (["train", "--out="], "--out is empty"),
+        (["recommend", "", "--all"], "an argument is empty"), (["train", "--resume", "."], ". has no manifest.json; give a folder"),
+        (["evaluate", "--ranking", "afile", "--min_rating", "4"], "unknown option --min_rating, which the run knows"),
+        (["sweep", "--vary", "l2_user=log:0.1"], "a range is written LOW:HIGH"),
+        (["train", "--config", "no.toml"], "cannot read the configuration"),
         (["train", "--refit", "--protocol", "authors"], "refit needs the clean protocol"), (["train", "--epochs"], "expected one argument"),
         (["train", "stray.csv"], "did you mean --dataset stray.csv?"), (["evaluate", "nosuch"], "no run folder"),
         (["recommend", "x", "--format", "parquet", "--all"], "--output"),

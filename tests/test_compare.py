@@ -262,7 +262,7 @@ def test_the_command_reads_settings_and_names_a_stray_one(log, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        (("--seeds", "zero"), "whole numbers"), (("--models", ""), "nothing empty in it, not ''"),
+        (("--seeds", "zero"), "whole numbers"), (("--models", ""), "--models is empty; give it a value, or leave it out"),
         (("--models", "ease,,ials"), "nothing empty"), (("--seeds", "0, "), "nothing empty"), (("--metrics", " "), "nothing empty"),
     ],
 )  # fmt: skip

@@ -183,7 +183,17 @@ def test_runs_on_the_same_data_share_a_section_and_those_under_another_protocol_
     assert f"{metrics['test']['recall@20']:.4f}" in text
 
 
-def test_a_comparison_shows_its_table_and_does_it_again(tmp_path):
+def test_a_seed_that_was_drawn_stands_in_the_command_that_repeats_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/ultragcn", "train", "--seed", "-1", "--quiet"])
+    config = configuration_for("demo", seed=-1, epochs=1)
+    metrics = train_run(load_dataset("demo"), config, tmp_path / "run")
+    text = Words(report([tmp_path / "run"], tmp_path / "out")).text
+    assert f"ultragcn train --seed {metrics['seed']} --quiet" in text
+
+
+def test_a_comparison_shows_its_table_and_does_it_again(tmp_path, monkeypatch):
+    given = ["compare", "--dataset", "log.csv", "--split", "last", "--models", "popularity,itemknn", "--seeds", "0"]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/ultragcn", *given])
     random = np.random.default_rng(0)
     pairs = [f"u{user},{'ab'[user % 2]}{item}" for user in range(40) for item in random.permutation(15)[:8]]
     log = tmp_path / "log.csv"
@@ -193,7 +203,12 @@ def test_a_comparison_shows_its_table_and_does_it_again(tmp_path):
     text = Words(report([out], out / "report")).text
     for line in table.lines:
         assert f"{line.means['recall@5']:.4f}" in text
-    assert "ultragcn compare --dataset log --protocol clean --models popularity,itemknn --seeds 0 --metrics recall@5,ndcg@5" in text
+    assert " ".join(["ultragcn", *given]) in text
+    about = storage.read_json(out / "comparison.json")
+    del about["command"]  # as it was written before
+    storage.write_json(out / "comparison.json", about)
+    of_before = Words(report([out], out / "report")).text
+    assert "ultragcn compare --dataset log --protocol clean --models popularity,itemknn --seeds 0 --metrics recall@5,ndcg@5" in of_before
     assert f"Best: {table.lines[0].model} with recall@5" in text
 
 

@@ -250,6 +250,11 @@ def test_recbole_folders_are_read_with_their_splits(tmp_path, log):
     assert [len(part) for part in (data.train, data.valid, data.test)] == [400, 40, 40]
 
 
+def test_a_folder_is_no_file_of_titles(tmp_path):
+    with pytest.raises(DataError, match="is a folder; give a file of titles"):
+        read_titles(tmp_path, IdMap(np.array([1, 2]), "item"), DataOptions())
+
+
 def test_titles_are_found_for_every_kind_of_id_and_missing_ones_counted(tmp_path):
     titles = pl.DataFrame({"movieId": ["1", "007", "1"], "title": ["One", "Bond", "again"], "genres": "x"})
     with pytest.warns(DataWarning, match=r"the frame: 1 of 2 items has no title \(first: item 7\)"):

@@ -94,7 +94,8 @@ def test_what_cannot_be_varied_is_refused_in_one_sentence(described, says):
         ({"sampler": "gird"}, "did you mean grid"), ({"choose_by": "scroe"}, "did you mean score"),
         ({"seeds": ()}, "whole numbers of 0 or more"),
         ({"seeds": (1, 1)}, "none twice"), ({"parameters": {}}, "nothing varies"), ({"fixed": {"x": 1}}, "both fixed and varied"),
-        ({"parameters": {"seed": Values((1,))}}, "another name"), ({"trials": -1}, "above 0"), ({"prune": True}, "needs sampler tpe"),
+        ({"parameters": {"seed": Values((1,))}}, "another name"),
+        ({"trials": -1}, "20 of random or tpe., not -1"), ({"prune": True}, "needs sampler tpe"),
         ({"direction": "up"}, "unknown direction"),
     ],
 )  # fmt: skip

@@ -198,7 +198,8 @@ class UltraGCN(EmbeddingRecommender):
                     course.note(value, step.epoch, (self.user_embedding_, self.item_embedding_), least)
                 if on_epoch is not None:
                     on_epoch(record)
-                show.advance(1, {name: figure for name, figure in record.items() if name not in ("epoch", "seconds")})
+                shown = {name: figure for name, figure in record.items() if name not in ("epoch", "seconds")}
+                show.advance(1, shown | ({"best": course.best} if labels[0] in record else {}))
                 if course.without_better >= self.config.max_patience:
                     self.stopped_ = "patience"
                     break

@@ -215,7 +215,10 @@ class Recommender:
             advice = f"its training has not ended: ultragcn train --resume {folder}" if begun else "give a folder that save or train wrote"
             raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; {advice}")
         arrays, metadata = read_safetensors(path)
-        if metadata.get("format") != cls._format:
+        kind, ours = metadata.get("format", "").rpartition("-")[0], cls._format.rpartition("-")[0]
+        if kind != ours:
+            raise UsageError(f"{path} holds a model of another kind ({kind or 'unknown'}, not {ours}); load it with that one's class")
+        if metadata["format"] != cls._format:
             raise UsageError(f"{path} is not a model of this version ({cls._format}); train it anew")
         state = json.loads(metadata["state"])
         model = cls(**state["config"])

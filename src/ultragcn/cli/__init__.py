@@ -4,6 +4,7 @@ Exit status: 0 done, 1 failed, 2 misused, 130 interrupted.
 """
 
 import argparse
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import NoReturn
 from ultragcn import __version__
 from ultragcn.cli import compare, datasets, evaluate, recommend, report, similar, sweep, train
 from ultragcn.cli.messages import tell
+from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 
 _COMMANDS = (train, evaluate, recommend, similar, compare, sweep, report, datasets)
@@ -22,7 +24,16 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
+        raise UsageError(f"{_in_our_words(message)} (see {self.prog} --help)")
+
+
+def _in_our_words(message: str) -> str:
+    """Return what argparse says of a value as this command says it: what is allowed, then what was given."""
+    if found := re.fullmatch(r"argument (\S+): invalid int value: (.*)", message):
+        return f"{found[1]} must be a whole number, not {found[2]}"
+    if found := re.fullmatch(r"argument (\S+): invalid choice: (.*) \(choose from (.*)\)", message):
+        return f"{found[1]} must be one of {found[3]}, not {found[2]}"
+    return message.removeprefix("argument ")
 
 
 def build_parser() -> tuple[_Parser, dict[str, _Parser]]:
@@ -56,7 +67,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             if word.startswith("--") and word != "--" and name not in options:
                 near = did_you_mean(name.replace("-", "_").lstrip("_"), [known.lstrip("-") for known in options])
                 near = near.replace("mean ", "mean --")
+                if argv[0] == "evaluate" and name[2:] in DATA_OPTIONS:
+                    near = ", which the run knows that was trained with it: give RUN, also beside --ranking"
                 raise UsageError(f"unknown option {name}{near} (see ultragcn {argv[0]} --help)")
+    for before, word in zip(["", *argv], argv, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            name = word[:-1] if word else before if before.startswith("--") else "an argument"
+            raise UsageError(f"{name} is empty; give it a value, or leave it out (see ultragcn {argv[0]} --help)")
     try:
         arguments, extra = parser.parse_known_args(argv)
     except UsageError as error:

@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"seeds are whole numbers separated by commas, such as 0,1,2, not {arguments.seeds!r}") from None
     if min(seeds) < 0:
         raise UsageError(f"seeds must be 0 or more, so that a comparison can be repeated, not {min(seeds)}")
+    if len(seeds) == 1 and seeds[0] > 0:
+        tell(f"one seed, {seeds[0]}; several are a list, such as {_DEFAULT_SEEDS}")
     source = data_options.arguments_of_load(arguments, arguments.dataset or "demo")
     name = Path(str(source["source"])).name.split(".")[0]
     protocol = arguments.protocol + ("-refit" if arguments.refit else "")

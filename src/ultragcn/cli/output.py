@@ -17,18 +17,23 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 FORMATS = ("tsv", "json", "parquet")
+_FORMAT_OF = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --format and --output."""
-    parser.add_argument("--format", choices=FORMATS, default="tsv", help="tsv, json (an object a line) or parquet (default: tsv)")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="tsv, json (an object a line) or parquet (default: by the name of --output, else tsv)"
+    )
     parser.add_argument("--output", metavar="FILE", help="write here instead of to stdout; parquet needs it")
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be listed or written, before any work."""
+    """Refuse what cannot be listed or written, before any work, and settle the format."""
     if arguments.top_k < 1:
         raise UsageError(f"--top_k must be a whole number of 1 or more, not {arguments.top_k}")
+    if arguments.format is None:
+        arguments.format = _FORMAT_OF.get(Path(arguments.output or "").suffix.lower(), "tsv")
     if arguments.format == "parquet" and not arguments.output:
         raise UsageError("parquet is not text; give --output FILE with --format parquet")
 

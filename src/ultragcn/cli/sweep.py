@@ -156,10 +156,12 @@ def _over(text: str) -> Any:
     from ultragcn.errors import UsageError
 
     ends = text.removeprefix("log:").split(":")
-    if len(ends) == 1:
+    if len(ends) == 1 and not text.startswith("log:"):
         return [word.strip() for word in text.split(",")]
     try:
         numbers = [int(end) if end.strip().lstrip("+-").isdecimal() else float(end) for end in ends]
+        if len(numbers) == 1:
+            raise ValueError(text)
         return dict(zip(("low", "high", "step"), numbers, strict=len(numbers) > 3)) | ({"log": True} if text.startswith("log:") else {})
     except ValueError:
         raise UsageError(f"a range is written LOW:HIGH, LOW:HIGH:STEP or log:LOW:HIGH with numbers, not {text!r}") from None

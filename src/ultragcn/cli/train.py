@@ -82,6 +82,9 @@ def _begin(arguments: argparse.Namespace) -> int:
     given_out = Path(arguments.out) if arguments.out else None
     options = {name: getattr(arguments, name) for name in ("refit", "overwrite", "checkpoint_every", "track")}
     check_run(config, arguments.protocol, given_out, **options)
+    for name, lacking in config.without_effect.items():
+        if name in changes:
+            tell(f"warning: {name} changes nothing without {lacking}")
     progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress)
     if sys.stderr.isatty() and not arguments.quiet and not is_compiled():

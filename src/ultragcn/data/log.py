@@ -267,7 +267,7 @@ def _of_table(table: Table, options: DataOptions) -> Log:
     user_ids, users = _decoded(found["user"], "user")
     item_ids, items = _decoded(found["item"], "item")
     when = found["time"].to_numpy() if options.needs_times else None
-    header = "" if table.has_header else ", no header, row 1 is data"
+    header = "" if table.has_header else ", no header, row 1 is data (if it is one: header yes)"
     named = ", ".join(f"{role}s in column {name}" for role, name in columns.items())
     about = f"{_kept(num_rows, len(found), 'rows', options)}{header}; {named}"
     return Log(table.name, "row", user_ids, item_ids, users, items, found[ROW].to_numpy(), when, about, dated=when is not None)

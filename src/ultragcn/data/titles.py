@@ -1,5 +1,6 @@
 """Titles: what to call an item when showing it to people."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ def read_titles(source: Any, item_ids: IdMap, options: DataOptions) -> np.ndarra
     DataWarning
         Items without a title, counted.
     """
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        raise DataError(f"{source} is a folder; give a file of titles")
     table = open_table(source, options, "one item and its title a row")
     if table.has_header:
         item = table.find("item", options.item_column if options.item_column in table.names else "")

@@ -14,6 +14,9 @@ from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import DataError, warn
 
+_ROW = "#row"
+"""The column that says where in the file a row stood."""
+
 
 class RankedLists:
     """A ranker whose lists are given.
@@ -136,11 +139,12 @@ def read_lists(path: str | Path, train: Interactions, valid: Interactions | None
     table = _read_table(path)
     key = next((name for name in ("rank", "score") if name in table.columns), None)
     if key is None or not {"user_id", "item_id"} <= set(table.columns):
-        raise DataError(f"{path} has the columns {', '.join(table.columns)}; expected user_id, item_id and rank or score")
+        there = ", ".join(name for name in table.columns if name != _ROW)
+        raise DataError(f"{path} has the columns {there}; expected user_id, item_id and rank or score")
     if len(table) == 0:
         raise DataError(f"{path} lists nothing; expected one row for each listed item")
-    users, items = _rows(path, table["user_id"], train.user_ids), _rows(path, table["item_id"], train.item_ids)
-    order_by = _numbers(path, table[key])
+    users, items = _rows(path, table, "user_id", train.user_ids), _rows(path, table, "item_id", train.item_ids)
+    order_by = _numbers(path, table, key)
     if key == "rank":
         order = np.lexsort((order_by, users))
         again = (users[order][1:] == users[order][:-1]) & (order_by[order][1:] == order_by[order][:-1])
@@ -153,32 +157,33 @@ def read_lists(path: str | Path, train: Interactions, valid: Interactions | None
 
 
 def _read_table(path: Path) -> Any:
-    """Return the file as a polars table; text with all columns as text."""
+    """Return the file as a polars table; text with all columns as text. `_ROW` counts from 1, a header and empty lines included."""
     import polars as pl
 
     try:
         with open(path, "rb") as file:
             start = file.readline()
         if start.startswith(b"PAR1"):
-            return pl.read_parquet(path)
+            return pl.read_parquet(path).with_row_index(_ROW, 1)
         if start.lstrip().startswith(b"{"):
-            return pl.read_ndjson(path)
+            return pl.read_ndjson(path).with_row_index(_ROW, 1)
         if b"\t" in start:
             # Ids may contain quotation marks; tabs cannot be in them.
             table = pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False)
         else:
             table = pl.read_csv(path, infer_schema=False)
-        return table.filter(~pl.all_horizontal(pl.all().is_null()))  # lines left empty
+        return table.with_row_index(_ROW, 2).filter(~pl.all_horizontal(pl.exclude(_ROW).is_null()))  # lines left empty
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:
         raise DataError(f"cannot read {path} as a table: {str(error).splitlines()[0]}") from error
 
 
-def _rows(path: Path, column: Any, ids: IdMap) -> np.ndarray:
+def _rows(path: Path, table: Any, name: str, ids: IdMap) -> np.ndarray:
     """Return the row of each id (N,) int64; ids that are not there are counted in one error."""
     import polars as pl
 
+    column = table[name]
     if not (column.dtype.is_integer() or column.dtype == pl.String):
         raise DataError(f"{path}: {column.name} must be integers or text, not {column.dtype}")
     typed = column.cast(pl.String if ids.are_strings else pl.Int64, strict=False)
@@ -189,17 +194,18 @@ def _rows(path: Path, column: Any, ids: IdMap) -> np.ndarray:
     if len(unknown):
         raise DataError(
             f"{path}: the {column.name} of {len(unknown)} of {len(rows)} rows is not in the data set (first: "
-            f"{column[int(unknown[0])]!r} in row {unknown[0] + 1}); its ids are such as {as_python(ids.ids[0])!r}"
+            f"{column[int(unknown[0])]!r} in row {table[_ROW][int(unknown[0])]}); its ids are such as {as_python(ids.ids[0])!r}"
         )
     return rows
 
 
-def _numbers(path: Path, column: Any) -> np.ndarray:
+def _numbers(path: Path, table: Any, name: str) -> np.ndarray:
     """Return a column as float64 (N,)."""
     import polars as pl
 
+    column = table[name]
     numbers = column.cast(pl.Float64, strict=False).to_numpy()
     wrong = np.flatnonzero(np.isnan(numbers))
     if len(wrong):
-        raise DataError(f"{path}: {column.name} {column[int(wrong[0])]!r} in row {wrong[0] + 1} is not a number")
+        raise DataError(f"{path}: {column.name} {column[int(wrong[0])]!r} in row {table[_ROW][int(wrong[0])]} is not a number")
     return np.asarray(numbers, dtype=np.float64)

@@ -37,6 +37,8 @@ class Label:
 
 def parse_labels(labels: Sequence[str]) -> list[Label]:
     """Return the metrics that labels such as `recall@20` mean; a wrong one raises `UsageError`."""
+    if isinstance(labels, str):
+        raise UsageError(f"metrics are a list, such as ['recall@20', 'ndcg@20'], not the string {labels!r}")
     parsed = []
     for label in labels:
         match = re.fullmatch(r"([a-z0-9_]+)@([1-9][0-9]{0,5})", label.strip().lower())

@@ -11,6 +11,7 @@ Each run is a process of its own, so that its peak memory is its own and one tha
 
 import json
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,7 +149,11 @@ def compare(
     if not models or not seeds:
         raise UsageError("give at least one model and one seed")
     for model in dict.fromkeys(models):
-        make_model(model, None, 0, settings.get(model, {})).check_runnable()
+        try:
+            unfitted = make_model(model, None, 0, settings.get(model, {}))
+        except UsageError as error:
+            raise UsageError(f"settings of {model}: {error}" if settings.get(model) else str(error)) from None
+        unfitted.check_runnable()
     dataset = load_dataset(**source)
     plan, settings_from = {}, {}
     for model in dict.fromkeys(models):
@@ -243,15 +248,16 @@ def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> list[str]:
         if present and COMPARISON not in present:
             raise UsageError(f"{out} already holds files of something else ({', '.join(present[:3])}); give another --out")
         if present and not overwrite:
-            return _same_comparison(out, about)
+            labels = _same_comparison(out, about)
+            storage.write_json(out / COMPARISON, storage.read_json(out / COMPARISON) | {"command": sys.argv})
+            return labels
         for name in (RUNS, *(f"{TABLE}.{kind}" for kind in ("tsv", "md", "png"))):
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / VALUES, ignore_errors=True)
     except OSError as error:
         raise UsageError(f"cannot use {out} for a comparison: {error.strerror}; choose a folder you can write to") from error
-    storage.write_json(out / COMPARISON, about)
-    labels: list[str] = about["metrics"]
-    return labels
+    storage.write_json(out / COMPARISON, about | {"command": sys.argv})
+    return list(about["metrics"])
 
 
 def _same_comparison(out: Path, about: dict[str, Any]) -> list[str]:

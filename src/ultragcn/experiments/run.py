@@ -205,7 +205,7 @@ def _train(
             seconds += model.train_seconds_
     except KeyboardInterrupt:
         tracking.finish(None)
-        if not hasattr(model, "user_embedding_"):
+        if not getattr(model, "history_", None):
             left = f"the model in {out} is as it was" if (out / MODEL_FILE).exists() else f"there is no model in {out}"
             raise KeyboardInterrupt(f"interrupted before the first epoch ended; {left}; begin again by --resume {out}") from None
         model.save(out)
@@ -230,6 +230,8 @@ def load_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} holds a model alone, as save writes it, and does not say which data it is for; give a folder that ultragcn train "
             "wrote, or evaluate the model in Python: UltraGCN.load(folder).evaluate(data.test)"
         )
+    if not (Path(folder) / MANIFEST).exists():
+        raise UsageError(f"{folder} has no {MANIFEST}; give a folder that ultragcn train wrote")
     return storage.read_json(Path(folder) / MANIFEST)
 
 

@@ -87,7 +87,10 @@ class Study:
         if not seeds or len(set(seeds)) < len(seeds) or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in seeds):
             raise UsageError(f"seeds are whole numbers of 0 or more, none twice, so that a trial can be repeated, not {list(seeds)}")
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
-            raise UsageError(f"trials must be a whole number above 0, not {self.trials!r}")
+            raise UsageError(
+                f"trials must be a whole number of 0 or more (0: all of a grid or list, {DEFAULT_TRIALS} of random or tpe), "
+                f"not {self.trials!r}"
+            )
         if self.prune and self.sampler != "tpe":
             raise UsageError(f"pruning needs sampler tpe, not {self.sampler}")
 

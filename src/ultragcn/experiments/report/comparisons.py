@@ -10,7 +10,7 @@ from ultragcn import storage
 from ultragcn.errors import UsageError, counted
 from ultragcn.experiments import plots
 from ultragcn.experiments.compare import COMPARISON, RUNS, TABLE, protocol_words
-from ultragcn.experiments.report.page import Cell, Section, Table, hashes, number_cell
+from ultragcn.experiments.report.page import Cell, Section, Table, command_line, hashes, number_cell
 
 _NEEDED = ("dataset", "protocol", "metrics", "num_users", "dialect", "data_hash")
 
@@ -53,7 +53,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _command(folder: Path, about: dict[str, Any], runs: list[dict[str, str]]) -> str:
-    """Return what does the comparison again; options of the data that it does not keep (a split of its own) are the reader's."""
+    """Return what does the comparison again: the command that was last given, or as much of it as a folder of before has kept."""
+    if "command" in about:
+        return command_line(about["command"])
     listed = {name: ",".join(dict.fromkeys(row[name] for row in runs)) for name in ("model", "seed")}
     options = {"dataset": about["dataset"], "protocol": about["protocol"], "models": listed["model"], "seeds": listed["seed"],
                "metrics": ",".join(about["metrics"]), "out": str(folder)}  # fmt: skip

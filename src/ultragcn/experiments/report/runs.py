@@ -90,7 +90,13 @@ def _versions(run: _Run) -> str:
 
 
 def _command(run: _Run) -> str:
-    return command_line(run.manifest.get("command", []))
+    words = list(map(str, run.manifest.get("command", [])))
+    if "seed" in run.metrics:  # where -1 drew one, that one repeats the run
+        drawn = ["--seed", str(run.metrics["seed"])]
+        for place in (place for place, word in enumerate(words) if word == "--seed" and words[place + 1 : place + 2] == ["-1"]):
+            words[place : place + 2] = drawn
+        words = ["=".join(drawn) if word == "--seed=-1" else word for word in words]
+    return command_line(words)
 
 
 def _warning(part: str) -> str:
