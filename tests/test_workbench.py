@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ultragcn.errors import DataError, DownloadError, MissingDependencyError, NumericalError
-from ultragcn.storage import read_rows
+from ultragcn.errors import DataError, DownloadError, MissingDependencyError, NumericalError, UltraGCNError
+from ultragcn.storage import append_row, read_rows
 
 pytest.importorskip("torch", reason="the workbench needs PyTorch")
 
@@ -411,6 +411,20 @@ def test_killing_the_experiment_leaves_every_finished_line_whole_and_no_process(
         assert len(read_rows(table)) == len(whole)
 
 
+@pytest.mark.parametrize("whole", ["", "a\tsquare\n", "a\tsquare\n1\t100\n"])
+@pytest.mark.parametrize("torn", ["a\tsq", "2\t40", "2"])
+def test_half_a_line_is_cut_off_before_the_next_row(tmp_path, whole, torn):
+    table = tmp_path / "table.tsv"
+    table.write_text(whole + torn)
+    if not whole and torn != "a\tsq":  # no beginning of such a table: left alone
+        with pytest.raises(UltraGCNError, match="move that file away"):
+            append_row(table, {"a": 3, "square": 900})
+        assert table.read_text() == torn
+        return
+    append_row(table, {"a": 3, "square": 900})
+    assert table.read_text() == (whole or "a\tsquare\n") + "3\t900\n"
+
+
 def test_rows_appended_without_pause_are_whole_however_often_the_writer_is_killed(tmp_path):
     table = tmp_path / "table.tsv"
     program = (
@@ -425,8 +439,9 @@ def test_rows_appended_without_pause_are_whole_however_often_the_writer_is_kille
         time.sleep(random.random() * 0.05)
         process.kill()
         process.wait()
-        assert table.read_bytes().endswith(b"\n")
-        for row in read_rows(table):
+        rows = read_rows(table)
+        assert len(rows) == table.read_bytes().count(b"\n") - 1  # the header aside
+        for row in rows:
             assert int(row["square"]) == int(row["n"]) ** 2
             assert row["text"] == "x" * 100
 
