@@ -4,6 +4,7 @@ Exit status: 0 done, 1 failed, 2 misused, 130 interrupted.
 """
 
 import argparse
+import itertools
 import re
 import sys
 import warnings
@@ -70,7 +71,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
                 if argv[0] == "evaluate" and name[2:] in DATA_OPTIONS:
                     near = ", which the run knows that was trained with it: give RUN, also beside --ranking"
                 raise UsageError(f"unknown option {name}{near} (see ultragcn {argv[0]} --help)")
-    for before, word in zip(["", *argv], argv, strict=False):
+    for before, word in itertools.pairwise(["", *argv]):
         if not word or (word.startswith("--") and word.endswith("=")):
             name = word[:-1] if word else before if before.startswith("--") else "an argument"
             raise UsageError(f"{name} is empty; give it a value, or leave it out (see ultragcn {argv[0]} --help)")

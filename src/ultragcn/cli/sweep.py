@@ -155,14 +155,14 @@ def _over(text: str) -> Any:
     """Return what a parameter varies over, as a study file has it."""
     from ultragcn.errors import UsageError
 
-    ends = text.removeprefix("log:").split(":")
-    if len(ends) == 1 and not text.startswith("log:"):
+    is_log, ends = text.startswith("log:"), text.removeprefix("log:").split(":")
+    if len(ends) == 1 and not is_log:
         return [word.strip() for word in text.split(",")]
     try:
         numbers = [int(end) if end.strip().lstrip("+-").isdecimal() else float(end) for end in ends]
-        if len(numbers) == 1:
+        if not 2 <= len(numbers) <= 3:
             raise ValueError(text)
-        return dict(zip(("low", "high", "step"), numbers, strict=len(numbers) > 3)) | ({"log": True} if text.startswith("log:") else {})
+        return dict(zip(("low", "high", "step"), numbers, strict=False)) | ({"log": True} if is_log else {})
     except ValueError:
         raise UsageError(f"a range is written LOW:HIGH, LOW:HIGH:STEP or log:LOW:HIGH with numbers, not {text!r}") from None
 

@@ -248,9 +248,9 @@ def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> list[str]:
         if present and COMPARISON not in present:
             raise UsageError(f"{out} already holds files of something else ({', '.join(present[:3])}); give another --out")
         if present and not overwrite:
-            labels = _same_comparison(out, about)
-            storage.write_json(out / COMPARISON, storage.read_json(out / COMPARISON) | {"command": sys.argv})
-            return labels
+            about = _same_comparison(out, about)
+            storage.write_json(out / COMPARISON, about | {"command": sys.argv})
+            return list(about["metrics"])
         for name in (RUNS, *(f"{TABLE}.{kind}" for kind in ("tsv", "md", "png"))):
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / VALUES, ignore_errors=True)
@@ -260,15 +260,15 @@ def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> list[str]:
     return list(about["metrics"])
 
 
-def _same_comparison(out: Path, about: dict[str, Any]) -> list[str]:
-    """Return the metrics of the comparison in `out`, in their order; refuse one that is not `about` the same."""
+def _same_comparison(out: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Return what the comparison in `out` says of itself, with the metrics in its order; refuse one that is not `about` the same."""
     present = {"refit": False} | storage.read_json(out / COMPARISON)  # one of before there was a refit does not say so
     labels: list[str] = present.get("metrics", [])
     same = present | ({"metrics": about["metrics"]} if sorted(labels) == sorted(about["metrics"]) else {})
     changed = dict.fromkeys(other for name, other in _OTHER.items() if same.get(name) != about[name])
     if changed:
         raise UsageError(f"{out} holds another comparison ({', '.join(changed)}); give another --out, or --overwrite")
-    return labels
+    return present | {"metrics": labels}
 
 
 def _done(out: Path, plan: Mapping[tuple[str, int], dict[str, str]], labels: Sequence[str]) -> dict[tuple[str, int], dict[str, str]]:

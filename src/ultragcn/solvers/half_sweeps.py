@@ -147,12 +147,12 @@ def users_of(objective: Objective) -> Side:
 def sides_of(objective: Objective) -> tuple[Side, Side]:
     """Return the users' and the items' side of an objective over its train pairs."""
     train, config, users = objective.train, objective.config, users_of(objective)
-    _, column_weight = objective.negative_factors()
     by_item = users.matrix(users.positive).T.tocsr()
     excluded = users.matrix(users.excluded).T.tocsr().data if len(users.excluded) else NOTHING
     items = Side(
-        by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32, copy=False), by_item.data, excluded, column_weight,
-        np.ascontiguousarray(users.row_weight.T), objective.l2_items(), *_tile_sizes(train.num_items, config.tile_megabytes),
+        by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32, copy=False), by_item.data, excluded,
+        np.ascontiguousarray(users.column_weight.T), np.ascontiguousarray(users.row_weight.T), objective.l2_items(),
+        *_tile_sizes(train.num_items, config.tile_megabytes),
     )  # fmt: skip
     return users, items
 

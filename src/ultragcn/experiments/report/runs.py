@@ -1,5 +1,6 @@
 """What is said about runs of `ultragcn train`: those on the same data under the same protocol, side by side."""
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -92,10 +93,9 @@ def _versions(run: _Run) -> str:
 def _command(run: _Run) -> str:
     words = list(map(str, run.manifest.get("command", [])))
     if "seed" in run.metrics:  # where -1 drew one, that one repeats the run
-        drawn = ["--seed", str(run.metrics["seed"])]
-        for place in (place for place, word in enumerate(words) if word == "--seed" and words[place + 1 : place + 2] == ["-1"]):
-            words[place : place + 2] = drawn
-        words = ["=".join(drawn) if word == "--seed=-1" else word for word in words]
+        seed = str(run.metrics["seed"])
+        followed = itertools.pairwise(["", *words])
+        words = [seed if pair == ("--seed", "-1") else f"--seed={seed}" if pair[1] == "--seed=-1" else pair[1] for pair in followed]
     return command_line(words)
 
 
