@@ -5,7 +5,7 @@
 race    Recall@20 on test against seconds of training, for exact, sgd and implicit's ALS and BPR. The settings of ALS and BPR are
         chosen here on validation items; ours are those of configs/. Evaluation does not count as training for any of them. The best
         pass of every solver is taken on test alike (protocol authors), and sgd stops after --limit seconds.
-peak    What a half-sweep over the cells reaches of the machine's own matrix product, measured beside it.
+peak    What the pass over the cells, and a half-sweep as a whole, reach of the machine's own matrix product, measured beside it.
 foldin  Milliseconds for a user who is new, among 4,096 and alone, the kernels compiled; and the cosine of train users, folded in, with
         where training put them and with their rows' problem solved far on.
 growth  Seconds and peak memory of a sweep on made-up data of 10^4, 10^5, ... users, each in a process of its own.
@@ -193,7 +193,7 @@ def gemm_peak() -> float:
 
 
 def peak(names: list[str]) -> None:
-    """Time the pass over the cells, without the rows' sparse part, against the matrix product."""
+    """Time the pass over the cells, which is bound by matrix products, and half-sweeps as a whole against the matrix product."""
     from ultragcn.kernels import numba_cpu
     from ultragcn.solvers import exact, half_sweeps
 
@@ -205,19 +205,30 @@ def peak(names: list[str]) -> None:
         random = np.random.default_rng(0)
         tables = [(0.3 * random.standard_normal((len(side.l2), config.embedding_dim))).astype(np.float32) for side in sides]
         for what, side, x, y in (("users", sides[0], *tables), ("items", sides[1], *tables[::-1])):
-            empty = side.rows(np.zeros(0, int))
-            bare = half_sweeps.Side(np.zeros_like(side.indptr), empty.indices, empty.positive, half_sweeps.NOTHING, side.row_weight,
-                              side.column_weight, side.l2, side.block, side.tile)  # fmt: skip
             best, damping = gemm_peak(), np.ones(len(x), np.float32)
             with numba_cpu.numba_threads():
-                cells = min(_seconds(lambda: half_sweeps.half_sweep(bare, x, y, damping)) for _ in range(3))  # noqa: B023
-                whole = min(_seconds(lambda: half_sweeps.half_sweep(side, x, y, damping)) for _ in range(3))  # noqa: B023
+                cells = min(_seconds(cells_alone(side, x, y)) for _ in range(5))
+                whole = min(_seconds(lambda: half_sweeps.half_sweep(side, x, y, damping)) for _ in range(5))  # noqa: B023
             dim, share = config.embedding_dim, half_sweeps.gram_share(side, y)
             flops = 4 * len(x) * len(y) * dim + 2 * len(y) * dim**2 * side.num_blocks / share
             report("exact_peak", {
                 "dataset": name, "side": what, "dim": dim, "gemm_gflops": best, "cells_gflops": flops / cells / 1e9,
                 "cells_share": flops / cells / 1e9 / best, "half_sweep_seconds": whole, "half_sweep_share": flops / whole / 1e9 / best,
             })  # fmt: skip
+
+
+def cells_alone(side, x: np.ndarray, y: np.ndarray) -> Callable:
+    """Return the pass over all cells, scores, slopes, gradients and curvature: no positives, no steps, rows in the order they are in."""
+    from ultragcn.kernels import numba_cpu
+    from ultragcn.solvers import half_sweeps
+
+    none, nothing, ones = np.zeros(len(x) + 1, np.int64), half_sweeps.NOTHING, np.ones(len(x), np.float32)
+    column_loss = np.zeros((side.strips, len(y)), np.float32)
+    return lambda: numba_cpu.half_sweep(
+        x, y, y, side.row_weight, side.column_weight, none, side.indices[:0], nothing, nothing, side.l2, ones, side.total, side.prior(y),
+        0, np.arange(len(x)), side.block, side.tile, np.zeros(side.num_blocks, np.int64), side.num_tiles, half_sweeps.gram_share(side, y),
+        np.empty_like(x), np.zeros((len(x), 4)), column_loss,
+    )  # fmt: skip
 
 
 def folding(names: list[str]) -> None:

@@ -64,7 +64,8 @@ def minimise(loss: Loss, objective: Objective, tables: tuple[np.ndarray, np.ndar
     rows, columns = (torch.tensor(index.astype(np.int64), device=DEVICE) for index in (positive.row, positive.col))
     weight = torch.tensor(positive.data, device=DEVICE)
     sums = torch.zeros(len(x), device=DEVICE).index_add_(0, rows, weight)
-    row_weight, column_weight = (torch.tensor(factor, device=DEVICE) for factor in objective.negative_factors())
+    factors = objective.negative_rows(objective.train.user_degrees), objective.negative_columns()
+    row_weight, column_weight = (torch.tensor(factor, device=DEVICE) for factor in factors)
     l2 = [torch.as_tensor(strength, device=DEVICE) for strength in loss.l2]
     at_positives = torch.cat([block[rows[(rows // BLOCK) == b] % BLOCK, columns[(rows // BLOCK) == b]] for b, block in enumerate(graph)])
     first, second = ([torch.zeros_like(table) for table in (x, y)] for _ in range(2))

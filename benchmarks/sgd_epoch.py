@@ -58,7 +58,7 @@ def compare_losses(objective, user_embedding, item_embedding, num_pairs: int = 2
 
     config, train = objective.config, objective.train
     positives = objective.positive_matrix()
-    row, column = objective.negative_factors()
+    row, column = objective.negative_rows(train.user_degrees), objective.negative_columns()
     expected = 0.0
     for start in range(0, train.num_users, 512):
         block = slice(start, start + 512)

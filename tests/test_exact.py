@@ -31,7 +31,7 @@ def dense_loss(objective, x, y):
     """The expected loss, written over all U x I cells."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     scores = x @ y.T
-    row, column = objective.negative_factors()
+    row, column = objective.negative_rows(objective.train.user_degrees), objective.negative_columns()
     negatives = row.astype(np.float64) @ column.T
     if objective.config.exclude_positives:
         negatives = negatives * (objective.train.matrix.toarray() == 0)

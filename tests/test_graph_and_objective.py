@@ -80,7 +80,7 @@ def test_expected_loss_is_the_mean_of_sampled_epochs(exclude_positives, omega):
         weights = batch_weights(config, objective.beta, objective.neighbors, *pair, np.concatenate)
         sampled += reference.batch_loss(user_embedding, item_embedding, pair[0], *weights).columns.sum()
     scores = user_embedding @ item_embedding.T
-    row, column = objective.negative_factors()
+    row, column = objective.negative_rows(objective.train.user_degrees), objective.negative_columns()
     negatives = row.astype(np.float64) @ column.T
     if exclude_positives:
         negatives *= train.matrix.toarray() == 0

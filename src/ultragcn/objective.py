@@ -142,19 +142,21 @@ class Objective:
         """Return P of the train users alone."""
         return self.train_positives[0]
 
-    def negative_factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return N as two factors, (U, 2) and (I, 2) float32: N_uj = row_u . column_j, the positives not yet excluded."""
-        column = np.stack((np.ones_like(self.beta.item), self.beta.item), axis=1)
-        return self.negative_rows(self.train.user_degrees), column
-
     def negative_rows(self, degrees: np.ndarray) -> np.ndarray:
-        """Return the first factor of N for users with `degrees` (U,): (U, 2) float32."""
+        """Return the first factor of N, N_uj = row_u . column_j, for users with `degrees` (U,): (U, 2) float32.
+
+        The positives are not excluded in it.
+        """
         config, d_u = self.config, degrees.astype(np.float64)
         candidates = np.full_like(d_u, self.train.num_items)
         if config.exclude_positives:
             candidates -= d_u
         share = np.divide(config.negative_weight * d_u, candidates, out=np.zeros_like(d_u), where=candidates > 0)
         return np.stack((config.w3 * share, config.w4 * share * user_weights(degrees)), axis=1).astype(np.float32)
+
+    def negative_columns(self) -> np.ndarray:
+        """Return the second factor of N: (I, 2) float32."""
+        return np.stack((np.ones_like(self.beta.item), self.beta.item), axis=1)
 
 
 def _by_degree(strength: float, exponent: float, degrees: np.ndarray, all_degrees: np.ndarray) -> np.ndarray:

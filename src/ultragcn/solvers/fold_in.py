@@ -32,7 +32,7 @@ class FrozenItems:
     def __init__(self, objective: Objective, item_embedding: np.ndarray):
         self.objective = objective
         self.embedding = np.ascontiguousarray(item_embedding, np.float32)
-        self.weight = objective.negative_factors()[1]
+        self.weight = objective.negative_columns()
         self.grams = grams_of(self.weight, self.embedding)
         self.shuffled = shuffle_columns(self.embedding, np.ascontiguousarray(self.weight.T), np.random.default_rng(0))
 

@@ -140,8 +140,8 @@ def side_of(
 def users_of(objective: Objective) -> Side:
     """Return the users' side of an objective over its train pairs."""
     train = objective.train
-    _, column_weight = objective.negative_factors()
-    return side_of(objective, train.matrix, *objective.train_positives, column_weight, objective.l2_users(train.user_degrees))
+    columns, l2 = objective.negative_columns(), objective.l2_users(train.user_degrees)
+    return side_of(objective, train.matrix, *objective.train_positives, columns, l2)
 
 
 def sides_of(objective: Objective) -> tuple[Side, Side]:
