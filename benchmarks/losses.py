@@ -26,6 +26,7 @@ from ultragcn import UltraGCN, load_dataset
 from ultragcn.config import configuration_for
 from ultragcn.evaluation.ranking import graph_scale
 from ultragcn.experiments.models import unfitted_for_refit
+from ultragcn.item_weights import mean_deviation
 from ultragcn.objective import Objective
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -97,7 +98,7 @@ def measure(name: str, steps: int) -> None:
     data = load_dataset(name, data_dir())
     model = UltraGCN(configuration_for(name, "exact")).fit(data.train, data.valid)
     tables = model.user_embedding_, model.item_embedding_
-    scale = graph_scale(*tables, model.item_graph_, data.train.matrix)
+    scale = graph_scale(*tables, data.train.matrix, mean_deviation(model.item_graph_, data.train.matrix))
     owned = data.train.matrix
     graph = [
         torch.tensor(scale * (owned[start : start + BLOCK] @ model.item_graph_).toarray(), dtype=torch.float32, device=DEVICE)

@@ -114,8 +114,10 @@ def mean_deviation(weights: sp.csr_matrix, owned: sp.csr_matrix) -> float:
     if owned.nnz == 0:
         return 0.0
     g = sp.csr_matrix(owned[sample(owned)].astype(np.float64) @ weights)
-    # Not .mean(): g has I columns, most of them zeros that are not stored.
-    mean, square = g.sum(axis=1) / g.shape[1], g.power(2).sum(axis=1) / g.shape[1]
+    # Not .mean(): g has I columns, most of them zeros that are not stored. Not .power(): it would sort them first.
+    mean = g.sum(axis=1) / g.shape[1]
+    g.data *= g.data
+    square = g.sum(axis=1) / g.shape[1]
     return float(np.sqrt(np.maximum(np.asarray(square - np.square(mean)), 0)).mean())
 
 

@@ -91,6 +91,8 @@ class UltraGCN(EmbeddingRecommender):
     item_graph_weight_: float | None
     item_trend_weight_: float | None
     item_trend_half_life_: float | None
+    _deviation: tuple[sp.csr_matrix, float] | None = None
+    """The item graph, and how much its scores vary."""
     _scale: tuple[np.ndarray, float] | None = None
     """Item embeddings, and the scale of the item graph with them: made for the first list."""
     _user_table: tuple[np.ndarray, np.ndarray] | None = None
@@ -316,6 +318,7 @@ class UltraGCN(EmbeddingRecommender):
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         super()._set_data(train, valid)
         self._frozen_items: Any = None  # made when the first new user comes
+        self._deviation = None
         self._forget_tables()
 
     def _forget_tables(self) -> None:
@@ -339,7 +342,9 @@ class UltraGCN(EmbeddingRecommender):
         if weight == 0:
             return None
         if self._scale is None or self._scale[0] is not self.item_embedding_:
-            scale = graph_scale(self.user_embedding_, self.item_embedding_, self.item_graph_, self.train_.matrix)
+            if self._deviation is None or self._deviation[0] is not self.item_graph_:
+                self._deviation = self.item_graph_, item_weights.mean_deviation(self.item_graph_, self.train_.matrix)
+            scale = graph_scale(self.user_embedding_, self.item_embedding_, self.train_.matrix, self._deviation[1])
             self._scale = self.item_embedding_, scale
         return GraphTerm(self.item_graph_, owned, weight * self._scale[1])
 

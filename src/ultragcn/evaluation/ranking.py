@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from ultragcn.item_weights import mean_deviation, sample
+from ultragcn.item_weights import sample
 
 BATCH_USERS = 8192  # users ranked before their lists are handed over
 _BLOCK, _TILE = 128, 512  # users and items whose scores are made together: a quarter of a megabyte, near the processor
@@ -24,28 +24,28 @@ class GraphTerm(NamedTuple):
     scale: float
 
 
-def graph_scale(user_embedding: np.ndarray, item_embedding: np.ndarray, weights: sp.csr_matrix, owned: sp.csr_matrix) -> float:
+def graph_scale(user_embedding: np.ndarray, item_embedding: np.ndarray, owned: sp.csr_matrix, deviation: float) -> float:
     """Return the scale at which the graph's scores vary as much as the product of the embeddings.
 
-    mean_u std_i(e_u . e_i) / mean_u std_i(g_ui), g = owned w, over a sample of users (`item_weights.sample`).
+    mean_u std_i(e_u . e_i) / deviation, over a sample of users (`item_weights.sample`).
 
     Parameters
     ----------
     user_embedding, item_embedding : (U, D) and (I, D) float32
-    weights : csr_matrix (I, I)
     owned : csr_matrix (U, I)
+    deviation : float
+        mean_u std_i(g_ui) of the graph, from `item_weights.mean_deviation`.
 
     Returns
     -------
     float
         0 when the graph says nothing of any of them.
     """
-    deviation = item_embedding - item_embedding.mean(axis=0, dtype=np.float64)
-    covariance = deviation.T @ deviation / len(item_embedding)
+    centred = item_embedding - item_embedding.mean(axis=0, dtype=np.float64)
+    covariance = centred.T @ centred / len(item_embedding)
     rows = user_embedding[sample(owned)].astype(np.float64)
     product = np.sqrt(np.maximum(np.einsum("ud,de,ue->u", rows, covariance, rows, optimize=True), 0))
-    graph = mean_deviation(weights, owned)
-    return float(product.mean() / graph) if graph > 0 else 0.0
+    return float(product.mean() / deviation) if deviation > 0 else 0.0
 
 
 def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None,
