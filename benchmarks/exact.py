@@ -282,7 +282,8 @@ def grow(num_users: int) -> None:
     exact.compile_kernels(config)
     row = {"users": num_users, "items": train.num_items, "interactions": len(train)}
     clock = time.perf_counter()
-    for step, name in zip(exact.solve(Objective.of(train, config), 0, "cpu"), ("start_and_sampled_seconds", "full_seconds"), strict=False):
+    # The names first, or zip would make one more sweep before it sees that they have come to an end.
+    for name, step in zip(("start_and_sampled_seconds", "full_seconds"), exact.solve(Objective.of(train, config), 0, "cpu"), strict=False):
         row[name], clock = time.perf_counter() - clock, time.perf_counter()
         assert np.isfinite(step.loss)
         if not full:
