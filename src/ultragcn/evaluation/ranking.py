@@ -41,10 +41,13 @@ def graph_scale(user_embedding: np.ndarray, item_embedding: np.ndarray, owned: s
     float
         0 when the graph says nothing of any of them.
     """
+    from ultragcn.kernels import numba_cpu
+
     centred = item_embedding - item_embedding.mean(axis=0, dtype=np.float64)
-    covariance = centred.T @ centred / len(item_embedding)
     rows = user_embedding[sample(owned)].astype(np.float64)
-    product = np.sqrt(np.maximum(np.einsum("ud,de,ue->u", rows, covariance, rows, optimize=True), 0))
+    with numba_cpu.numba_threads():  # a thread of BLAS's own would spin for a while, in the way of the kernels that come next
+        covariance = centred.T @ centred / len(item_embedding)
+        product = np.sqrt(np.maximum(np.einsum("ud,ud->u", rows @ covariance, rows), 0))
     return float(product.mean() / deviation) if deviation > 0 else 0.0
 
 
