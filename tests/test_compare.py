@@ -16,6 +16,7 @@ import pytest
 from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.baselines import EASE, ItemKNN
 from ultragcn.cli import main
+from ultragcn.cli.seeds import seeds_of
 from ultragcn.config import Config, read_config
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.experiments import compare
@@ -263,12 +264,18 @@ def test_the_command_reads_settings_and_names_a_stray_one(log, tmp_path, capsys)
     ("option", "says"),
     [
         (("--seeds", "zero"), "whole numbers"), (("--models", ""), "--models is empty; give it a value, or leave it out"),
-        (("--models", "ease,,ials"), "nothing empty"), (("--seeds", "0, "), "nothing empty"), (("--metrics", " "), "nothing empty"),
+        (("--models", "ease,,ials"), "nothing empty"), (("--seeds", "0,,1"), "nothing empty"), (("--metrics", " "), "nothing empty"),
+        (("--seeds", "-1"), "of 0 or more"),
     ],
 )  # fmt: skip
 def test_lists_are_separated_by_commas_and_have_nothing_empty(log, capsys, option, says):
     assert main(["compare", "--dataset", str(log), *option]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0", [0]), ("3", [0, 1, 2]), ("3,", [3]), ("7, 5", [7, 5]), ("1", [0])])
+def test_seeds_are_a_list_or_how_many(text, seeds):
+    assert seeds_of(text) == seeds
 
 
 def test_refit_trains_once_more_on_train_and_validation_as_was_chosen(log, tmp_path):

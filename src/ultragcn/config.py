@@ -141,13 +141,14 @@ class Config(HyperParameters):
     # The exact solver (docs/exact-solver.md).
     start: str = parameter(
         "quadratic",
-        "first embeddings of exact: leading directions, then cheap sweeps on quadratic negatives; or random",
-        choices=("quadratic", "random"),
+        "first embeddings of exact: about the leading directions, then cheap sweeps on quadratic negatives; spectral: from the leading "
+        "directions to convergence, so that the seed hardly counts; or random",
+        choices=("quadratic", "spectral", "random"),
     )
-    start_sweeps: int = parameter(2, "sweeps of the quadratic start", unit="sweeps", low=1)
-    start_l2: float = parameter(0.5, "L2 strength of the quadratic start, relative to that of the sweeps", low=0)
+    start_sweeps: int = parameter(2, "sweeps of the start", unit="sweeps", low=1)
+    start_l2: float = parameter(0.5, "L2 strength of the start, relative to that of the sweeps", low=0)
     start_uniform_weight: float = parameter(
-        0.0, "what the quadratic start adds to w1 and w3: the larger, the less its weights depend on degrees", low=0
+        0.0, "what the start adds to w1 and w3: the larger, the less its weights depend on degrees", low=0
     )
     sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
     cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
@@ -268,7 +269,7 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
         ("start", "start_sweeps", "start_l2", "start_uniform_weight", "sampled_sweeps", "cell_share"), "solver exact",
         lambda config: config.solver == "exact",
     ),
-    (("start_sweeps", "start_l2", "start_uniform_weight"), "start quadratic", lambda config: config.start == "quadratic"),
+    (("start_sweeps", "start_l2", "start_uniform_weight"), "start quadratic or spectral", lambda config: config.start != "random"),
     (("cell_share",), "sampled_sweeps above 0", lambda config: config.sampled_sweeps > 0),
     (("num_item_neighbors", "omega"), "item_item_weight above 0", lambda config: config.item_item_weight > 0),
     (

@@ -91,8 +91,8 @@ class UltraGCN(EmbeddingRecommender):
     item_graph_weight_: float | None
     item_trend_weight_: float | None
     item_trend_half_life_: float | None
-    _deviation: tuple[sp.csr_matrix, float] | None = None
-    """The item graph, and how much its scores vary."""
+    _deviation: float | None = None
+    """How much the scores of the item graph vary: found once for the same data."""
     _scale: tuple[np.ndarray, float] | None = None
     """Item embeddings, and the scale of the item graph with them: made for the first list."""
     _user_table: tuple[np.ndarray, np.ndarray] | None = None
@@ -342,9 +342,9 @@ class UltraGCN(EmbeddingRecommender):
         if weight == 0:
             return None
         if self._scale is None or self._scale[0] is not self.item_embedding_:
-            if self._deviation is None or self._deviation[0] is not self.item_graph_:
-                self._deviation = self.item_graph_, item_weights.mean_deviation(self.item_graph_, self.train_.matrix)
-            scale = graph_scale(self.user_embedding_, self.item_embedding_, self.train_.matrix, self._deviation[1])
+            if self._deviation is None:
+                self._deviation = item_weights.mean_deviation(self.item_graph_, self.train_.matrix)
+            scale = graph_scale(self.user_embedding_, self.item_embedding_, self.train_.matrix, self._deviation)
             self._scale = self.item_embedding_, scale
         return GraphTerm(self.item_graph_, owned, weight * self._scale[1])
 

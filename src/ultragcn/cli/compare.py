@@ -5,17 +5,17 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ultragcn.cli import data_options
+from ultragcn.cli import data_options, seeds
 from ultragcn.cli.messages import tell
 
-_DEFAULT_SEEDS = "0,1,2"
+_USUAL_SEEDS = "0,1,2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     data_options.add_arguments(parser)
     parser.add_argument("--models", metavar="LIST", help="separated by commas (default: popularity,itemknn,rp3beta,ease,ials,ultragcn)")
-    parser.add_argument("--seeds", default=_DEFAULT_SEEDS, metavar="LIST", help=f"separated by commas (default: {_DEFAULT_SEEDS})")
+    seeds.add_argument(parser, _USUAL_SEEDS)
     parser.add_argument(
         "--metrics", default="recall@20,ndcg@20", metavar="LIST", help="the first one orders the table (default: recall@20,ndcg@20)"
     )
@@ -32,27 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn compare`."""
     from ultragcn.cli.progress import Bars
-    from ultragcn.errors import UsageError
     from ultragcn.experiments import compare
     from ultragcn.progress import Silent
 
     models = compare.DEFAULT_MODELS if arguments.models is None else _listed("--models", arguments.models)
     metrics = _listed("--metrics", arguments.metrics)
-    listed_seeds = _listed("--seeds", arguments.seeds)
-    try:
-        seeds = [int(seed) for seed in listed_seeds]
-    except ValueError:
-        raise UsageError(f"seeds are whole numbers separated by commas, such as 0,1,2, not {arguments.seeds!r}") from None
-    if min(seeds) < 0:
-        raise UsageError(f"seeds must be 0 or more, so that a comparison can be repeated, not {min(seeds)}")
-    if len(seeds) == 1 and seeds[0] > 0:
-        tell(f"one seed, {seeds[0]}; several are a list, such as {_DEFAULT_SEEDS}")
+    over = seeds.seeds_of(_USUAL_SEEDS if arguments.seeds is None else arguments.seeds)
     source = data_options.arguments_of_load(arguments, arguments.dataset or "demo")
     name = Path(str(source["source"])).name.split(".")[0]
     protocol = arguments.protocol + ("-refit" if arguments.refit else "")
     out = Path(arguments.out) if arguments.out else Path("runs") / f"compare-{name}-{protocol}"
     table = compare.compare(
-        source, models, seeds, out, metrics=metrics, settings=_settings(arguments.settings), refit=arguments.refit,
+        source, models, over, out, metrics=metrics, settings=_settings(arguments.settings), refit=arguments.refit,
         overwrite=arguments.overwrite, progress=Silent() if arguments.quiet else Bars(), tell=tell,
     )  # fmt: skip
     failed = [line for line in table.lines if not line.num_seeds]

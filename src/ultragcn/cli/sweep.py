@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn.cli import data_options, slurm
+from ultragcn.cli import data_options, seeds, slurm
 from ultragcn.cli.messages import tell
 from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.errors import counted
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sampler", metavar="grid | random | list | tpe", help="which trials there are (default: grid)")
     group.add_argument("--sampler_seed", type=int, metavar="N", help="fixes what random and tpe draw (default: 0)")
     group.add_argument("--trials", type=int, metavar="N", help="how many (default: all of a grid or list, 20 of random or tpe)")
-    group.add_argument("--seeds", metavar="LIST|N", help="seeds 0,1,2 or their number (default: 0)")
+    seeds.add_argument(group, "0")
     group.add_argument("--choose_by", metavar="LABEL", help="metric that the best trial is best in (default: ndcg@20)")
     group.add_argument("--metrics", metavar="LIST", help="what is measured (default: recall@20,ndcg@20)")
     group.add_argument("--no_prune", action="store_true", help="tpe: let every trial run to its end")
@@ -130,7 +130,7 @@ def _said(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.metrics is not None:
         said["metrics"] = arguments.metrics.split(",")
     if arguments.seeds is not None:
-        said["seeds"] = _seeds(arguments.seeds)
+        said["seeds"] = seeds.seeds_of(arguments.seeds)
     if arguments.no_prune:
         said["prune"] = False
     said["vary"] = said.get("vary", {}) | {name: _over(over) for name, over in map(_pair, arguments.vary)}
@@ -165,13 +165,3 @@ def _over(text: str) -> Any:
         return dict(zip(("low", "high", "step"), numbers, strict=False)) | ({"log": True} if is_log else {})
     except ValueError:
         raise UsageError(f"a range is written LOW:HIGH, LOW:HIGH:STEP or log:LOW:HIGH with numbers, not {text!r}") from None
-
-
-def _seeds(text: str) -> int | list[int]:
-    from ultragcn.errors import UsageError
-
-    try:
-        seeds = [int(seed) for seed in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--seeds are whole numbers separated by commas, or how many, not {text!r}") from None
-    return seeds if "," in text else seeds[0]

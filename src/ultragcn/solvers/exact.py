@@ -5,7 +5,7 @@ Newton-like step of every row of one side. The pass over the cells that the next
 the step was worth: that steers the length of later steps (`damping`), and takes back steps that made the loss larger. So the loss
 never increases, at no cost while all goes well.
 
-The start matters: from random embeddings the first sweeps learn popularity alone. With quadratic negatives (`quadratic` start), a
+The start matters: from random embeddings the first sweeps learn popularity alone. With quadratic negatives (any other start), a
 sweep needs no pass over the cells and leaves that plateau in seconds. docs/exact-solver.md has the derivation and the figures.
 
 Here is the course of the sweeps; one half of a sweep is in `half_sweeps.py`, users that are new in `fold_in.py`.
@@ -21,6 +21,7 @@ from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.linalg import svds
 
 from ultragcn import rng
 from ultragcn.config import Config
@@ -150,7 +151,7 @@ def start_sweeps(objective: Objective, seed: int) -> Iterator[tuple[np.ndarray, 
     users, items = (
         replace(side, l2=np.maximum(side.l2 * np.float32(config.start_l2), np.float32(_START_LEAST_L2))) for side in sides_of(own)
     )
-    y = _leading_directions(users.matrix(users.positive), y)
+    y = _leading_directions(users.matrix(users.positive), y, config.start == "spectral")
     x[:] = 0.0
     parabola = parabola_of(users.row_weight, users.positive, items.row_weight)
     for _ in range(config.start_sweeps):
@@ -159,9 +160,16 @@ def start_sweeps(objective: Objective, seed: int) -> Iterator[tuple[np.ndarray, 
         yield x, y
 
 
-def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray) -> np.ndarray:
-    """Turn `y` (I, D) towards the leading right singular vectors of `matrix` (U, I), at `_LEADING_STD`: subspace iteration."""
+def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray, converged: bool) -> np.ndarray:
+    """Turn `y` (I, D) towards the leading right singular vectors of `matrix` (U, I), at `_LEADING_STD`: subspace iteration.
+
+    `converged`: from the vectors themselves, found by Lanczos; then the seed decides next to nothing.
+    """
     matrix = matrix * np.float32(1 / max(float(matrix.data.max(initial=0)), 1e-30))  # directions alone count; squares must not overflow
+    rank = min(*matrix.shape, y.shape[1] + 1) - 1  # of the vectors, Lanczos finds all but one
+    if converged and rank > 0 and matrix.data.any():
+        first = y[:, 0] if len(y) <= matrix.shape[0] else matrix @ y[:, 0]
+        y[:, :rank] = svds(matrix.astype(np.float64), rank, v0=first.astype(np.float64))[2].T
     transposed = matrix.T.tocsr()
     for _ in range(_SUBSPACE_STEPS):
         y = checked(transposed @ (matrix @ y))
