@@ -3,8 +3,9 @@
     ULTRAGCN_DATA_DIR=... python benchmarks/tpe.py [--dataset ml-1m] [--trials N] [--repeats N]
 
 Six hyper-parameters of the paper's model (the item graph hides much of what they do), wide ranges, the exact solver, 32 dimensions so that
-a trial takes a second or two; protocol clean, test is not read, nothing is pruned. Each repeat has its own seed of the sampler. A row for each goes to plots/tpe.tsv; what it says of a number of
-trials is the best of the first so many. The sweeps are kept in runs/tpe-DATASET/, so a benchmark that was ended goes on.
+a trial takes a second or two; protocol clean, test is not read, nothing is pruned. Each repeat has its own seed of the sampler. A row for
+each goes to plots/tpe.tsv; what it says of a number of trials is the best of the first so many. The sweeps are kept in runs/tpe-DATASET/,
+so a benchmark that was ended goes on.
 """
 
 import argparse
