@@ -22,7 +22,7 @@ NAMES = ("ml-latest-small", "movietweetings-100k")
 SPLITS = {"last": {"split": "last", "last_k": 5}, "time": {"split": "time"}}
 
 GRIDS: dict[str, dict[str, list]] = {
-    "popularity": {"half_life": [0.0, 7.0, 30.0, 90.0, 365.0, 1000.0]},
+    "popularity": {"half_life": [0.0, 2.0, 7.0, 30.0, 90.0, 365.0, 1000.0]},
     "itemknn": {"num_neighbors": [50, 200, 400], "shrinkage": [0.0, 30.0]},
     "rp3beta": {"num_neighbors": [100, 400], "alpha": [0.8, 1.0], "beta": [0.0, 0.3]},
     "ease": {"l2": [100.0, 300.0, 1000.0]},

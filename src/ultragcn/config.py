@@ -26,7 +26,7 @@ EXACT_GRAPH_WEIGHT = 0.2
 """Of the exact solver, where nothing is known of the data."""
 EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 """Where pairs are held out, the one of these is kept that is best at the epoch kept: whose metrics have the greatest product."""
-EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (1.0, 2.0, 4.0), (7.0, 30.0, 90.0, 365.0, 1000.0)
+EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (1.0, 2.0, 4.0), (2.0, 7.0, 30.0, 90.0, 365.0, 1000.0)
 """Where pairs are held out and times are known, the best of these weights and half-lives is kept, or no trend where that is better."""
 _TREND_HALF_LIFE = 30.0
 
