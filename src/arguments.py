@@ -89,7 +89,7 @@ def read_flags(argv: Sequence[str], flags: Iterable[Flag], about: str) -> dict[s
     """
     by_name = {flag.name: flag for flag in flags}
     if "--help" in argv or "-h" in argv:
-        print(_help(by_name.values(), about))
+        print(_help(by_name.values(), about), flush=True)
         sys.exit(0)
     values: dict[str, Any] = {}
     rest = list(argv)
@@ -137,6 +137,9 @@ def run_as_program(command: Callable[[Sequence[str]], None]) -> NoReturn:
         # signal instead of our status; the next exec() makes it forget.
         exec("")
         sys.exit(130)
+    except BrokenPipeError:
+        # The reader of stdout (head, less) has had enough: nothing more to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 

@@ -3,6 +3,8 @@
 cd src
 python -m main --model mymodel --seed 777 --batch_size 100 --epochs 15 --learning_rate 0.001
 python -m main --model ultragcn --dataset electronics
+
+ultragcn has batch_size, epochs and learning_rate from configs/ where they are not given; epochs 0 leaves them to its solver.
 """
 
 from collections.abc import Sequence

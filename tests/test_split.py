@@ -268,6 +268,8 @@ def test_titles_are_found_for_every_kind_of_id_and_missing_ones_counted(tmp_path
         read_titles(tmp_path / "none.csv", strings, DataOptions())
     with pytest.raises(DataError, match=r"none of 1 item is in column movieId \(ids such as 'x'\)"):
         read_titles(titles, IdMap(np.array(["x"], dtype=object), "item"), DataOptions())
+    with pytest.raises(DataError, match="no row has a title in column title; give title_column"):
+        read_titles(pl.DataFrame({"item": ["1"], "title": pl.Series([None], dtype=pl.String)}), strings, DataOptions())
 
 
 # ----------------------------------------------------------------- the command

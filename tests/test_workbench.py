@@ -24,6 +24,7 @@ from ultragcn.storage import append_row, read_rows
 pytest.importorskip("torch", reason="the workbench needs PyTorch")
 
 import torch
+from loguru import logger
 
 import data
 import models
@@ -185,6 +186,13 @@ def test_the_experiment_refuses_the_same_mistakes_and_has_help(shared_copy):
 # ---- training
 
 
+def test_a_reader_that_has_had_enough_of_the_help_ends_it_quietly(shared_copy):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command("main", "--help"), cwd=shared_copy, env=environment(), **pipes) as running:
+        running.stdout.close()
+        assert (running.wait(), running.stderr.read()) == (0, b"")
+
+
 def test_mymodel_learns_the_digits_and_the_same_seed_gives_the_same_result(shared_copy):
     arguments = ("--dataset", "Digits", "--seed=777", "--epochs", "20", "--learning-rate", "0.01")
     first = run(shared_copy, "main", *arguments)
@@ -294,6 +302,11 @@ def test_ultragcn_plays_the_three_roles_with_the_configuration_of_its_data_set(t
         pytest.skip(str(error))
     assert (model.config.epochs, model.config.seed) == (2, 5)
     assert model.config.batch_size == 2048  # as published for electronics
+    said = []
+    sink = logger.add(said.append, format="{message}")
+    drawn = UltraGCNTrainer(torch.device("cpu")).train_with_hyper_param(train_data, hyper_param | {"seed": -1}, verbose=True)
+    logger.remove(sink)
+    assert f"seed drawn: {drawn.seed_}\n" in said  # with which the run can be repeated
     metrics = UltraGCNEvaluator(torch.device("cpu")).evaluate(model, test_data)
     assert {"recall@20", "ndcg@20"} <= metrics.keys()
     assert 0 <= metrics["recall@20"] <= 1

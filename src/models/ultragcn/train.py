@@ -40,4 +40,7 @@ class Trainer:
         if verbose:
             log_param(config.to_dict())
         progress = ProgressBars() if verbose else None
-        return UltraGCN(config).fit(train_data.train, valid=train_data.valid, progress=progress)
+        model = UltraGCN(config).fit(train_data.train, valid=train_data.valid, progress=progress)
+        if verbose and config.seed == -1:
+            log_param({"seed drawn": model.seed_})
+        return model

@@ -92,6 +92,7 @@ def _print(study: "Study", outcome: "Outcome", best: Path) -> None:
     chosen = outcome.best
     assert chosen is not None
     print(f"trial\t{chosen.trial}")
+    print(f"chosen_by\t{study.choose_by}")
     for name, value in chosen.parameters.items():
         print(f"{name}\t{value}")
     for name, mean in chosen.means.items():

@@ -54,7 +54,10 @@ def read_titles(source: Any, item_ids: IdMap, options: DataOptions) -> np.ndarra
     found = table.collect(listed)
     if found[ROW].null_count():
         raise table.fault()
+    listed_items = found.drop_nulls("item").height
     found = found.drop_nulls().unique("item", keep="first", maintain_order=True)
+    if listed_items and not found.height:
+        raise DataError(f"{table.name}: no row has a title in column {title}; give title_column")
     titles = ids.select(pl.col("item").cast(pl.String)).join(found, on="item", how="left", maintain_order="left")["title"]
     missing = titles.null_count()
     if missing == len(titles):

@@ -75,7 +75,10 @@ class Range:
         if not self.low < self.high:
             raise UsageError(f"a range goes from low to a larger high, not from {self.low} to {self.high}")
         if self.log and (self.low <= 0 or self.step is not None):
-            raise UsageError(f"a range with log begins above 0 and has no step, not low {self.low}, step {self.step}")
+            raise UsageError(
+                f"a log range begins above 0 and has no step, such as log:0.01:1, not "
+                f"log:{self.low:g}:{self.high:g}" + ("" if self.step is None else f":{self.step:g}")
+            )
         if self.step is not None and not 0 < self.step <= self.high - self.low:
             raise UsageError(f"the step of a range is above 0 and at most {self.high - self.low:g}, not {self.step}")
 
