@@ -541,7 +541,7 @@ def test_the_quick_form_of_a_baseline_prints_the_best_and_a_file_for_compare(log
     assert main(words) == 0
     printed = capsys.readouterr()
     names = [line.split("\t")[0] for line in printed.out.splitlines()]
-    assert names == ["trial", "l2", "valid_recall@20", "valid_ndcg@20", "valid_recall@5", "configuration"]
+    assert names == ["trial", "chosen_by", "l2", "valid_recall@20", "valid_ndcg@20", "valid_recall@5", "configuration"]
     assert "3 of 3 runs; results are in" in printed.err
     assert "[ease]\nl2 = " in (out / "best.toml").read_text()
     compared = ["compare", "--dataset", str(log), "--models", "ease", "--seeds", "0", "--settings", str(out / "best.toml"),
