@@ -3,8 +3,9 @@
     ULTRAGCN_DATA_DIR=... python benchmarks/trend.py [--datasets LIST]
 
 Of a log split by time, train and validation together are cut off at four moments, and each of these shorter logs is split by time anew. The
-defaults are fitted to it, the trend is chosen on its validation part among each of CHOICES, then they are refitted and its last part is
-read. Beside them, popularity with the half-life of the best Recall@20 on validation. A row for each goes to plots/trend.tsv.
+defaults are fitted to it, the trend is chosen on its validation part among each of CHOICES (to have none, as training may, was the best
+on none of them), then they are refitted and its last part is read. Beside them, popularity with the half-life of the best Recall@20 on
+validation. A row for each goes to plots/trend.tsv.
 """
 
 import argparse

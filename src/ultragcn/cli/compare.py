@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data_options.add_arguments(parser)
     parser.add_argument("--models", metavar="LIST", help="separated by commas (default: popularity,itemknn,rp3beta,ease,ials,ultragcn)")
     seeds.add_argument(parser, _USUAL_SEEDS)
+    parser.set_defaults(seeds=_USUAL_SEEDS)
     parser.add_argument(
         "--metrics", default="recall@20,ndcg@20", metavar="LIST", help="the first one orders the table (default: recall@20,ndcg@20)"
     )
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     models = compare.DEFAULT_MODELS if arguments.models is None else _listed("--models", arguments.models)
     metrics = _listed("--metrics", arguments.metrics)
-    over = seeds.seeds_of(_USUAL_SEEDS if arguments.seeds is None else arguments.seeds)
+    over = seeds.seeds_of(arguments.seeds)
     source = data_options.arguments_of_load(arguments, arguments.dataset or "demo")
     name = Path(str(source["source"])).name.split(".")[0]
     protocol = arguments.protocol + ("-refit" if arguments.refit else "")

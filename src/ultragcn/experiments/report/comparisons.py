@@ -57,8 +57,9 @@ def _command(folder: Path, about: dict[str, Any], runs: list[dict[str, str]]) ->
     if "command" in about:
         return command_line(about["command"])
     listed = {name: ",".join(dict.fromkeys(row[name] for row in runs)) for name in ("model", "seed")}
-    seeds = listed["seed"] + "," * (listed["seed"] not in ("", "0") and "," not in listed["seed"])  # a number alone is how many
-    options = {"dataset": about["dataset"], "protocol": about["protocol"], "models": listed["model"], "seeds": seeds,
+    if listed["seed"].isdecimal() and listed["seed"] != "0":
+        listed["seed"] += ","  # a number alone is how many
+    options = {"dataset": about["dataset"], "protocol": about["protocol"], "models": listed["model"], "seeds": listed["seed"],
                "metrics": ",".join(about["metrics"]), "out": str(folder)}  # fmt: skip
     words = [word for name, value in options.items() if value for word in (f"--{name}", value)]
     return shlex.join(["ultragcn", "compare", *words, *(["--refit"] if about.get("refit") else [])])
