@@ -358,6 +358,20 @@ def test_inverse_factor_equals_its_twin_and_with_all_items_before_the_inverse(it
         np.testing.assert_allclose(w.T @ np.diag(1 / outcomes[0][1]) @ w @ dense, np.eye(items), atol=1e-3)
 
 
+@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 4, 31), (300, 20, 7)])
+def test_a_sparse_product_equals_its_twin(shape, density):
+    rows, inner, columns = shape
+    random = np.random.default_rng(13)
+    left, right = (sp.random(*of, density, "csr", random_state=3, dtype=np.float32) for of in ((rows, inner), (inner, columns)))
+    right.data *= random.choice(np.float32([-1, 1]), right.nnz)  # some sums are near zero
+    arguments = [part for matrix in (left, right) for part in (matrix.indptr.astype(np.int64), matrix.indices, matrix.data)]
+    mine, theirs = (kernels.sparse_product(*arguments, columns) for kernels in (numba_cpu, reference))
+    for ours, twin in zip(mine[:2], theirs[:2], strict=True):
+        np.testing.assert_array_equal(ours, twin)
+    np.testing.assert_allclose(mine[2], theirs[2], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("k", [1, 3, 50])
 @pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
 def test_largest_entries_equal_their_twin_with_ties_and_unsorted_columns(k, density):

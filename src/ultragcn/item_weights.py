@@ -12,8 +12,8 @@ from ultragcn.errors import NumericalError
 
 _SCORE_BYTES = 64 * 2**20
 """Scores that exist at a time."""
-_ROW_BYTES = 4 * 2**20
-"""Rows of C that exist at a time, were they dense. What is made of them takes several times as much; larger blocks are no faster."""
+_ROW_BYTES = 16 * 2**20
+"""Rows of C that exist at a time, were they dense: enough of them for all threads."""
 SAMPLE_USERS = 1000
 """Users whose scores tell how much scores vary."""
 
@@ -51,15 +51,27 @@ def strongest_neighbors(
     csr_matrix, (I, I) float32
         Row i has the strengths of i's neighbours.
     """
-    by_item = matrix.T.tocsr()
     weighted = sp.csr_matrix(sp.diags_array(np.asarray(user_weight, np.float32)) @ matrix)
     kept = []
-    for items in blocks(matrix.shape[1], matrix.shape[1], _ROW_BYTES):
-        c = sp.csr_matrix(by_item[items] @ weighted)
+    for items, c in _product_by_rows(matrix.T.tocsr(), weighted):
         own = np.repeat(items, np.diff(c.indptr))
         c.data = np.where(c.indices == own, 0, strength(own, c.indices, c.data)).astype(np.float32)
         kept.append(largest_of_rows(c, num_neighbors))
     return sp.csr_matrix(sp.vstack(kept, format="csr"))
+
+
+def _product_by_rows(left: sp.csr_matrix, right: sp.csr_matrix) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
+    """Yield the product of two matrices a block of rows at a time: which rows, and the rows, float32, columns not sorted."""
+    from ultragcn.kernels import numba_cpu
+
+    num_columns = right.shape[1]
+    rows_of_right = right.indptr.astype(np.int64), right.indices, right.data
+    for rows in blocks(left.shape[0], num_columns, _ROW_BYTES):
+        block = left[rows[0] : rows[-1] + 1]
+        indptr, columns, values = numba_cpu.sparse_product(
+            block.indptr.astype(np.int64), block.indices, block.data, *rows_of_right, num_columns
+        )
+        yield rows, sp.csr_matrix((values, columns, indptr), shape=(len(rows), num_columns))
 
 
 def largest_of_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
@@ -163,9 +175,8 @@ def regression_weights(matrix: sp.csr_matrix, num_neighbors: int, num_weights: i
     triangle, pivots = _inverse_factor(matrix, num_neighbors, l2)
     transposed, scaled = triangle.T.tocsr(), sp.csr_matrix(sp.diags_array(1 / pivots) @ triangle)
     columns = []
-    for items in blocks(len(pivots), len(pivots), _ROW_BYTES):
+    for items, p in _product_by_rows(transposed, scaled):
         # P is symmetric: what will be column j of B is made as a row.
-        p = sp.csr_matrix(transposed[items] @ scaled)
         row = np.repeat(np.arange(len(items)), np.diff(p.indptr))
         own = p.indices == items[row]
         p.data /= -p.data[own][row]
@@ -208,10 +219,8 @@ def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tup
 
 def _above_diagonal(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """Return what is above the diagonal of A^T A, (I, I) float32: made a block of rows at a time, half of the memory of the whole."""
-    by_item = matrix.T.tocsr()
     # Row 0 of a block is row items[0] of the whole.
-    size = matrix.shape[1]
-    parts = [sp.triu(by_item[items] @ matrix, items[0] + 1, format="csr") for items in blocks(size, size, _ROW_BYTES)]
+    parts = [sp.triu(rows, items[0] + 1, format="csr") for items, rows in _product_by_rows(matrix.T.tocsr(), matrix)]
     above = sp.csr_matrix(sp.vstack(parts, format="csr"))
     above.sort_indices()
     return above

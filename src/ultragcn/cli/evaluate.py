@@ -67,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     result = evaluate_by_user(model, targets, labels, arguments.dialect)
     if arguments.ranking and not result.hits.any():
         warn(f"no listed item is held out: were the {arguments.split} items left out of {arguments.ranking}?")
-    tell(f"{dataset.name} {arguments.split}, protocol {dataset.protocol}, dialect {arguments.dialect}")
+    intervals = ", low and high: 95 % intervals, bootstrap of users" if arguments.ci else ""
+    tell(f"{dataset.name} {arguments.split}, protocol {dataset.protocol}, dialect {arguments.dialect}{intervals}")
     _print_means(result, arguments.ci)
     if arguments.groups:
         _print_groups("users by train items", "num_users", result.by_user_group())

@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     said = _said(arguments)
     source = model_study.source_of(said)
+    model_study.parameters_of(said)  # before the data are read: what is misspelt is said at once
     progress = Silent() if arguments.quiet else Bars()
     data = data_options.read(source, progress)
     study = model_study.study_of(said, data)

@@ -341,7 +341,9 @@ def _find_fault(path: Path, separator: str) -> tuple[int, str] | None:
             if width > first_width:
                 return row, f"{width} cells, where the first row has {first_width}; quote cells in which the separator stands"
             record = ""
-    return (row, f"a quote is opened and never closed: {record[:60]!r}") if record else None
+    if not record:
+        return None
+    return row, f"a quote is opened and never closed: {record[:60]!r}; close it, or double a quote that belongs to the text"
 
 
 def _reason(error: Exception) -> str:

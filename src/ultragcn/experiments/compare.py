@@ -134,33 +134,10 @@ def compare(
     KeyboardInterrupt
         With a message that says what is kept.
     """
-    first, *_ = parsed = parse_labels(metrics)
-    if first.metric in OF_ALL_LISTS:
-        raise UsageError(
-            f"the first metric is tested user by user, and {first.metric} belongs to all lists together; put one such as recall@20 first"
-        )
-    if refit and source.get("protocol", "clean") != "clean":
-        raise UsageError("refit trains on train and validation together, and only the protocol clean holds validation out; leave one out")
-    labels = [str(label) for label in parsed]
-    settings = settings or {}
-    for name in (*models, *settings):
-        if name not in MODELS:
-            raise unknown_name("model", name, MODELS)
-    if not models or not seeds:
-        raise UsageError("give at least one model and one seed")
-    for model in dict.fromkeys(models):
-        try:
-            unfitted = make_model(model, None, 0, settings.get(model, {}))
-        except UsageError as error:
-            raise UsageError(f"settings of {model}: {error}" if settings.get(model) else str(error)) from None
-        unfitted.check_runnable()
+    labels, settings = [str(label) for label in parse_labels(metrics)], settings or {}
+    _refuse_unfit(source, models, seeds, labels, settings, refit)
     dataset = load_dataset(**source)
-    plan, settings_from = {}, {}
-    for model in dict.fromkeys(models):
-        random = hasattr(make_model(model, dataset.name, 0, settings.get(model, {})).config, "seed")
-        settings_from[model] = _settings_from(model, dataset.name, settings.get(model, {}))
-        for seed in dict.fromkeys(seeds) if random else [seeds[0]]:
-            plan[model, seed] = _columns_of(make_model(model, dataset.name, seed, settings.get(model, {})).config)
+    plan, settings_from = _planned(dataset.name, models, seeds, settings)
     kept_labels = _prepare(out, _about(dataset, labels, refit), overwrite)
     done = _done(out, plan, kept_labels)
     todo = [run for run in plan if run not in done]
@@ -220,6 +197,49 @@ def protocol_words(about: Mapping[str, Any]) -> str:
     """Return under which protocol a comparison is, as its title says it; `about` is what its comparison.json holds."""
     protocol: str = about["protocol"]
     return protocol + (", refitted on train and validation" if about.get("refit") else "")
+
+
+def _refuse_unfit(
+    source: Mapping[str, Any],
+    models: Sequence[str],
+    seeds: Sequence[int],
+    labels: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    refit: bool,
+) -> None:
+    """Raise what can be said against a comparison before the data are read."""
+    first, *_ = parse_labels(labels)
+    if first.metric in OF_ALL_LISTS:
+        raise UsageError(
+            f"the first metric is tested user by user, and {first.metric} belongs to all lists together; put one such as recall@20 first"
+        )
+    if refit and source.get("protocol", "clean") != "clean":
+        raise UsageError("refit trains on train and validation together, and only the protocol clean holds validation out; leave one out")
+    for name in (*models, *settings):
+        if name not in MODELS:
+            raise unknown_name("model", name, MODELS)
+    if not models or not seeds:
+        raise UsageError("give at least one model and one seed")
+    for model in dict.fromkeys(models):
+        try:
+            unfitted = make_model(model, None, 0, settings.get(model, {}))
+        except UsageError as error:
+            raise UsageError(f"settings of {model}: {error}" if settings.get(model) else str(error)) from None
+        unfitted.check_runnable()
+
+
+def _planned(
+    dataset: str, models: Sequence[str], seeds: Sequence[int], settings: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[tuple[str, int], dict[str, str]], dict[str, str]]:
+    """Return the runs, by model and seed, with what `runs.tsv` says of their settings; and where each model has its settings from."""
+    plan, settings_from = {}, {}
+    for model in dict.fromkeys(models):
+        given = settings.get(model, {})
+        random = hasattr(make_model(model, dataset, 0, given).config, "seed")
+        settings_from[model] = _settings_from(model, dataset, given)
+        for seed in dict.fromkeys(seeds) if random else [seeds[0]]:
+            plan[model, seed] = _columns_of(make_model(model, dataset, seed, given).config)
+    return plan, settings_from
 
 
 def _settings_from(model: str, dataset: str, given: Mapping[str, Any]) -> str:

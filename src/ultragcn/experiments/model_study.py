@@ -86,11 +86,7 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
         A name or a value is wrong.
     """
     model = said.get("model", "ultragcn")
-    declared = hyper_parameters(model)
-    if "seed" in {**said.get("vary", {}), **said.get("fixed", {})}:
-        raise UsageError("seeds are no parameter; give seeds = [0, 1, 2]")
-    vary = {name: _checked_range(name, over, declared) for name, over in space_of(said.get("vary", {})).items()}
-    fixed = {name: checked(_declared(name, declared), value) for name, value in said.get("fixed", {}).items()}
+    vary, fixed = parameters_of(said)
     part, _ = _judged_on(data)
     choose_by = str(parse_selection(str(said.get("choose_by", "ndcg@20")).removeprefix(f"{part}_")))
     labels = [str(label) for label in parse_labels([*said.get("metrics", DEFAULT_LABELS), choose_by])]
@@ -103,12 +99,28 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
         about={"dataset": data.name, "protocol": data.protocol, "data_hash": data.hash, "split_hash": split_hash(data),
                "settings": _settings(make_model(model, data.name, 0, _spread(fixed)), besides=("seed", *_spread(vary), *_spread(fixed)))},
     )  # fmt: skip
-    if len(study.seeds) > 1 and "seed" not in declared:
+    if len(study.seeds) > 1 and "seed" not in hyper_parameters(model):
         raise UsageError(f"{model} draws nothing, so every seed gives the same; give one seed, not {len(study.seeds)}")
     for unfitted in _models(study, model):
         unfitted.check_runnable()
     study.points()  # may find that a grid or list cannot be made
     return study
+
+
+def parameters_of(said: Mapping[str, Any]) -> tuple[dict[str, Values | Range], dict[str, Any]]:
+    """Return what varies, by name over what, and what is fixed, checked without looking at the data.
+
+    Raises
+    ------
+    UsageError
+        A name or a value is wrong.
+    """
+    declared = hyper_parameters(said.get("model", "ultragcn"))
+    if "seed" in {**said.get("vary", {}), **said.get("fixed", {})}:
+        raise UsageError("seeds are no parameter; give seeds = [0, 1, 2]")
+    vary = {name: _checked_range(name, over, declared) for name, over in space_of(said.get("vary", {})).items()}
+    fixed = {name: checked(_declared(name, declared), value) for name, value in said.get("fixed", {}).items()}
+    return vary, fixed
 
 
 def without_effect(study: Study, model: str) -> list[str]:

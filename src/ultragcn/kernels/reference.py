@@ -98,6 +98,19 @@ def top_k(scores, k):
     return np.pad(order, missing, constant_values=-1), np.pad(values, missing, constant_values=-np.inf)
 
 
+def sparse_product(left_indptr, left_indices, left, right_indptr, right_indices, right, num_columns):
+    """Return the rows of a product of sparse matrices, columns in each as they are met: indptr, columns, values."""
+    rows = []
+    for row in range(len(left_indptr) - 1):
+        sums = {}
+        for p in range(left_indptr[row], left_indptr[row + 1]):
+            for q in range(right_indptr[left_indices[p]], right_indptr[left_indices[p] + 1]):
+                sums[right_indices[q]] = sums.get(right_indices[q], 0.0) + float(left[p]) * float(right[q])
+        rows.append(sums)
+    columns, values = ([entry for sums in rows for entry in part(sums)] for part in (dict.keys, dict.values))
+    return np.cumsum([0, *map(len, rows)]), np.array(columns, np.int32), np.array(values)
+
+
 def largest_entries(indptr, indices, values, k):
     """Return places (rows, k) of the k largest positive entries of each sparse row, by (larger value, lower column); -1 where none."""
     places = np.full((len(indptr) - 1, k), -1)

@@ -1,6 +1,7 @@
 """Kernels in Numba: parallel over rows, compiled on first use and cached on disk. Twins of the same names in `reference`.
 
 ranking.py      seen items left out, the best of each row, hits, statistics of lists
+sparse.py       a product of sparse matrices, the largest entries of each row
 item_graph.py   the strongest neighbours of each item, and P with them
 sweeps.py       half-sweeps of the exact solver, over blocks of cells
 rows.py         the problem of one row, and small systems of D x D
@@ -20,8 +21,9 @@ import numpy as np
 from ultragcn.kernels.numba_cpu.item_graph import item_neighbors, positive_rows
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
-from ultragcn.kernels.numba_cpu.ranking import find_hits, largest_entries, list_statistics, mask_seen, rank_users, top_k
+from ultragcn.kernels.numba_cpu.ranking import find_hits, list_statistics, mask_seen, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import cholesky_solve, invert, newton_row, row_loss, row_system, row_work_space
+from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product
 from ultragcn.kernels.numba_cpu.sweeps import activate_tile, half_sweep, negative_loss, quadratic_half_sweep, row_losses
 from ultragcn.kernels.numba_cpu.threads import numba_threads
 
@@ -50,6 +52,7 @@ __all__ = [
     "row_losses",
     "row_system",
     "row_work_space",
+    "sparse_product",
     "top_k",
 ]  # fmt: skip
 
@@ -73,7 +76,7 @@ def compile_kernels() -> float:
     mask_seen(scores, users, of_scipy, indices)
     ranking, _ = top_k(scores, 1)
     list_statistics(find_hits(ranking, users, of_scipy, indices), np.ones(1, dtype=np.int64))
-    largest_entries(indptr, indices, scores[0], 1)
+    largest_entries(*sparse_product(indptr, indices, scores[0], indptr, indices, scores[0], 1), 1)
     with numba_threads():
         term = (indptr, indices, indptr, indices, scores[0], 0.0)
         rank_users(scores, scores, users, 1, indptr, indices, term, 1, 1)

@@ -91,44 +91,6 @@ def top_k(scores, k):
     return columns, values
 
 
-@njit(parallel=True, cache=True)
-def largest_entries(indptr, indices, values, k):
-    """Return where the k largest entries of each sparse row stand, by (larger value, lower column).
-
-    Parameters
-    ----------
-    indptr, indices : CSR rows
-    values : (N,) float32
-        Entries that are not above zero are no candidates.
-    k : int
-
-    Returns
-    -------
-    (rows, k) int64
-        Places in `indices` and `values`; -1 where a row has fewer than k candidates.
-    """
-    num_rows = len(indptr) - 1
-    places = np.full((num_rows, k), -1, dtype=np.int64)
-    for row in prange(num_rows):
-        best = places[row]
-        count = 0
-        for p in range(indptr[row], indptr[row + 1]):
-            value = values[p]
-            if not value > 0 or (count == k and value < values[best[k - 1]]):
-                continue
-            place = count
-            while place > 0 and (
-                values[best[place - 1]] < value or (values[best[place - 1]] == value and indices[best[place - 1]] > indices[p])
-            ):
-                if place < k:
-                    best[place] = best[place - 1]
-                place -= 1
-            if place < k:
-                best[place] = p
-                count = min(count + 1, k)
-    return places
-
-
 @njit(cache=True)
 def _best_again(user, item_embedding, graph, scale, candidates, best, where):
     """Put the candidates (-1 ends them) into the list `best`, `where` by (higher score, lower item), scores in double precision."""
