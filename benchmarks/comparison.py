@@ -3,13 +3,16 @@
     ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py [--parts LIST] [--datasets LIST] [--seeds LIST]
 
 Runs are kept in runs/compare-DATASET-clean-refit, -default and -authors, those of unknown_data.py in runs/unknown-DATASET-SPLIT, those of
-ablation.py in plots/, so what is there is not run again; docs/results.md is written anew from all of them.
+ablation.py in plots/, so what is there is not run again. A section of docs/results.md is written anew once all that it is made of is there,
+and stays as it is until then.
 """
 
 import argparse
+import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import ablation
@@ -96,33 +99,55 @@ def folder(name: str, kind: str) -> Path:
     return ROOT / "runs" / f"compare-{name}-{kind}{'-refit' if kind == 'clean' else ''}"
 
 
+def kinds_of(name: str) -> list[str]:
+    """Return the kinds of tables that a data set has."""
+    having = {"clean": BASELINES, "default": MINUTES, "authors": PUBLISHED}
+    return [kind for kind in KINDS if name in having[kind]]
+
+
 def write() -> None:
-    """Write docs/results.md from the tables there are."""
+    """Write docs/results.md: a section anew where all that it is made of is there, else as it stands."""
+    page = ROOT / "docs/results.md"
+    sections = [of_data_set(name) for name in BASELINES] + [of_unknown_data(), of_ablations()]
+    standing = page.read_text() if page.is_file() else ""
+    by_heading = {part.split("\n", 1)[0]: part.rstrip() + "\n" for part in re.split(r"^(?=## )", standing, flags=re.MULTILINE)}
     parts = [ABOUT]
-    for name in BASELINES:
-        tables = [path.read_text() for kind in KINDS if (path := folder(name, kind) / "table.md").is_file()]
-        if tables:
-            parts += [f"## {name}\n", *tables]
-            if name in PUBLISHED:
-                parts.append(f"Published: {PUBLISHED[name]}.\n")
-    splits = [(name, split) for name in unknown_data.NAMES for split in unknown_data.SPLITS]
-    tables = {key: path.read_text() for key in splits if (path := unknown_data.folder(*key) / "table.md").is_file()}
-    if tables:
-        parts += [UNKNOWN, *(f"### {name}, {split}\n\n{table}" for (name, split), table in tables.items())]
-    if any(ablation.rows_of(name) for name in BASELINES):
-        parts.append(ablations())
-    storage.write_text(ROOT / "docs/results.md", "\n".join(parts))
+    for heading, text, complete in sections:
+        parts.append(text if complete else by_heading.get(heading, text))
+    storage.write_text(page, "\n".join(part for part in parts if part))
 
 
-def ablations() -> str:
-    """Return what benchmarks/ablation.py measured, in Markdown."""
+def of_data_set(name: str) -> tuple[str, str, bool]:
+    """Return the heading of a data set's section, the section as far as its tables are there, and whether all are."""
+    heading, folders = f"## {name}", [folder(name, kind) for kind in kinds_of(name)]
+    tables = tables_in(folders)
+    published = [f"Published: {PUBLISHED[name]}.\n"] if name in PUBLISHED else []
+    return heading, "\n".join([heading + "\n", *tables.values(), *published]) if tables else "", len(tables) == len(folders)
+
+
+def of_unknown_data() -> tuple[str, str, bool]:
+    """Return the same of the defaults on unknown data."""
+    folders = {unknown_data.folder(name, split): (name, split) for name in unknown_data.NAMES for split in unknown_data.SPLITS}
+    tables = tables_in(folders)
+    parts = [f"### {', '.join(folders[path])}\n\n{table}" for path, table in tables.items()]
+    return UNKNOWN.split("\n", 1)[0], "\n".join([UNKNOWN, *parts]) if parts else "", len(tables) == len(folders)
+
+
+def tables_in(folders: Iterable[Path]) -> dict[Path, str]:
+    """Return the tables of comparisons, of those that are there."""
+    return {path: (path / "table.md").read_text() for path in folders if (path / "table.md").is_file()}
+
+
+def of_ablations() -> tuple[str, str, bool]:
+    """Return the same of what benchmarks/ablation.py measured."""
     found = {name: {row["variant"]: row for row in ablation.rows_of(name)} for name in BASELINES}
     names = [name for name, rows in found.items() if rows]
     lines = [["", *names], ["---"] * (len(names) + 1)]
     for variant in (*ablation.LEFT_OUT, ablation.GRAPH_ALONE):
         rows = [found[name].get(variant) for name in names]
         lines.append([variant, *(f"{float(row['recall@20']):.4f} / {float(row['ndcg@20']):.4f}" if row else "" for row in rows)])
-    return "\n".join([ABLATION, *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
+    text = "\n".join([ABLATION, *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
+    return ABLATION.split("\n", 1)[0], text if names else "", set(ablation.NAMES.split(",")) <= set(names)
 
 
 if __name__ == "__main__":
@@ -135,7 +160,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore", DataWarning)
     for name in names:
         for kind in KINDS:
-            if kind in parts and name in {"clean": BASELINES, "default": MINUTES, "authors": PUBLISHED}[kind]:
+            if kind in parts and kind in kinds_of(name):
                 compare(name, kind, arguments.seeds)
                 write()
         if "unknown" in parts and name in unknown_data.NAMES:
