@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ultragcn.cli import main
+from ultragcn.cli import main, output
 from ultragcn.config import parse_value
+from ultragcn.errors import UsageError
 
 SRC = Path(__file__).parents[1] / "src"
 QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]
@@ -162,6 +163,13 @@ def test_misuse_ends_with_status_2_and_one_line_and_trains_nothing(tmp_path, wor
     if words:
         assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["afile"]
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\nb"])
+def test_what_a_line_of_tsv_cannot_hold_is_refused(name):
+    with pytest.raises(UsageError, match="has a tab or a line break, which TSV cannot hold; give --format json"):
+        list(output._lines("tsv", ("item_id",), [(name,)]))
+    assert json.loads(next(output._lines("json", ("item_id",), [(name,)]))) == {"item_id": name}
 
 
 def test_a_folder_in_use_is_not_overwritten_unless_told(run_folder):

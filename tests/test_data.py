@@ -48,6 +48,7 @@ def test_ids_need_not_be_contiguous_and_keep_their_values(tmp_path):
     [
         ("0 1\n1 x2\n", 2, "x2"), ("0 1\n1 -3\n", 2, "-3"), ("0 1.5\n", 1, "1.5"),
         ("0 1\n\n\n1 2 12345678901234567890\n", 4, "12345678901234567890"),
+        ("0 1\n007 2\n", 2, "'007': a number that begins with 0"),
         ("0 1\r1 2\n", 1, "r"), ("0 1\n1 2\u00e9\n", 2, "2\u00e9"), ("user,item\n", 1, "user,item"), ("0 1\x00\n", 1, ""),
     ],
 )  # fmt: skip
@@ -118,6 +119,14 @@ def test_ids_may_be_strings_and_unknown_ones_are_named():
         pairs.user_ids.rows(["a", "c"])
     with pytest.raises(UsageError, match="all integers or all strings"):
         Interactions.from_pairs(["a", 1], ["x", "y"])
+
+
+def test_typed_ids_are_whole_numbers_as_they_are_written():
+    numbers = Interactions.from_pairs([7, 70, -1], [1, 2, 3]).user_ids
+    assert numbers.parse(["7", "-1"]) == [7, -1]
+    for text in ("007", "+7", "7_0", " 7", "７", "7.0", ""):
+        with pytest.raises(UsageError, match="unknown user id"):
+            numbers.parse([text])
 
 
 def test_demo_is_the_same_every_time_and_its_best_recall_is_that_of_the_truth():

@@ -131,6 +131,8 @@ def test_listed_train_items_are_refused_and_validation_items_counted():
         ("user_id\titem_id\trank\n0\t9\t1\n0\tx\t2\n", "the item_id of 2 of 2 rows is not in the data set (first: '9' in row 2)"),
         ("user_id\titem_id\trank\n0\t1\t1\n0\t1\t2\n", "lists 1 items twice to the same user (first: item 1 to user 0)"),
         ("user_id\titem_id\trank\n0\t1\t1\n0\t2\t1\n", "the same rank twice for a user, 1 times (first: user 0)"),
+        ("user_id\titem_id\trank\n0\t1\t-1\n0\t2\t-2\n", "rank -1 in row 2 is below 0; 1 is the first of a list"),
+        ("user_id\titem_id\trank\n00\t1\t1\n0\t+1\t2\n", "the user_id of 1 of 2 rows is not in the data set (first: '00' in row 2)"),
         ("user_id\titem_id\trank\n0\t1\tfirst\n", "rank 'first' in row 2 is not a number"),
         ("user_id,item_id,score\n0,1,\n", "score None in row 2 is not a number"),
         ("user_id,item_id,score\n,1,2\n", "the user_id of 1 of 1 rows is not in the data set (first: None in row 2)"),

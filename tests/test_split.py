@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import random_interactions
 from ultragcn import UltraGCN, load_dataset
+from ultragcn.baselines import EASE
 from ultragcn.cli import main
 from ultragcn.config import Config
 from ultragcn.data import datasets
@@ -81,6 +82,7 @@ def test_last_leaves_users_with_too_few_items_alone_and_breaks_ties_by_seed():
 
 def test_last_share_holds_out_a_share_of_each_user_the_latest(log):
     data = quiet_load(log, split="last", last_share=0.25)
+    assert data.notes[-1].endswith("for test (the last 25% of each user's items)")
     for user in range(40):
         latest = log.filter(pl.col("user") == user).sort("time", descending=True)["item"].to_list()
         assert set(data.test.items_of(user)) == set(data.test.item_ids.rows(latest[:3]))
@@ -189,13 +191,14 @@ def test_the_future_in_the_past_is_refused_when_given_files_claim_a_split_in_tim
         quiet_load(pl.concat([early, late[-1:]]), test=late[:-1], split="time")
 
 
-def test_a_model_is_not_fitted_on_what_it_is_tested_with():
+@pytest.mark.parametrize("model", [UltraGCN(epochs=1), EASE()])
+def test_a_model_is_not_fitted_on_what_it_is_tested_with(model):
     train = random_interactions(30, 20, 0.3)
     held = train.part(np.arange(len(train)) == 5)
     with pytest.raises(DataError, match="1 valid pair is in train too"):
-        UltraGCN(epochs=1).fit(train, held)
+        model.fit(train, held)
     with pytest.raises(DataError, match="1 test pair is in train too"):
-        UltraGCN(epochs=1).fit(train, select_on=held)
+        model.fit(train, select_on=held)
 
 
 def test_users_and_items_that_a_split_leaves_without_train_or_test_are_counted():

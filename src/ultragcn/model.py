@@ -23,7 +23,7 @@ from ultragcn.config import (
     PARAMETERS,
     Config,
 )
-from ultragcn.data.interactions import Interactions, refuse_overlap, require_interactions
+from ultragcn.data.interactions import Interactions, refuse_leaks, require_interactions
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
@@ -259,9 +259,7 @@ class UltraGCN(EmbeddingRecommender):
                 "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; "
                 "give it, or set item_trend_weight to 0"
             )
-        for name, held_out in (("valid", valid), ("test", select_on)):
-            if held_out is not None:
-                refuse_overlap(train, held_out, name)
+        refuse_leaks(train, valid, select_on)
 
     @property
     def chosen_(self) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from ultragcn import rng
 from ultragcn.config import HyperParameters
-from ultragcn.data.interactions import Interactions, require_interactions
+from ultragcn.data.interactions import Interactions, refuse_leaks, require_interactions
 from ultragcn.errors import DataError, UsageError, did_you_mean
 from ultragcn.progress import Progress, Silent
 from ultragcn.recommender import Recommender
@@ -78,7 +78,7 @@ class Baseline(Recommender):
         Raises
         ------
         DataError
-            There are no train interactions.
+            There are no train interactions, or a held-out pair stands in train.
         MissingDependencyError
             A package this model needs is not installed; the message says what to install.
         UsageError
@@ -88,6 +88,7 @@ class Baseline(Recommender):
         require_interactions("fit", "data.train", train, valid, select_on)
         if len(train) == 0:
             raise DataError("there are no train interactions; give at least one (user, item) pair")
+        refuse_leaks(train, valid, select_on)
         self._set_data(train, valid)
         if hasattr(self.config, "seed"):
             self.seed_ = rng.fresh_seed() if self.config.seed == -1 else self.config.seed

@@ -68,10 +68,18 @@ def _lines(kind: str, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[s
     if kind == "tsv":
         yield "\t".join(names) + "\n"
         for row in rows:
-            yield "\t".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row) + "\n"
+            yield "\t".join(map(_cell, row)) + "\n"
     else:
         for row in rows:
             yield json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=_as_python) + "\n"
+
+
+def _cell(value: object) -> str:
+    """Return what stands for a value in a line of TSV."""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    if any(mark in text for mark in "\t\n\r"):
+        raise UsageError(f"{text!r} has a tab or a line break, which TSV cannot hold; give --format json, or --output FILE.parquet")
+    return text
 
 
 def _as_python(value: np.generic) -> object:

@@ -323,7 +323,9 @@ def _summary(train: Events, valid: Events | None, test: Events, options: DataOpt
     core = f" in the {options.k_core}-core" if options.k_core > 1 else ""
     how = {
         "random": f"{options.test_share:.0%} of each user's items at random, rounded down",
-        "last": f"the last {options.last_k} of each user",
+        "last": f"the last {options.last_share:.0%} of each user's items"
+        if options.last_share
+        else f"the last {options.last_k} of each user",
         "time": f"from {times.shown(int(test.times.min()))} on" if test.times is not None else "",
     }[options.split]
     held = "as given" if given else how

@@ -1,5 +1,6 @@
 """User and item ids: whatever the data have outside, rows of a table inside."""
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -86,10 +87,9 @@ class IdMap:
             return list(texts)
         parsed: list[Id] = []
         for text in texts:
-            try:
-                parsed.append(int(text))
-            except ValueError:
-                raise self._unknown(text) from None
+            if not re.fullmatch(r"0|-?[1-9][0-9]*", text):  # int() would also take 007 and 7_0, which are no ids of a map of integers
+                raise self._unknown(text)
+            parsed.append(int(text))
         return parsed
 
     def _unknown(self, given: Id) -> UsageError:

@@ -35,8 +35,8 @@ def read_user_lines(path: str | Path) -> UserLines:
     Raises
     ------
     DataError
-        The file cannot be read, is empty, or has a line that is not made of non-negative integers of at most 18 digits; the
-        message names file and line.
+        The file cannot be read, is empty, or has a line that is not made of non-negative integers of at most 18 digits without zeros
+        before them; the message names file and line.
     """
     path = Path(path)
     try:
@@ -63,6 +63,9 @@ def read_user_lines(path: str | Path) -> UserLines:
     too_long = np.flatnonzero(ends - starts > _MAX_DIGITS)
     if len(too_long):
         _refuse(path, data, int(starts[too_long[0]]), f"an id of more than {_MAX_DIGITS} digits")
+    padded = np.flatnonzero((ends - starts > 1) & (data[starts] == ord("0")))
+    if len(padded):  # read as a number it would be the id of another
+        _refuse(path, data, int(starts[padded[0]]), "a number that begins with 0; give such ids as text, in a CSV of user,item")
     numbers = _parse(data, starts, ends)
     line_of = np.searchsorted(np.flatnonzero(is_newline), starts)
     first_of_line = np.concatenate(([True], line_of[1:] != line_of[:-1]))

@@ -146,6 +146,9 @@ def read_lists(path: str | Path, train: Interactions, valid: Interactions | None
     users, items = _rows(path, table, "user_id", train.user_ids), _rows(path, table, "item_id", train.item_ids)
     order_by = _numbers(path, table, key)
     if key == "rank":
+        below = np.flatnonzero(order_by < 0)
+        if len(below):
+            raise DataError(f"{path}: rank {order_by[below[0]]:g} in row {table[_ROW][int(below[0])]} is below 0; 1 is the first of a list")
         order = np.lexsort((order_by, users))
         again = (users[order][1:] == users[order][:-1]) & (order_by[order][1:] == order_by[order][:-1])
         if again.any():
@@ -187,9 +190,9 @@ def _rows(path: Path, table: Any, name: str, ids: IdMap) -> np.ndarray:
     if not (column.dtype.is_integer() or column.dtype == pl.String):
         raise DataError(f"{path}: {column.name} must be integers or text, not {column.dtype}")
     typed = column.cast(pl.String if ids.are_strings else pl.Int64, strict=False)
-    present = typed.is_not_null().to_numpy()
+    present = (typed.is_not_null() & (typed.cast(pl.String) == column.cast(pl.String))).fill_null(False).to_numpy()  # 007 is not 7
     rows = np.full(len(typed), -1, dtype=np.int64)
-    rows[present] = ids.find(typed.drop_nulls().to_numpy())
+    rows[present] = ids.find(typed.filter(present).to_numpy())
     unknown = np.flatnonzero(rows < 0)
     if len(unknown):
         raise DataError(

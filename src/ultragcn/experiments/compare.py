@@ -108,7 +108,7 @@ def compare(
     models : list of str
         Of `MODELS`. The settings are those kept for the data set (configs/), else the defaults.
     seeds : list of int
-        A model that draws nothing runs once.
+        A model that draws nothing runs once, as seed 0.
     out : Path
     metrics : list of str
         Labels; the first one orders the table and is tested user by user, so users must have values of it.
@@ -237,7 +237,7 @@ def _planned(
         given = settings.get(model, {})
         random = hasattr(make_model(model, dataset, 0, given).config, "seed")
         settings_from[model] = _settings_from(model, dataset, given)
-        for seed in dict.fromkeys(seeds) if random else [seeds[0]]:
+        for seed in dict.fromkeys(seeds) if random else [0]:
             plan[model, seed] = _columns_of(make_model(model, dataset, seed, given).config)
     return plan, settings_from
 

@@ -26,14 +26,19 @@ class Values:
     Raises
     ------
     UsageError
-        There are none, or one comes twice.
+        There are none.
     """
 
     values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
-        if not self.values or len(set(map(str, self.values))) < len(self.values):
-            raise UsageError(f"a list of values needs at least one, and none twice, not {list(self.values)}")
+        if not self.values:
+            raise UsageError("a list of values needs at least one")
+
+    @property
+    def repeats(self) -> bool:
+        """Return whether a value comes twice."""
+        return len(set(map(str, self.values))) < len(self.values)
 
     def all(self) -> tuple[Value, ...]:
         """Return them."""
@@ -161,7 +166,11 @@ def together(space: Space) -> list[Point]:
     lengths = {name: len(values) for name, values in zip(space, every, strict=True)}
     if len(set(lengths.values())) > 1:
         raise UsageError(f"sampler list takes values together, first with first, so all lists are as long as each other, not {lengths}")
-    return [dict(zip(space, values, strict=True)) for values in zip(*every, strict=True)]
+    points = [dict(zip(space, values, strict=True)) for values in zip(*every, strict=True)]
+    for number, point in enumerate(points):
+        if point in points[:number]:
+            raise UsageError(f"trials {points.index(point) + 1} and {number + 1} of this list are the same, {point}; drop one")
+    return points
 
 
 def drawn(space: Space, seed: int, trial: int) -> Point:

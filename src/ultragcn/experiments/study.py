@@ -23,7 +23,7 @@ from ultragcn import storage
 from ultragcn.errors import UsageError, counted, unknown_name
 from ultragcn.experiments import space
 from ultragcn.experiments.claims import one_at_a_time
-from ultragcn.experiments.space import Point, Space
+from ultragcn.experiments.space import Point, Space, Values
 
 SAMPLERS = ("grid", "random", "list", "tpe")
 DIRECTIONS = ("maximize", "minimize")
@@ -78,7 +78,9 @@ class Study:
                 raise unknown_name(what, given, allowed)
         if not self.parameters:
             raise UsageError("nothing varies; give at least one parameter and what it varies over")
-        for name in self.parameters:
+        for name, over in self.parameters.items():
+            if isinstance(over, Values) and over.repeats and self.sampler != "list":
+                raise UsageError(f"vary {name}: with sampler {self.sampler} no value comes twice, not {list(over.values)}")
             if name in (*_RESERVED, *self.metrics):
                 raise UsageError(f"a column of results.tsv is called {name}; give the parameter another name")
             if name in self.fixed:

@@ -102,7 +102,7 @@ def sparse_product(left_indptr, left_indices, left, right_indptr, right_indices,
     """Return the rows of a product of sparse matrices, columns in each as they are met: indptr, columns, values."""
     rows = []
     for row in range(len(left_indptr) - 1):
-        sums = {}
+        sums: dict[int, float] = {}
         for p in range(left_indptr[row], left_indptr[row + 1]):
             for q in range(right_indptr[left_indices[p]], right_indptr[left_indices[p] + 1]):
                 sums[right_indices[q]] = sums.get(right_indices[q], 0.0) + float(left[p]) * float(right[q])
