@@ -66,13 +66,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         for word in argv[1:]:
             name = word.split("=", 1)[0]
             if word.startswith("--") and word != "--" and name not in options:
-                near = did_you_mean(name.replace("-", "_").lstrip("_"), [known.lstrip("-") for known in options])
-                near = near.replace("mean ", "mean --")
-                if owners := [command for command, other in named.items() if name in other._option_string_actions]:
-                    near = f", which {argv[0]} has not; it belongs to {', '.join(owners)}"
                 if argv[0] == "evaluate" and name[2:] in DATA_OPTIONS:
-                    near = ", which the run knows that was trained with it: give RUN, also beside --ranking"
-                raise UsageError(f"unknown option {name}{near} (see ultragcn {argv[0]} --help)")
+                    advice = ", which the run knows that was trained with it: give RUN, also beside --ranking"
+                elif owners := [command for command, other in named.items() if name in other._option_string_actions]:
+                    advice = f", which {argv[0]} has not; it belongs to {', '.join(owners)}"
+                else:
+                    near = did_you_mean(name.replace("-", "_").lstrip("_"), [known.lstrip("-") for known in options])
+                    advice = near.replace("mean ", "mean --")
+                raise UsageError(f"unknown option {name}{advice} (see ultragcn {argv[0]} --help)")
     for before, word in itertools.pairwise(["", *argv]):
         if not word or (word.startswith("--") and word.endswith("=")):
             name = word[:-1] if word else before if before.startswith("--") else "an argument"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ultragcn.data import synthetic, times
 from ultragcn.data.download import fetch
-from ultragcn.data.interactions import Interactions, refuse_overlap
+from ultragcn.data.interactions import Interactions, refuse_leaks
 from ultragcn.data.log import PARTS, Events, events_of, k_core, read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_gaps
@@ -143,9 +143,7 @@ class Dataset:
     """What was read and kept, a sentence each."""
 
     def __post_init__(self) -> None:
-        refuse_overlap(self.train, self.test, "test")
-        if self.valid is not None:
-            refuse_overlap(self.train, self.valid, "valid")
+        refuse_leaks(self.train, self.valid, self.test)
 
 
 @dataclass(frozen=True)

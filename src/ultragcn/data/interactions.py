@@ -178,9 +178,9 @@ def refuse_overlap(train: Interactions, held_out: Interactions, name: str) -> No
         raise DataError(f"{pairs} {verb} in train too (first: item {item} of user {user}); remove {them} from one of the two")
 
 
-def refuse_leaks(train: Interactions, valid: Interactions | None, select_on: Interactions | None) -> None:
-    """Raise `DataError` if a pair that is held out, for validation or to choose on, stands in `train` too."""
-    for name, held_out in (("valid", valid), ("test", select_on)):
+def refuse_leaks(train: Interactions, valid: Interactions | None, test: Interactions | None) -> None:
+    """Raise `DataError` if a pair that is held out stands in `train` too."""
+    for name, held_out in (("test", test), ("valid", valid)):
         if held_out is not None:
             refuse_overlap(train, held_out, name)
 

@@ -190,7 +190,7 @@ def _rows(path: Path, table: Any, name: str, ids: IdMap) -> np.ndarray:
     if not (column.dtype.is_integer() or column.dtype == pl.String):
         raise DataError(f"{path}: {column.name} must be integers or text, not {column.dtype}")
     typed = column.cast(pl.String if ids.are_strings else pl.Int64, strict=False)
-    present = (typed.is_not_null() & (typed.cast(pl.String) == column.cast(pl.String))).fill_null(False).to_numpy()  # 007 is not 7
+    present = (typed.cast(pl.String) == column.cast(pl.String)).fill_null(False).to_numpy()  # 007 is not 7
     rows = np.full(len(typed), -1, dtype=np.int64)
     rows[present] = ids.find(typed.filter(present).to_numpy())
     unknown = np.flatnonzero(rows < 0)

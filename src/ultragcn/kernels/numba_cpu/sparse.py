@@ -86,22 +86,19 @@ def largest_entries(indptr, indices, values, k):
     num_rows = len(indptr) - 1
     places = np.full((num_rows, k), -1, dtype=np.int64)
     for row in prange(num_rows):
-        heap, count = places[row], 0
-        for p in range(indptr[row], indptr[row + 1]):
-            if not values[p] > 0:
-                continue
-            if count < k:
+        heap, count, p, stop = places[row], 0, indptr[row], indptr[row + 1]
+        while p < stop and count < k:
+            if values[p] > 0:
                 heap[count] = p
                 count += 1
-                if count == k:
-                    for place in range(k // 2 - 1, -1, -1):
-                        _sink(heap, count, place, indices, values)
-            elif k > 0 and _before(p, heap[0], indices, values):
+            p += 1
+        for place in range(count // 2 - 1, -1, -1):
+            _sink(heap, count, place, indices, values)
+        while p < stop and k > 0:
+            if _before(p, heap[0], indices, values):
                 heap[0] = p
                 _sink(heap, count, 0, indices, values)
-        if count < k:
-            for place in range(count // 2 - 1, -1, -1):
-                _sink(heap, count, place, indices, values)
+            p += 1
         for last in range(count - 1, 0, -1):  # the worst that is left to the end of what is left
             heap[0], heap[last] = heap[last], heap[0]
             _sink(heap, last, 0, indices, values)
