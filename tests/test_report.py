@@ -208,6 +208,7 @@ def test_a_comparison_shows_its_table_and_does_it_again(tmp_path, monkeypatch):
     del about["command"]  # as it was written before
     storage.write_json(out / "comparison.json", about)
     runs = (out / "runs.tsv").read_text()
+    assert "popularity\t0\t" in runs  # draws nothing, so it is run as seed 0
     (out / "runs.tsv").write_text(runs.replace("popularity\t0\t", "popularity\t4\t").replace("itemknn\t0\t", "itemknn\t4\t"))
     of_before = Words(report([out], out / "report")).text
     assert "ultragcn compare --dataset log --protocol clean --models popularity,itemknn --seeds 4, --metrics recall@5,ndcg@5" in of_before
