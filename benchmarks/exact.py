@@ -215,6 +215,7 @@ def peak(names: list[str]) -> None:
             # In turns: the clock of a machine that is shared goes up and down within seconds.
             for _ in range(ROUNDS):
                 best = max(best, gemm_peak())
+                time.sleep(0.3)  # meanwhile BLAS's own threads end to spin, which would take time from ours
                 with numba_cpu.numba_threads():
                     cells = min(cells, _seconds(cells_alone(side, x, y)))
                     whole = min(whole, _seconds(lambda: half_sweeps.half_sweep(side, x, y, damping)))  # noqa: B023
@@ -234,9 +235,9 @@ def cells_alone(side, x: np.ndarray, y: np.ndarray) -> Callable:
     none, nothing, ones = np.zeros(len(x) + 1, np.int64), half_sweeps.NOTHING, np.ones(len(x), np.float32)
     column_loss, prior = np.zeros((side.strips, len(y)), np.float32), side.prior(y)
     return lambda: numba_cpu.half_sweep(
-        x, y, y, side.row_weight, side.column_weight, none, side.indices[:0], nothing, nothing, side.l2, ones, side.total, prior, 0,
-        np.arange(len(x)), side.block, side.tile, np.zeros(side.num_blocks, np.int64), side.num_tiles, half_sweeps.gram_share(side, y),
-        np.empty_like(x), np.zeros((len(x), 4)), column_loss,
+        x, y, y, half_sweeps.transposed(side, y), side.row_weight, side.column_weight, none, side.indices[:0], nothing, nothing,
+        side.l2, ones, side.total, prior, 0, np.arange(len(x)), side.block, side.tile, np.zeros(side.num_blocks, np.int64),
+        side.num_tiles, half_sweeps.gram_share(side, y), np.empty_like(x), np.zeros((len(x), 4)), column_loss,
     )  # fmt: skip
 
 

@@ -53,11 +53,18 @@ def problem(rows=37, columns=90, dim=5, density=0.1, seed=0, exclude=False):
 
 
 @pytest.mark.parametrize("exclude", [False, True])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 90, 5), (37, 1, 3), (37, 90, 5), (20, 200, 17), (70, 33, 64)])
+@pytest.mark.parametrize(
+    ("shape", "block"), [((1, 1, 1), 16), ((1, 90, 5), 16), ((37, 1, 3), 16), ((37, 90, 5), 16), ((20, 200, 17), 16), ((70, 33, 64), 16),
+                         ((300, 45, 20), 2 * numba_cpu.PIECE_ROWS)]
+)  # fmt: skip
 @pytest.mark.parametrize(("share", "gram_share"), [(1.0, 1), (0.4, 1), (1.0, 3)])
-def test_half_sweep_equals_its_twin(shape, exclude, share, gram_share):
+@pytest.mark.parametrize("transposed", [False, True])
+def test_half_sweep_equals_its_twin(shape, block, exclude, share, gram_share, transposed):
     arguments = problem(*shape, exclude=exclude)
-    block, tile = 16, 32
+    tile = 32
+    cells_y = arguments[2]
+    tiles = [cells_y[start : start + tile].T.ravel() for start in range(0, len(cells_y), tile)]
+    arguments = (*arguments[:3], np.concatenate(tiles) if transposed else np.empty(0, np.float32), *arguments[3:])
     num_blocks, num_tiles = -(-shape[0] // block), -(-shape[1] // tile)
     order = np.random.default_rng(1).permutation(shape[0])
     first = np.arange(num_blocks) % num_tiles
@@ -106,7 +113,7 @@ def test_activation_keeps_its_precision_in_the_tails(score):
         [np.zeros(n) for n in (2, 3, 2, 3)],
     ]
     exact_scores = scores.astype(np.float64)
-    numba_cpu.activate_tile(scores, *weight, *outputs[0])
+    numba_cpu.activate_tile(scores, *weight, *outputs[0], np.empty(3, np.float32))
     reference.activate_tile(exact_scores, *weight, *outputs[1])
     for mine, theirs in zip([scores, *outputs[0]], [exact_scores, *outputs[1]], strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=3e-6, atol=1e-36)

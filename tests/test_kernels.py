@@ -159,10 +159,11 @@ def test_a_user_with_every_item_has_no_negatives():
     assert (torch_ops.draw_negatives(ranks, torch.tensor([0, 1]), indptr, indices) == -1).all()
 
 
-def test_an_interrupt_within_a_kernel_is_an_interrupt():
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_what_a_signal_raises_within_a_kernel_is_raised_as_that(raised):
     inner = SystemError("returned a result with an exception set")
-    inner.__cause__ = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt), numba_cpu.numba_threads():
+    inner.__cause__ = raised()
+    with pytest.raises(raised), numba_cpu.numba_threads():
         raise SystemError("returned a result with an exception set") from inner
     with pytest.raises(SystemError, match="otherwise"), numba_cpu.numba_threads():
         raise SystemError("otherwise")

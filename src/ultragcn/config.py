@@ -153,7 +153,7 @@ class Config(HyperParameters):
     sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
     cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
     tile_megabytes: float = parameter(
-        0.0, "scores that exact holds at a time, per thread; 0: half of the second-level cache", unit="MB", low=0, high=1024
+        0.0, "scores that exact holds at a time, per thread; 0: as many as suit the processor", unit="MB", low=0, high=1024
     )
 
     # The sampled procedure.

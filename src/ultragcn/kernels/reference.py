@@ -196,7 +196,7 @@ def jaakkola_jordan(s):
     return np.tanh(size / 2) / (2 * size)
 
 
-def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_column, loss_row, loss_column):
+def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_column, loss_row, loss_column, powers=None):
     """Add the sums of N sigmoid'(s) and N softplus(s) over rows and over columns; replace scores by N sigmoid(s)."""
     weight = row_weight @ column_weight
     slope = weight * sigmoid(scores) * sigmoid(-scores)
@@ -264,8 +264,8 @@ def newton_row(x, y, indices, positive, excluded, gram, scale, l2, inverse, step
 
 
 def half_sweep(
-    x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, total, prior, steps, order, block, tile,
-    first_tile, num_visited, gram_share, x_new, row_stats, column_loss,
+    x, y, cells_y, cells_transposed, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, total, prior, steps,
+    order, block, tile, first_tile, num_visited, gram_share, x_new, row_stats, column_loss,
 ):  # fmt: skip
     """Take one Newton-like step of every row, block by block, each block looking at the columns of its tiles."""
     num_tiles = -(-len(y) // tile)

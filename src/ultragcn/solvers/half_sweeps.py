@@ -7,19 +7,20 @@ Given the items, every user's row is a strictly convex problem in D numbers, and
 Letters: U users, I items, D dimensions, N non-zeros of P, R rows of a side.
 """
 
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn.config import Config
 from ultragcn.errors import NumericalError
 from ultragcn.kernels import numba_cpu
 from ultragcn.objective import Objective
 
 _MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend on the number of threads
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
+_MANY_ROWS = 256  # for which it is worth while to transpose the columns
 _NEWTON_STEPS = 4  # of conjugate gradients for a row's Newton step; more do not lower the loss faster
 _USUAL_BOUND = 0.2  # the curvature of a positive pair, a quarter at most, for the preconditioner
 _QUADRATIC_CURVATURE = 8.0  # of quadratic negatives, relative to that of the best constant score
@@ -105,20 +106,12 @@ class Side:
         )  # fmt: skip
 
 
-def _tile_sizes(num_rows: int, megabytes: float) -> tuple[int, int]:
+def _tile_sizes(num_rows: int, config: Config) -> tuple[int, int]:
     """Return rows of a block and columns of a tile: long blocks amortise the Gram matrix, but a small side needs some to share out."""
     block = int(np.clip(-(-num_rows // 12), 16, _BLOCK_ROWS))
-    tile = int((megabytes or _half_cache()) * 2**20 / 4 / block) // 16 * 16
-    return block, int(np.clip(tile, 64, 4096))
-
-
-def _half_cache() -> float:
-    """Return half of a core's second-level cache in MB; 0.5 where the system does not say."""
-    try:
-        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        size = 0
-    return float(np.clip(size / 2 / 2**20, 0.25, 2.0)) if size > 0 else 0.5
+    piece = max(1, min(num_rows, block, numba_cpu.PIECE_ROWS))  # rows whose scores are held at a time
+    tile = config.tile_megabytes * 2**20 / 4 / piece or numba_cpu.PIECE_PRODUCT / config.embedding_dim / piece
+    return block, int(np.clip(tile // 16 * 16, 16, 4096))
 
 
 def side_of(
@@ -133,7 +126,7 @@ def side_of(
         excluded[places] = np.einsum("nr,nr->n", row_weight[rows], column_weight[matrix.indices])
     return Side(
         positives.indptr.astype(np.int64), positives.indices, positives.data, excluded, row_weight,
-        np.ascontiguousarray(column_weight.T), l2, *_tile_sizes(matrix.shape[0], objective.config.tile_megabytes),
+        np.ascontiguousarray(column_weight.T), l2, *_tile_sizes(matrix.shape[0], objective.config),
     )  # fmt: skip
 
 
@@ -152,7 +145,7 @@ def sides_of(objective: Objective) -> tuple[Side, Side]:
     items = Side(
         by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32, copy=False), by_item.data, excluded,
         np.ascontiguousarray(users.column_weight.T), np.ascontiguousarray(users.row_weight.T), objective.l2_items(),
-        *_tile_sizes(train.num_items, config.tile_megabytes),
+        *_tile_sizes(train.num_items, config),
     )  # fmt: skip
     return users, items
 
@@ -214,15 +207,27 @@ def half_sweep(
         cells_y, column_weight = shuffled or shuffle_columns(y, column_weight, random)
         first = random.integers(0, side.num_tiles, side.num_blocks)
     numba_cpu.half_sweep(
-        x, y, cells_y, side.row_weight, column_weight, side.indptr, side.indices, side.positive, side.excluded, side.l2, damping,
-        side.total, side.prior(y), _NEWTON_STEPS, _similar_together(x, side.block), side.block, side.tile, first, num_visited,
-        gram_share(side, y), x_new, stats, column_loss,
+        x, y, cells_y, transposed(side, cells_y), side.row_weight, column_weight, side.indptr, side.indices, side.positive, side.excluded,
+        side.l2, damping, side.total, side.prior(y), _NEWTON_STEPS, _similar_together(x, side.block), side.block, side.tile, first,
+        num_visited, gram_share(side, y), x_new, stats, column_loss,
     )  # fmt: skip
     negative = stats[:, 0] * (side.num_tiles / num_visited)
     loss = negative + stats[:, 1] + side.ridge(x)
     if not np.isfinite(loss).all():
         raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
     return Half(checked(x_new), Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0, dtype=np.float64), float(loss.sum()))
+
+
+def transposed(side: Side, y: np.ndarray) -> np.ndarray:
+    """Return the tiles of `y` (columns, D), each transposed, one after the other, (D columns,); or (0,) for so few rows as do not pay."""
+    if len(side.l2) < _MANY_ROWS:
+        return NOTHING
+    dim = y.shape[1]
+    whole = len(y) // side.tile * side.tile
+    out = np.empty(y.size, np.float32)
+    out[: whole * dim].reshape(-1, dim, side.tile)[:] = y[:whole].reshape(-1, side.tile, dim).transpose(0, 2, 1)
+    out[whole * dim :].reshape(dim, -1)[:] = y[whole:].T
+    return out
 
 
 def shuffle_columns(y: np.ndarray, column_weight: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

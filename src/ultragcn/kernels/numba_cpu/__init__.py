@@ -24,10 +24,20 @@ from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
 from ultragcn.kernels.numba_cpu.ranking import find_hits, list_statistics, mask_seen, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import cholesky_solve, invert, newton_row, row_loss, row_system, row_work_space
 from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product
-from ultragcn.kernels.numba_cpu.sweeps import activate_tile, half_sweep, negative_loss, quadratic_half_sweep, row_losses
+from ultragcn.kernels.numba_cpu.sweeps import (
+    PIECE_PRODUCT,
+    PIECE_ROWS,
+    activate_tile,
+    half_sweep,
+    negative_loss,
+    quadratic_half_sweep,
+    row_losses,
+)  # fmt: skip
 from ultragcn.kernels.numba_cpu.threads import numba_threads
 
 __all__ = [
+    "PIECE_PRODUCT",
+    "PIECE_ROWS",
     "activate_tile",
     "bpr_epoch",
     "cholesky_solve",

@@ -4,7 +4,9 @@ Letters: U rows of the side that moves, I rows of the frozen side, D dimensions,
 items' half-sweep the two sides change places. N_uj = row_weight[u] . column_weight[:, j], s_uj = x_u . y_j.
 
 Matrix products in here are single-threaded calls of BLAS: the threads share out strips of row blocks, whose number does not depend
-on how many threads there are, so neither do the results.
+on how many threads there are, so neither do the results. Where vectors are wide, OpenBLAS computes a product of at most 10^6
+multiplications, its right side not transposed, without copying what it is given into an order of its own: faster by a third. So blocks
+are worked on in pieces, and where there are many rows, columns come transposed, tile by tile.
 """
 
 import numba
@@ -12,11 +14,14 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that Numba calls, loaded so that its threads can be limited
 
 from ultragcn.kernels.numba_cpu.rows import invert, multiply, newton_row, padded, row_loss, row_work_space
-from ultragcn.kernels.numba_cpu.vectors import FAST, ONE, TINY, ZERO, prefer_wide_vectors, sigmoid_softplus
+from ultragcn.kernels.numba_cpu.vectors import FAST, ONE, TINY, WIDE, ZERO, exp_minus_abs, logistic, prefer_wide_vectors
+
+PIECE_ROWS, PIECE_PRODUCT = (64, 96 * 2**13) if WIDE else (256, 2**23)
+"""Rows of a block whose scores are held at a time, and the multiplications in which a tile of theirs should be done."""
 
 
 @numba.njit(fastmath=FAST, cache=True, forceinline=True)
-def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_column, loss_row, loss_column):
+def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_column, loss_row, loss_column, powers):
     """Add up the negatives' loss and curvature on one tile, and replace `scores` (B, T) by N sigmoid(s), the slope.
 
     Parameters
@@ -28,6 +33,8 @@ def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_co
         Increased by the sums of N sigmoid'(s) over columns and over rows.
     loss_row, loss_column : (B,) float64 and (T,) float32
         Likewise by the sums of N softplus(s).
+    powers : (T,) float32
+        Work space: in one loop, the chain from a score to its sums would be too long for the processor to begin the next ones meanwhile.
     """
     prefer_wide_vectors()
     num_rows, num_columns = scores.shape
@@ -37,8 +44,10 @@ def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_co
         curvature = ZERO
         loss = ZERO
         for j in range(num_columns):
+            powers[j] = exp_minus_abs(scores[i, j])
+        for j in range(num_columns):
             weight = a0 * first[j] + a1 * second[j]
-            sigmoid, slope, softplus = sigmoid_softplus(scores[i, j])
+            sigmoid, slope, softplus = logistic(scores[i, j], powers[j])
             scores[i, j] = weight * sigmoid
             slope *= weight
             softplus *= weight
@@ -94,10 +103,18 @@ def _longest(indptr):
     return most
 
 
+@numba.njit(cache=True, forceinline=True)
+def _aligned(rows, columns):
+    """Return an empty (rows, columns) float32 array that begins with a line of the cache: vectors of it lie within one."""
+    spare = np.empty(rows * columns + 16, np.float32)
+    first = -(spare.ctypes.data // 4) % 16
+    return spare[first : first + rows * columns].reshape(rows, columns)
+
+
 @numba.njit(parallel=True, fastmath=FAST, cache=True)
 def half_sweep(
-    x, y, cells_y, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, total, prior, steps, order, block, tile,
-    first_tile, num_visited, gram_share, x_new, row_stats, column_loss,
+    x, y, cells_y, cells_transposed, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, total, prior, steps,
+    order, block, tile, first_tile, num_visited, gram_share, x_new, row_stats, column_loss,
 ):  # fmt: skip
     """Take one Newton-like step of every row of `x` against the frozen `y`.
 
@@ -115,6 +132,8 @@ def half_sweep(
     x, y : (U, D) and (I, D) float32
     cells_y, column_weight : (I, D) and (2, I) float32
         `y` and the weights of its rows, in the order in which tiles are cut from them.
+    cells_transposed : (D I,) float32, or (0,)
+        The tiles of `cells_y`, (T, D) each, transposed and one after the other: worth making when there are many rows.
     row_weight : (U, 2) float32
     indptr, indices, positive, excluded
         CSR rows over `y` of P, and of the N to take back from excluded cells ((0,) when there are none).
@@ -146,20 +165,25 @@ def half_sweep(
     num_blocks = (num_rows + block - 1) // block
     num_tiles = (num_columns + tile - 1) // tile
     strips = len(column_loss)
+    piece = min(block, PIECE_ROWS)
+    gram_columns = min(tile, max(16, PIECE_PRODUCT // size**2))
     most_entries = _longest(indptr)
     for strip in numba.prange(strips):
         prefer_wide_vectors()
-        scores_buffer = np.empty(block * tile, np.float32)
-        rows_x = np.empty((block, size), np.float32)
+        scores_buffer = _aligned(piece, tile).reshape(-1)
+        rows_x = _aligned(block, size)
         rows_weight = np.empty((block, 2), np.float32)
-        gradient = np.empty((block, size), np.float32)
-        part = np.empty((block, size), np.float32)
+        gradient = _aligned(block, size)
+        part = _aligned(piece, size)
         curvature_row = np.empty(block, np.float32)
         loss_row = np.empty(block, np.float64)
         curvature_column = np.empty(tile, np.float32)
         loss_column = np.empty(tile, np.float32)
+        powers = np.empty(tile, np.float32)
         tile_weight = np.empty((2, tile), np.float32)
-        scaled = np.empty((tile, size), np.float32)
+        tile_y = _aligned(tile, size)
+        transposed = _aligned(size, tile).reshape(-1)
+        scaled = _aligned(tile, size)
         gram = np.empty((size, size), np.float32)
         product = np.empty((size, size), np.float32)
         inverse = _wide(size)
@@ -182,17 +206,27 @@ def half_sweep(
                 start = (first_tile[b] + t) % num_tiles * tile
                 width = min(tile, num_columns - start)
                 visited += width
-                tile_y = cells_y[start : start + width]
-                scores = scores_buffer[: count * width].reshape(count, width)
-                np.dot(rows_x[:count], tile_y.T, scores)
+                tile_y[:width] = cells_y[start : start + width]
+                if len(cells_transposed) > 0:
+                    transposed[: width * size] = cells_transposed[start * size : (start + width) * size]
                 tile_weight[:, :width] = column_weight[:, start : start + width]
                 curvature_column[:] = ZERO
                 loss_column[:] = ZERO
-                activate_tile(scores, rows_weight, tile_weight, curvature_row, curvature_column, loss_row, loss_column)
-                np.dot(scores, tile_y, part[:count])
-                for i in range(count):
-                    for k in range(size):
-                        gradient[i, k] += part[i, k]
+                for low in range(0, count, piece):
+                    high = min(low + piece, count)
+                    scores = scores_buffer[: (high - low) * width].reshape(high - low, width)
+                    if len(cells_transposed) > 0:
+                        np.dot(rows_x[low:high], transposed[: width * size].reshape(size, width), scores)
+                    else:
+                        np.dot(rows_x[low:high], tile_y[:width].T, scores)
+                    activate_tile(
+                        scores, rows_weight[low:high], tile_weight, curvature_row[low:high], curvature_column, loss_row[low:high],
+                        loss_column, powers,
+                    )  # fmt: skip
+                    np.dot(scores, tile_y[:width], part[: high - low])
+                    for i in range(low, high):
+                        for k in range(size):
+                            gradient[i, k] += part[i - low, k]
                 for j in range(width):
                     column_loss[strip, start + j] += loss_column[j]
                 taken = (width + gram_share - 1) // gram_share
@@ -200,8 +234,10 @@ def half_sweep(
                     gram_curvature += curvature_column[j]
                     for k in range(size):
                         scaled[j, k] = curvature_column[j] * tile_y[j, k]
-                np.dot(scaled[:taken].T, tile_y[:taken], product)
-                gram += product
+                for low in range(0, taken, gram_columns):
+                    high = min(low + gram_columns, taken)
+                    np.dot(scaled[low:high].T, tile_y[low:high], product)
+                    gram += product
             more = np.float32(num_columns / visited)
             if visited < num_columns:
                 gradient[:count] *= more
@@ -289,6 +325,7 @@ def negative_loss(x, y, row_weight, column_weight, block, tile, row_loss_out, co
         curvature_row = np.empty(block, np.float32)
         curvature_column = np.empty(tile, np.float32)
         loss_column = np.empty(tile, np.float32)
+        powers = np.empty(tile, np.float32)
         tile_weight = np.empty((2, tile), np.float32)
         for b in range(strip, num_blocks, strips):
             low = b * block
@@ -301,7 +338,7 @@ def negative_loss(x, y, row_weight, column_weight, block, tile, row_loss_out, co
                 tile_weight[:, :width] = column_weight[:, start : start + width]
                 loss_column[:] = ZERO
                 activate_tile(
-                    scores, row_weight[low:high], tile_weight, curvature_row, curvature_column, row_loss_out[low:high], loss_column
+                    scores, row_weight[low:high], tile_weight, curvature_row, curvature_column, row_loss_out[low:high], loss_column, powers
                 )
                 for j in range(width):
                     column_loss[strip, start + j] += loss_column[j]

@@ -14,8 +14,8 @@ def numba_threads() -> Iterator[None]:
     """Run kernels that call BLAS: limit BLAS to one thread inside each call, and hand out pieces of work one by one.
 
     Several threads inside each call would cost a factor of four; pieces dealt out beforehand would wait for a thread that another
-    program slows down. An interrupt (Ctrl-C) that comes while a kernel runs is raised as one, not as the `SystemError` that Numba makes
-    of it.
+    program slows down. What a signal's handler raises while a kernel runs, an interrupt (Ctrl-C) or an exit, is raised as that, not as
+    the `SystemError` that Numba makes of it.
     """
     try:
         with _blas().limit(limits=1, user_api="blas"), numba.parallel_chunksize(1):
@@ -24,8 +24,8 @@ def numba_threads() -> Iterator[None]:
         cause: BaseException | None = error
         while isinstance(cause, SystemError):
             cause = cause.__cause__
-        if isinstance(cause, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
+        if cause is not None and not isinstance(cause, Exception):
+            raise cause from error
         raise
 
 

@@ -3,15 +3,18 @@
 import numba
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba.extending import intrinsic
 
 # Reassociation lets LLVM vectorise sums; NaN and infinity keep their meaning, because overflow is detected through them.
 FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
+WIDE = bool(get_host_cpu_features().get("avx512f"))  # 512-bit vectors
 LANES = 16  # float32 numbers in a 512-bit vector; two or four vectors on narrower machines
 
 ZERO, ONE, TWO, HALF, QUARTER = (np.float32(v) for v in (0.0, 1.0, 2.0, 0.5, 0.25))
 TINY, HUGE = np.float32(1e-30), np.float32(1e30)
 LOG2_E = np.float32(1.4426950408889634)
+_SHIFT = np.float32(1.5 * 2**23 + 127)  # so large that adding it to a small number rounds that to an integer
 MAX_ABS_SCORE = np.float32(87.0)  # exp(-87) is the smallest power of e that float32 holds as a normal number
 # Chebyshev fits: 2^f on [-1/2, 1/2] (error 8e-8), 1 / (1 + e) on [0, 1] (9e-3, before two Newton steps: 6e-9),
 # log(1 + e) / e on [0, 1] (2e-7).
@@ -23,27 +26,21 @@ L0, L1, L2, L3, L4, L5, L6, L7 = (
 
 
 @intrinsic
-def _power_of_two(typing_context, exponent):
-    """2^n for an integral float32 n in [-126, 127], by writing n into the exponent bits: LLVM vectorises it, unlike ldexp."""
-    signature = numba.float32(numba.float32)
+def _split_power(typing_context, a):
+    """Return f and 2^n of exp(-a) = 2^f 2^n, |f| <= 1/2, for a float32 a in [0, 87].
+
+    Adding _SHIFT to -a log2(e) rounds it, and leaves n + 127 in the lowest bits: shifted to those of the exponent they are 2^n.
+    Written out because LLVM, allowed to reassociate, would take the sum and its difference for nothing.
+    """
+    signature = numba.types.UniTuple(numba.float32, 2)(numba.float32)
 
     def generate(context, builder, signature, arguments):
-        int32 = ir.IntType(32)
-        bits = builder.fptosi(arguments[0], int32)
-        bits = builder.shl(builder.add(bits, ir.Constant(int32, 127)), ir.Constant(int32, 23))
-        return builder.bitcast(bits, ir.FloatType())
-
-    return signature, generate
-
-
-@intrinsic
-def _round(typing_context, value):
-    """Nearest integer as float32 (one vector instruction)."""
-    signature = numba.float32(numba.float32)
-
-    def generate(context, builder, signature, arguments):
-        function = builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()])
-        return builder.call(function, arguments)
+        real, integer = ir.FloatType(), ir.IntType(32)
+        factor, shift = (ir.Constant(real, float(v)) for v in (-LOG2_E, _SHIFT))
+        shifted = builder.fma(arguments[0], factor, shift)
+        fraction = builder.fma(arguments[0], factor, builder.fsub(shift, shifted))
+        power = builder.bitcast(builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, 23)), real)
+        return context.make_tuple(builder, signature.return_type, (fraction, power))
 
     return signature, generate
 
@@ -62,22 +59,29 @@ def prefer_wide_vectors(typing_context):
 
 
 @numba.njit(inline="always")
-def sigmoid_softplus(s):
-    """sigmoid(s), sigmoid'(s), softplus(s) of one float32; relative error below 1e-6, also in the tails; NaN stays NaN."""
+def exp_minus_abs(s):
+    """exp(-|s|) of one float32, not below 1e-38; NaN stays NaN."""
     a = abs(s)
-    a = MAX_ABS_SCORE if a > MAX_ABS_SCORE else a
-    t = -a * LOG2_E
-    n = _round(t)
-    f = t - n
-    e = (E0 + f * (E1 + f * (E2 + f * (E3 + f * (E4 + f * E5))))) * _power_of_two(n)  # exp(-|s|)
+    f, power = _split_power(MAX_ABS_SCORE if a > MAX_ABS_SCORE else a)
+    return (E0 + f * (E1 + f * (E2 + f * (E3 + f * (E4 + f * E5))))) * power
+
+
+@numba.njit(inline="always")
+def logistic(s, e):
+    """sigmoid(s), sigmoid'(s), softplus(s) of one float32 whose exp(-|s|) is e; relative error below 1e-6, also in the tails."""
     q = ONE + e
     r = R0 + e * (R1 + e * R2)
     r = r * (TWO - q * r)
     r = r * (TWO - q * r)
     log = e * (L0 + e * (L1 + e * (L2 + e * (L3 + e * (L4 + e * (L5 + e * (L6 + e * L7)))))))
-    sigmoid = r if s > ZERO else e * r
-    positive_part = ZERO if s < ZERO else s
-    return sigmoid, e * r * r, positive_part + log
+    other = e * r
+    return (r if s > ZERO else other), other * r, HALF * (abs(s) + s) + log
+
+
+@numba.njit(inline="always")
+def sigmoid_softplus(s):
+    """sigmoid(s), sigmoid'(s), softplus(s) of one float32; NaN stays NaN."""
+    return logistic(s, exp_minus_abs(s))
 
 
 @intrinsic
