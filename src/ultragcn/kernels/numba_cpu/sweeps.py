@@ -103,6 +103,51 @@ def _longest(indptr):
     return most
 
 
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
+def _visit_tile(rows_x, rows_weight, tile_y, transposed, tile_weight, piece, buffers, gradient, sums_by_row, sums_by_column):
+    """Add what one tile of columns, `tile_y` (T, D), gives to gradients and to the sums of `activate_tile`, for all rows of a block.
+
+    `transposed` is (D, T), or (0, T) for `tile_y` to serve in its place; `sums_by_row` and `sums_by_column` are curvature and loss;
+    `buffers`, work space of `piece` rows: their scores (piece T,), their part of the gradient (piece, D), and (T,) powers.
+    """
+    prefer_wide_vectors()
+    count, size = rows_x.shape
+    width = len(tile_y)
+    scores_buffer, part, powers = buffers
+    curvature_row, loss_row = sums_by_row
+    curvature_column, loss_column = sums_by_column
+    for low in range(0, count, piece):
+        high = min(low + piece, count)
+        scores = scores_buffer[: (high - low) * width].reshape(high - low, width)
+        if len(transposed) > 0:
+            np.dot(rows_x[low:high], transposed, scores)
+        else:
+            np.dot(rows_x[low:high], tile_y.T, scores)
+        activate_tile(
+            scores, rows_weight[low:high], tile_weight, curvature_row[low:high], curvature_column, loss_row[low:high], loss_column, powers
+        )
+        np.dot(scores, tile_y, part[: high - low])
+        for i in range(low, high):
+            for k in range(size):
+                gradient[i, k] += part[i - low, k]
+
+
+@numba.njit(fastmath=FAST, cache=True, forceinline=True)
+def _add_gram(tile_y, curvature, at_a_time, scaled, product, gram):
+    """Add sum_j curvature_j y_j y_j^T to `gram` (D, D), `tile_y` being (T, D) and `curvature` (T,); return the sum of `curvature`."""
+    prefer_wide_vectors()
+    total = ZERO
+    for j in range(len(tile_y)):
+        total += curvature[j]
+        for k in range(tile_y.shape[1]):
+            scaled[j, k] = curvature[j] * tile_y[j, k]
+    for low in range(0, len(tile_y), at_a_time):
+        high = min(low + at_a_time, len(tile_y))
+        np.dot(scaled[low:high].T, tile_y[low:high], product)
+        gram += product
+    return total
+
+
 @numba.njit(cache=True, forceinline=True)
 def _aligned(rows, columns):
     """Return an empty (rows, columns) float32 array that begins with a line of the cache: vectors of it lie within one."""
@@ -165,24 +210,23 @@ def half_sweep(
     num_blocks = (num_rows + block - 1) // block
     num_tiles = (num_columns + tile - 1) // tile
     strips = len(column_loss)
+    height = len(cells_transposed) // num_columns  # D, or 0
     piece = min(block, PIECE_ROWS)
     gram_columns = min(tile, max(16, PIECE_PRODUCT // size**2))
     most_entries = _longest(indptr)
     for strip in numba.prange(strips):
         prefer_wide_vectors()
-        scores_buffer = _aligned(piece, tile).reshape(-1)
+        buffers = (_aligned(piece, tile).reshape(-1), _aligned(piece, size), np.empty(tile, np.float32))
         rows_x = _aligned(block, size)
         rows_weight = np.empty((block, 2), np.float32)
         gradient = _aligned(block, size)
-        part = _aligned(piece, size)
         curvature_row = np.empty(block, np.float32)
         loss_row = np.empty(block, np.float64)
         curvature_column = np.empty(tile, np.float32)
         loss_column = np.empty(tile, np.float32)
-        powers = np.empty(tile, np.float32)
         tile_weight = np.empty((2, tile), np.float32)
         tile_y = _aligned(tile, size)
-        transposed = _aligned(size, tile).reshape(-1)
+        transposed_buffer = _aligned(size, tile).reshape(-1)
         scaled = _aligned(tile, size)
         gram = np.empty((size, size), np.float32)
         product = np.empty((size, size), np.float32)
@@ -207,37 +251,19 @@ def half_sweep(
                 width = min(tile, num_columns - start)
                 visited += width
                 tile_y[:width] = cells_y[start : start + width]
-                if len(cells_transposed) > 0:
-                    transposed[: width * size] = cells_transposed[start * size : (start + width) * size]
+                transposed = transposed_buffer[: height * width].reshape(height, width)
+                transposed.reshape(-1)[:] = cells_transposed[height * start : height * (start + width)]
                 tile_weight[:, :width] = column_weight[:, start : start + width]
                 curvature_column[:] = ZERO
                 loss_column[:] = ZERO
-                for low in range(0, count, piece):
-                    high = min(low + piece, count)
-                    scores = scores_buffer[: (high - low) * width].reshape(high - low, width)
-                    if len(cells_transposed) > 0:
-                        np.dot(rows_x[low:high], transposed[: width * size].reshape(size, width), scores)
-                    else:
-                        np.dot(rows_x[low:high], tile_y[:width].T, scores)
-                    activate_tile(
-                        scores, rows_weight[low:high], tile_weight, curvature_row[low:high], curvature_column, loss_row[low:high],
-                        loss_column, powers,
-                    )  # fmt: skip
-                    np.dot(scores, tile_y[:width], part[: high - low])
-                    for i in range(low, high):
-                        for k in range(size):
-                            gradient[i, k] += part[i - low, k]
+                _visit_tile(
+                    rows_x[:count], rows_weight, tile_y[:width], transposed, tile_weight, piece, buffers, gradient,
+                    (curvature_row, loss_row), (curvature_column, loss_column),
+                )  # fmt: skip
                 for j in range(width):
                     column_loss[strip, start + j] += loss_column[j]
                 taken = (width + gram_share - 1) // gram_share
-                for j in range(taken):
-                    gram_curvature += curvature_column[j]
-                    for k in range(size):
-                        scaled[j, k] = curvature_column[j] * tile_y[j, k]
-                for low in range(0, taken, gram_columns):
-                    high = min(low + gram_columns, taken)
-                    np.dot(scaled[low:high].T, tile_y[low:high], product)
-                    gram += product
+                gram_curvature += _add_gram(tile_y[:taken], curvature_column, gram_columns, scaled, product, gram)
             more = np.float32(num_columns / visited)
             if visited < num_columns:
                 gradient[:count] *= more
