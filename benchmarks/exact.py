@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from measure import ROOT, data_dir, report
@@ -39,7 +40,9 @@ BPR_ITERATIONS = 150
 QUICK_START = {"electronics": {"start": "quadratic", "start_sweeps": 3, "start_l2": 0.35}, "ml-1m": {"start_l2": 0.6}}
 """Instead of a start that ends better on validation, but later."""
 ROUNDS = 5
-"""Of which the best counts, where the machine is measured."""
+"""Of which the best counts."""
+SHORT = 15.0
+"""Seconds of training after which the race does not train once more."""
 Curve = list[tuple[float, float, float]]
 """Seconds of training, Recall@20, NDCG@20 after each pass."""
 
@@ -147,9 +150,9 @@ def race(names: list[str], limit: float) -> None:
         config = configuration_for(name, "exact", paper=True).replace(**QUICK_START.get(name, {}))
         ours(clean.train, clean.valid, config, 0)  # once before, as the others were
         curves[name] = {
-            "exact": ours(data.train, data.test, config, np.inf),
-            "als": als(data.train, data.test, dim, *chosen["als"]),
-            "bpr": bpr(data.train, data.test, dim, *chosen["bpr"]),
+            "exact": quickest(partial(ours, data.train, data.test, config, np.inf)),
+            "als": quickest(partial(als, data.train, data.test, dim, *chosen["als"])),
+            "bpr": quickest(partial(bpr, data.train, data.test, dim, *chosen["bpr"])),
         }
         try:
             curves[name]["sgd"] = ours(data.train, data.test, configuration_for(name, "sgd"), limit)
@@ -163,6 +166,14 @@ def race(names: list[str], limit: float) -> None:
                 "seconds_to_best": best[0], "seconds_to_als_best": seconds_to(curve, best_als),
             })  # fmt: skip
     _draw(curves)
+
+
+def quickest(train: Callable[[], Curve]) -> Curve:
+    """Train, where it is short as often as ROUNDS, and return the quickest: what takes a tenth of a second is disturbed by anything."""
+    curves = [train()]
+    while len(curves) < ROUNDS and sum(curve[-1][0] for curve in curves) < SHORT:
+        curves.append(train())
+    return min(curves, key=lambda curve: curve[-1][0])
 
 
 def seconds_to(curve: Curve, recall: float) -> float | str:

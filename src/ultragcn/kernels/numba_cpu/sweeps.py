@@ -225,7 +225,7 @@ def half_sweep(
         curvature_column = np.empty(tile, np.float32)
         loss_column = np.empty(tile, np.float32)
         tile_weight = np.empty((2, tile), np.float32)
-        tile_y = _aligned(tile, size)
+        aligned_y = _aligned(tile, size)
         transposed_buffer = _aligned(size, tile).reshape(-1)
         scaled = _aligned(tile, size)
         gram = np.empty((size, size), np.float32)
@@ -250,14 +250,17 @@ def half_sweep(
                 start = (first_tile[b] + t) % num_tiles * tile
                 width = min(tile, num_columns - start)
                 visited += width
-                tile_y[:width] = cells_y[start : start + width]
+                tile_y = cells_y[start : start + width]
                 transposed = transposed_buffer[: height * width].reshape(height, width)
-                transposed.reshape(-1)[:] = cells_transposed[height * start : height * (start + width)]
+                if height > 0:  # enough rows for a copy to pay that begins with a line of the cache
+                    aligned_y[:width] = tile_y
+                    tile_y = aligned_y[:width]
+                    transposed.reshape(-1)[:] = cells_transposed[height * start : height * (start + width)]
                 tile_weight[:, :width] = column_weight[:, start : start + width]
                 curvature_column[:] = ZERO
                 loss_column[:] = ZERO
                 _visit_tile(
-                    rows_x[:count], rows_weight, tile_y[:width], transposed, tile_weight, piece, buffers, gradient,
+                    rows_x[:count], rows_weight, tile_y, transposed, tile_weight, piece, buffers, gradient,
                     (curvature_row, loss_row), (curvature_column, loss_column),
                 )  # fmt: skip
                 for j in range(width):
