@@ -25,7 +25,8 @@ from ultragcn.experiments.trackers import TRACKERS, Tracking
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SRC = Path(__file__).parents[1] / "src"
-SMALL = {"embedding_dim": 8, "negative_weight": 20.0, "epochs": 7, "patience": 7, "seed": 3}
+# On the CPU also where there is a GPU, which adds in an order of its own.
+SMALL = {"embedding_dim": 8, "negative_weight": 20.0, "epochs": 7, "patience": 7, "seed": 3, "device": "cpu"}
 CASES = {
     "exact": {"solver": "exact"},
     "exact_sampled": {"solver": "exact", "sampled_sweeps": 3, "cell_share": 0.3, "tile_megabytes": 1e-6},
@@ -264,6 +265,7 @@ LONG = {
     "evaluate_every": 1,
     "batch_size": 256,
     "num_negatives": 10,
+    "device": "cpu",
 }
 
 
