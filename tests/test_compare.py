@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ultragcn import UltraGCN, evaluate, load_dataset
+from ultragcn import UltraGCN, evaluate, load_dataset, storage
 from ultragcn.baselines import EASE, ItemKNN
 from ultragcn.cli import main
 from ultragcn.cli.seeds import seeds_of
@@ -52,6 +53,9 @@ def test_a_model_that_draws_nothing_runs_once_and_one_that_does_with_every_seed(
     table, out = finished
     assert {line.model: line.num_seeds for line in table.lines} == {"popularity": 1, "itemknn": 1, "ials": 2}
     assert len((out / "runs.tsv").read_text().splitlines()) == 1 + 4
+    of_seeds = [float(row["recall@5"]) for row in storage.read_rows(out / "runs.tsv") if row["model"] == "ials"]
+    spread = {row["model"]: row["seed_std"] for row in storage.read_rows(out / "table.tsv")}
+    assert spread == {"popularity": "", "itemknn": "", "ials": f"{statistics.stdev(of_seeds):.6g}"}
 
 
 def test_the_numbers_are_those_of_the_model_on_its_own(finished, log):

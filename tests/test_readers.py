@@ -177,7 +177,7 @@ def test_a_header_can_be_stated(tmp_path):
         ("a.csv", "", {}, "is empty"), ("a.csv", " \n\n", {}, "is empty"), ("a.csv", "user,item\n", {}, "has no interactions; give data"),
         ("a.csv", "user\na\n", {}, "has a single column"), ("a.csv", "a,b\rc,d\r", {}, "carriage return"),
         ("a.csv.gz", b"user,item\n"[:3] + b"\x1f\x8b", {}, "a.csv.gz"),
-        ("a.csv.gz", gzip.compress(TEXT.encode() * 99)[:90], {}, "cannot read"),
+        ("a.csv.gz", gzip.compress(TEXT.encode() * 99)[:90], {}, "cut short; fetch or copy it again"),
         ("a.parquet", "PAR1", {}, "cannot read"), ("a.csv", "a,b\n1,2\n", {}, "no telling which of the columns a, b holds the users"),
         ("a.csv", TEXT, {"min_rating": 9}, "has no interactions rated 9 or higher; lower min_rating"),
         ("a.csv", "user,item\na,x\n", {"split": "last"}, "holds the times; give time_column (--time_column), or header=no (--header no)"),
@@ -219,8 +219,10 @@ def test_an_empty_last_cell_is_not_a_missing_one(tmp_path, content):
 
 
 def test_ids_of_other_kinds_are_refused():
-    with pytest.raises(DataError, match="user ids must be integers or strings, and those in the column are Float64"):
+    with pytest.raises(DataError, match=r"user ids must be integers or strings, and those in the column are Float64 .*a missing id"):
         read_log(pl.DataFrame({"user": [1.0], "item": [2]}), DataOptions())
+    with pytest.raises(DataError, match="item ids must be integers or strings, and those in the column are Boolean; convert"):
+        read_log(pl.DataFrame({"user": [1], "item": [True]}), DataOptions())
     with pytest.raises(UsageError, match="cannot read interactions from dict"):
         read_log({"user": [1]}, DataOptions())
 

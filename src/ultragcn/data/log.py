@@ -284,7 +284,8 @@ def _coded(column: pl.Expr, kind: pl.DataType, table: Table, side: str) -> pl.Ex
     if kind in (pl.Categorical, pl.Enum):
         column, kind = column.cast(pl.String), pl.String()
     if kind != pl.String:
-        raise DataError(f"{table.name}: {side} ids must be integers or strings, and those in the column are {kind}; convert it first")
+        why = " (a missing id among integers makes all of them that in pandas; drop its row)" if kind.is_float() else ""
+        raise DataError(f"{table.name}: {side} ids must be integers or strings, and those in the column are {kind}{why}; convert it first")
     return pl.when(column != "").then(column).cast(pl.Categorical(pl.Categories.random()))
 
 

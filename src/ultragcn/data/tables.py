@@ -351,7 +351,8 @@ def _reason(error: Exception) -> str:
         return "there is no such file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return _first_line(error)
+    said = _first_line(error)
+    return f"{said}: it is cut short; fetch or copy it again" if "unexpected end of file" in said else said
 
 
 def _first_line(error: Exception) -> str:

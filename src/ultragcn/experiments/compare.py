@@ -62,7 +62,7 @@ class Line(NamedTuple):
     intervals: dict[str, tuple[float, float]]
     """Label -> 95 % bootstrap interval over users, of their values averaged over seeds."""
     spread: float
-    """Standard deviation of the first metric over seeds."""
+    """Standard deviation of the first metric over seeds (n - 1 in the denominator); nan where there is one."""
     p_value: float | None
     """Of a paired t-test on the first metric against the best model, with Holm's correction; None for the best."""
     train_seconds: float
@@ -383,7 +383,7 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
     lines = [
         Line(
             model, rows[model][0]["settings"], settings_from[model], len(rows[model]), means[model], _intervals(values[model]),
-            float(np.std([float(row[first]) for row in rows[model]])), p_values.get(model),
+            _over_seeds([float(row[first]) for row in rows[model]]), p_values.get(model),
             float(np.mean([float(row["train_seconds"]) for row in rows[model]])),
             max(float(row["peak_memory_mb"] or "nan") for row in rows[model]),
         )
@@ -392,6 +392,10 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
     nothing: dict[str, Any] = {}
     lines += [Line(model, why, settings_from[model], 0, nothing, nothing, np.nan, None, np.nan, np.nan) for model, why in failed.items()]
     return Table(about["dataset"], protocol_words(about), about["num_users"], tuple(labels), tuple(lines))
+
+
+def _over_seeds(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
 
 
 def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:

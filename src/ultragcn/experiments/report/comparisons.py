@@ -111,7 +111,7 @@ def _table(about: dict[str, Any], ended: list[dict[str, str]]) -> Table:
     rows = [
         [
             Cell(line["model"]), *(_number(line[label]) for label in labels), _number(line[f"{first}_low"]), _number(line[f"{first}_high"]),
-            _number(line["seed_std"]) if int(line["seeds"]) > 1 else Cell(""),
+            _number(line["seed_std"]) if line["seed_std"] else Cell(""),
             _number(line["p_holm"], ".2g") if line["p_holm"] else Cell("best"), _number(line["seeds"], ".0f"),
             _number(line["train_seconds"], ".3g"), _number(line["peak_memory_mb"], ".0f"),
             Cell(line["settings_from"]), Cell(_settings(line["settings"])),
