@@ -67,8 +67,8 @@ many seeds it has. Seconds are those of the machine as it was: read them only wh
 
 * `clean`, refitted: a tenth of train is held out and epochs are chosen on it; then the model is trained once more on all of train for as
   many epochs, and test is read once. These are the numbers to trust.
-* `authors`: a model that has epochs keeps the one best **on test**, as the authors' code does. Only for comparing with published
-  numbers, which are almost all made so. Models without epochs choose nothing here.
+* `authors`: the epoch that is best **on test** is kept, as the authors' code does. Only for comparing the paper's model with published
+  numbers, which are almost all made so. Models without epochs would choose nothing here: theirs are the numbers of `clean`, refitted.
 
 `ultragcn` has the settings kept for the data set, `ultragcn-default` those for data it knows nothing of (L2 and the weight of the item
 graph chosen on validation while training), `ultragcn-paper` is the paper's model, without the item graph at ranking time, with the settings
@@ -99,10 +99,9 @@ def compare(name: str, kind: str, seeds: str) -> None:
     """Run what is missing of one table."""
     clean = "ultragcn,ultragcn-paper" + ("" if name in MINUTES else ",ultragcn-default")
     ours = {"clean": clean, "default": "ultragcn-default", "authors": "ultragcn-paper", "sgd": "ultragcn-sgd"}[kind]
-    alone = kind in ("default", "sgd")
-    models = ours if alone else f"{ours},{BASELINES[name]}"
+    models = f"{ours},{BASELINES[name]}" if kind == "clean" else ours
     how = ["--protocol", "authors"] if kind in ("authors", "sgd") else ["--refit"]
-    words = ["--dataset", name, *how, "--models", models, "--seeds", f"{ONE_SEED}," if alone else seeds]
+    words = ["--dataset", name, *how, "--models", models, "--seeds", f"{ONE_SEED}," if kind in ("default", "sgd") else seeds]
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         if kind == "sgd" and name in SGD_SETTINGS:
             file.write("[ultragcn-sgd]\n" + "".join(f"{key} = {value}\n" for key, value in SGD_SETTINGS[name].items()))
