@@ -304,10 +304,11 @@ def test_refit_trains_once_more_on_train_and_validation_as_was_chosen(log, tmp_p
         compare.compare({"source": log, "protocol": "authors"}, ["itemknn"], [0], tmp_path / "other", refit=True)
 
 
-def test_the_variants_of_ultragcn_differ_in_solver_and_item_graph_alone():
+def test_the_variants_of_ultragcn_differ_in_solver_and_in_what_is_added_when_ranking():
     ours, paper, sampled = (make_model(name, "ml-1m", 0, {}).config for name in ("ultragcn", "ultragcn-paper", "ultragcn-sgd"))
     assert ours.graph_weight > 0
-    assert (paper, paper.graph_weight) == (ours.replace(item_graph_weight=0.0), 0)
+    assert paper == ours.replace(item_graph_weight=0.0, item_trend_weight=0.0)
+    assert not (paper.graph_weight or paper.trend_weight or paper.chooses_graph_weight or paper.chooses_trend)
     assert (sampled.solver, sampled.graph_weight) == ("sgd", 0)
     assert make_model("ultragcn-default", "electronics", 0, {}).config == Config()
 

@@ -110,7 +110,7 @@ class Config(HyperParameters):
     # The item graph at ranking time (docs/model.md).
     item_graph_weight: float = parameter(
         -1.0,
-        "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: the model of the paper; "
+        "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: nothing, as in the paper; "
         "-1: the solver's own, 0 for sgd; for exact 0.2, or chosen on held-out pairs",
         low=0,
     )
@@ -475,7 +475,7 @@ def kept_configuration(dataset: str) -> Path | None:
 def configuration_for(dataset: str | None = None, solver: str | None = None, *, paper: bool = False, **changes: Any) -> Config:
     """Return the configuration kept for the benchmark data set `dataset` (the defaults when there is none), with `changes`.
 
-    With `paper` it is that of the paper's model, without the item graph.
+    With `paper` it is that of the paper's model: nothing is added to the scores when ranking, neither item graph nor trend.
 
     A name that is none of those, a misspelt one too, is taken for a data set of your own: `kept_configuration` tells.
     """
@@ -484,5 +484,5 @@ def configuration_for(dataset: str | None = None, solver: str | None = None, *, 
     if solver is not None:
         values["solver"] = solver
     if paper:
-        values["item_graph_weight"] = 0.0
+        values |= {"item_graph_weight": 0.0, "item_trend_weight": 0.0}
     return Config(**(values | our_names(changes)))
