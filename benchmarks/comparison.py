@@ -62,13 +62,13 @@ Recall@20 / NDCG@20 of full rankings, means over seeds, on two CPU cores (the au
 
 which calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` with `--refit`, and with `--protocol authors`, for each table of a
 data set; the tables of unknown data and of parts left out are of `benchmarks/unknown_data.py` and `benchmarks/ablation.py`.
-Settings of every model were chosen on the validation items of `clean` (configs/, configs/baselines/settings.toml); each table says how
-many seeds it has. Seconds are those of the machine as it was: read them only where it did nothing else.
+Settings marked `kept` or `given` were chosen on the validation items of `clean` (configs/, configs/baselines/settings.toml says of what
+else); each table says how many seeds it has. Seconds are those of the machine as it was: read them only where it did nothing else.
 
 * `clean`, refitted: a tenth of train is held out and epochs are chosen on it; then the model is trained once more on all of train for as
   many epochs, and test is read once. These are the numbers to trust.
 * `authors`: the epoch that is best **on test** is kept, as the authors' code does. Only for comparing the paper's model with published
-  numbers, which are almost all made so. Models without epochs would choose nothing here: theirs are the numbers of `clean`, refitted.
+  numbers, which are almost all made so. The baselines compared here choose no epoch: theirs are the numbers of `clean`, refitted.
 
 `ultragcn` has the settings kept for the data set, `ultragcn-default` those for data it knows nothing of (L2 and the weight of the item
 graph chosen on validation while training), `ultragcn-paper` is the paper's model, without the item graph at ranking time, with the settings

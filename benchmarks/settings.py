@@ -2,8 +2,8 @@
 
     ULTRAGCN_DATA_DIR=... python benchmarks/settings.py [--datasets LIST]
 
-Protocol clean, split seed 0, model seed 0; test is not read. A row for every setting goes to plots/settings.tsv as it ends. Those of
-electronics were found by a sweep (configs/studies/).
+Protocol clean, split seed 0, model seed 0; test is not read. A row for every setting goes to plots/settings.tsv as it ends. What is
+kept now was found by the studies of configs/studies/ since.
 """
 
 import argparse

@@ -308,7 +308,7 @@ def test_the_variants_of_ultragcn_differ_in_solver_and_in_what_is_added_when_ran
     ours, paper, sampled = (make_model(name, "ml-1m", 0, {}).config for name in ("ultragcn", "ultragcn-paper", "ultragcn-sgd"))
     assert ours.graph_weight > 0
     assert paper == ours.replace(item_graph_weight=0.0, item_trend_weight=0.0)
-    assert not (paper.graph_weight or paper.trend_weight or paper.chooses_graph_weight or paper.chooses_trend)
+    assert (paper.graph_weight, paper.chooses_graph_weight, paper.trend_weight, paper.chooses_trend) == (0, False, 0, False)
     assert (sampled.solver, sampled.graph_weight) == ("sgd", 0)
     assert make_model("ultragcn-default", "electronics", 0, {}).config == Config()
 
