@@ -15,7 +15,6 @@ those in configs/ are tried instead of GRIDS.
 """
 
 import argparse
-import csv
 import itertools
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from operator import itemgetter
 import numpy as np
 from measure import ROOT, data_dir, report
 
-from ultragcn import load_dataset
+from ultragcn import load_dataset, storage
 from ultragcn.baselines import BASELINES, baseline_for, kept_settings
 from ultragcn.data.datasets import Dataset
 from ultragcn.experiments.run import peak_memory_mb, split_hash
@@ -85,15 +84,17 @@ def best_among(candidates: list[dict], model: str, data: Dataset, label: str) ->
     known = measured(split, model)
     for settings in candidates:
         fitted = baseline_for(model, None, **settings)
-        if repr(fitted) not in known:
+        if fitted.config.fingerprint() not in known:
             fitted.fit(data.train, data.valid)
             result = fitted.evaluate(data.valid)
-            known[repr(fitted)] = result["recall@20"]
+            known[fitted.config.fingerprint()] = result["recall@20"]
             report("baselines_settings", {
-                "dataset": label, "split": split, "model": model, "settings": repr(fitted), "valid recall@20": result["recall@20"],
+                "dataset": label, "split": split, "model": model, "settings": repr(fitted),
+                "settings_hash": fitted.config.fingerprint(), "valid recall@20": result["recall@20"],
                 "valid ndcg@20": result["ndcg@20"], "seconds": fitted.train_seconds_,
             })  # fmt: skip
-    return max(((known[repr(baseline_for(model, None, **settings))], settings) for settings in candidates), key=itemgetter(0))
+    hashes = [baseline_for(model, None, **settings).config.fingerprint() for settings in candidates]
+    return max(((known[of], settings) for of, settings in zip(hashes, candidates, strict=True)), key=itemgetter(0))
 
 
 def combinations(values: dict[str, list]) -> list[dict]:
@@ -109,13 +110,12 @@ def drawn(model: str, draws: int) -> list[dict[str, float]]:
 
 
 def measured(split: str, model: str) -> dict[str, float]:
-    """Return settings -> validation Recall@20 of the rows that earlier runs left."""
+    """Return hash of all settings -> validation Recall@20 of the rows that earlier runs left."""
     file = ROOT / "plots" / "baselines_settings.tsv"
     if not file.is_file():
         return {}
-    with open(file, encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines, delimiter="\t") if (row["split"], row["model"]) == (split, model)]
-    return {row["settings"]: float(row["valid recall@20"]) for row in rows}
+    rows = [row for row in storage.read_rows(file) if (row["split"], row["model"]) == (split, model)]
+    return {row["settings_hash"]: float(row["valid recall@20"]) for row in rows}
 
 
 def measure(dataset: str, model: str, protocol: str, seed: int) -> None:

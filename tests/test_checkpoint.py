@@ -235,6 +235,35 @@ def test_stopped_at_any_file_it_writes_a_refit_run_ends_the_same(log, tmp_path, 
     assert stops >= 9  # manifest, lines, checkpoints of both trainings, the chosen model, the model, metrics, clearing up
 
 
+@pytest.mark.parametrize("where", ["refit", "terms"])
+def test_an_interrupt_after_the_first_training_is_gone_on_from(log, tmp_path, monkeypatch, where):
+    data = load_dataset(log)
+    config = Config(embedding_dim=8, negative_weight=20.0, epochs=4, seed=3, select_by="NDCG@5")
+    train_run(data, config, tmp_path / "whole", refit=True, checkpoint_every=1)
+    run, fits = tmp_path / "run", []
+
+    def fit(model, *arguments, real=UltraGCN.fit, **options):
+        fits.append(model)
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        return real(model, *arguments, **options)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if where == "refit":
+            patched.setattr(UltraGCN, "fit", fit)
+        else:
+            patched.setattr(UltraGCN, "_choose_terms", interrupt)
+        with pytest.raises(KeyboardInterrupt, match="go on by --resume"):
+            train_run(data, config, run, refit=True, checkpoint_every=1)
+    assert storage.read_json(run / "metrics.json")["stopped"] == "interrupted"
+    assert "test" in resume_run(run, dataset=data)
+    assert outcome(run) == outcome(tmp_path / "whole")
+    assert all(row["ndcg@5"] for row in storage.read_rows(run / "history.tsv"))  # however it was written in select_by
+
+
 def training(*words, cwd, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "ultragcn", "train", *map(str, words), "--quiet"], cwd=cwd, text=True, stdout=subprocess.PIPE,

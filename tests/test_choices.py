@@ -104,6 +104,24 @@ def test_the_weight_of_the_item_graph_is_the_best_of_those_tried_and_every_verb_
     assert unfitted_for_refit(model).config.item_graph_weight == kept
 
 
+def test_an_interrupt_while_terms_are_chosen_leaves_none_that_was_only_tried(data, monkeypatch):
+    calls = []
+
+    def interrupted(model, targets, labels):
+        calls.append(model.item_graph_weight_)
+        if len(calls) == len(model.history_) + 3:
+            raise KeyboardInterrupt
+        return evaluate(model, targets, labels)
+
+    monkeypatch.setattr("ultragcn.model.evaluate", interrupted)
+    model = UltraGCN(**QUICK, epochs=3)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(data.train, data.valid)
+    assert calls[-3:] == list(EXACT_GRAPH_WEIGHTS[:3])
+    assert (model.item_graph_weight_, model.stopped_, model.chosen_.keys()) == (None, "interrupted", {"l2"})
+    assert evaluate(model, data.test)["recall@20"] > 0.3
+
+
 @pytest.mark.parametrize(("given", "valid"), [({"item_graph_weight": 0.1}, True), ({"item_graph_weight": 0.0}, True), ({}, False)])
 def test_a_weight_of_the_item_graph_that_is_given_or_cannot_be_measured_is_not_chosen(data, given, valid):
     model = UltraGCN(**QUICK, **given, epochs=2).fit(data.train, data.valid if valid else None)

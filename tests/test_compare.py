@@ -11,17 +11,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from ultragcn import UltraGCN, evaluate, load_dataset, storage
-from ultragcn.baselines import EASE, ItemKNN
+from ultragcn.baselines import EASE, ItemKNN, LightGCN, baseline_for
 from ultragcn.cli import main
 from ultragcn.cli.seeds import seeds_of
-from ultragcn.config import Config, read_config
+from ultragcn.config import Config, configuration_for, read_config
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.experiments import compare
-from ultragcn.experiments.models import make_model
+from ultragcn.experiments.models import every_value, make_model, unfitted_for_refit
 from ultragcn.progress import Silent
 
 SRC = Path(__file__).parents[1] / "src"
@@ -129,14 +130,15 @@ def test_the_same_metrics_in_another_order_order_the_table_anew(finished, log, t
 
 def test_a_run_whose_values_are_gone_is_done_again_and_values_name_the_users(finished, log, tmp_path):
     table, out = finished[0], shutil.copytree(finished[1], tmp_path / "out")
-    (out / "values/itemknn-0.parquet").unlink()
+    (file,) = (out / "values").glob("itemknn-0-*.parquet")
+    file.unlink()
     told = []
     again = compare.compare(
         {"source": log}, ["popularity", "itemknn", "ials"], [0, 1], out, metrics=["recall@5", "ndcg@5"], tell=told.append
     )
     assert told[-1] == "3 of 4 runs found, 1 to do"
     assert [line.means for line in again.lines] == [line.means for line in table.lines]
-    values = pl.read_parquet(out / "values/itemknn-0.parquet")
+    values = pl.read_parquet(file)
     assert values.columns == ["user_id", "recall@5", "ndcg@5"]
     assert values["user_id"].to_list() == sorted(f"u{user}" for user in range(60))
 
@@ -302,6 +304,50 @@ def test_refit_trains_once_more_on_train_and_validation_as_was_chosen(log, tmp_p
         compare.compare({"source": log}, ["itemknn"], [0], tmp_path / "out", metrics=["recall@5"])
     with pytest.raises(UsageError, match="only the protocol clean holds validation out"):
         compare.compare({"source": log, "protocol": "authors"}, ["itemknn"], [0], tmp_path / "other", refit=True)
+
+
+def test_values_of_other_settings_are_never_those_of_a_row(log, tmp_path):
+    def means(l2):
+        table = compare.compare({"source": log}, ["ease"], [0], tmp_path / "out", metrics=["recall@5"], settings={"ease": {"l2": l2}})
+        return table.lines[0].means, table.lines[0].intervals
+
+    first, _ = means(1.0), means(1000.0)
+    assert len(list((tmp_path / "out/values").iterdir())) == 2
+    assert means(1.0) == first
+
+
+def test_two_comparisons_do_not_write_to_one_folder(log, tmp_path):
+    with storage.sole_writer(tmp_path / "out"), pytest.raises(UsageError, match="another process is writing to"):
+        compare.compare({"source": log}, ["popularity"], [0], tmp_path / "out")
+
+
+def test_data_of_one_s_own_have_the_defaults_whatever_their_file_is_called(log, tmp_path, monkeypatch):
+    own = Path(shutil.copy(log, tmp_path / "electronics.csv"))
+    assert load_dataset(own).name == "electronics"
+    assert [load_dataset(source).known_as for source in (own, "demo")] == [None, "demo"]
+    table = compare.compare({"source": own}, ["ease"], [0], tmp_path / "out", metrics=["recall@5"])
+    assert [(line.settings_from, line.settings) for line in table.lines] == [("defaults", "{}")]
+    own.with_suffix(".toml").write_text("embedding_dim = 7\n")
+    monkeypatch.chdir(tmp_path)
+    for name in (str(own.with_suffix("")), "./electronics", "../configs/gowalla", "studies/gowalla"):
+        assert configuration_for(name) == Config()
+
+
+def test_a_model_that_is_given_every_value_takes_none_that_is_kept():
+    tuned = baseline_for("ials", None, l2=0.01)
+    assert make_model("ials", "movietweetings-100k", 0, {"l2": 0.01}).config != tuned.config
+    assert make_model("ials", "movietweetings-100k", 0, every_value(tuned)).config == tuned.config
+
+
+def test_a_refit_of_lightgcn_takes_the_steps_of_the_training_that_was_stopped_there(log):
+    data = load_dataset(log)
+    model = LightGCN(schedule="cosine", epochs=40, evaluate_every=1, patience=2, embedding_dim=8, device="cpu")
+    model.fit(data.train, data.valid)
+    assert model.best_epoch_ < 40
+    again = unfitted_for_refit(model).config
+    assert (again.epochs, again.schedule_epochs) == (model.best_epoch_, 40)
+    assert unfitted_for_refit(LightGCN(**again.to_dict()).fit(data.train, data.valid)).config.schedule_epochs == 40
+    np.testing.assert_array_equal(LightGCN(**again.to_dict()).fit(data.train).item_embedding_, model.item_embedding_)
 
 
 def test_the_variants_of_ultragcn_differ_in_solver_and_in_what_is_added_when_ranking():

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from tests.conftest import interactions_of, random_interactions
 from ultragcn import Interactions, UltraGCN, evaluate, load_dataset
 from ultragcn.baselines import Popularity
+from ultragcn.data.ids import IdMap
 from ultragcn.errors import DataError, NotFittedError, NumericalError, UsageError
 
 SRC = Path(__file__).parents[1] / "src"
@@ -204,6 +206,61 @@ def test_the_epoch_kept_is_the_best_on_validation_and_patience_ends_training():
     assert model.stopped_ == "patience"
     assert len(values) == model.best_epoch_ + 2
     assert evaluate(model, data.valid)["recall@20"] == values[model.best_epoch_ - 1]
+
+
+@pytest.mark.parametrize("solver", ["exact", "sgd"])
+def test_without_held_out_pairs_the_last_epoch_is_kept(solver):
+    last = {}
+
+    def keep(record):
+        last[0] = model.item_embedding_.copy()
+
+    # One that learns so fast that its loss goes up and down.
+    quick = QUICK | {"epochs": 25, "patience": 25, "learning_rate": 0.5, "l2_user": 0.2, "l2_item": 0.2, "solver": solver}
+    model = UltraGCN(**quick).fit(random_interactions(30, 30, 0.3))
+    losses = [record["loss"] for record in model.history_]
+    assert int(np.argmin(losses)) + 1 < len(losses) == 25 if solver == "sgd" else len(losses) > 3
+    model.fit(random_interactions(30, 30, 0.3), on_epoch=keep)
+    assert model.best_epoch_ == len(model.history_)
+    np.testing.assert_array_equal(model.item_embedding_, last[0])
+
+
+def test_a_fit_that_fails_leaves_no_model_of_other_data():
+    model = UltraGCN(**QUICK).fit(random_interactions(20, 20, 0.3))
+    model.config = model.config.replace(solver="sgd", learning_rate=1e30)
+    with pytest.raises(NumericalError):
+        model.fit(random_interactions(40, 40, 0.3))
+    with pytest.raises(NotFittedError):
+        model.recommend(30)
+
+
+def test_held_out_pairs_over_other_ids_are_refused_as_that():
+    train = random_interactions(20, 20, 0.3)
+    for model in (UltraGCN(**QUICK), Popularity()):
+        for other in (random_interactions(21, 20, 0.3), interactions_of(np.eye(20)[::-1])):
+            with pytest.raises(UsageError, match="must have the same ids"):
+                model.fit(train, Interactions(other.matrix, IdMap(np.arange(100, 100 + other.num_users), "user"), other.item_ids))
+
+
+def test_new_users_are_the_same_however_their_matrix_is_written(fitted):
+    matrix = fitted.train_.matrix[:3]
+    users, items = matrix.nonzero()
+    back = np.concatenate((np.arange(len(users))[::-1], [0]))  # columns descending, and a pair twice
+    order = np.argsort(users[back], kind="stable")
+    counts = np.bincount(users[back], minlength=3)
+    written = sp.csr_matrix((np.full(len(back), 2.0), items[back][order], np.concatenate(([0], np.cumsum(counts)))), shape=matrix.shape)
+    np.testing.assert_array_equal(fitted.fold_in(written), fitted.fold_in(matrix))
+    assert fitted.fold_in(matrix[:0]).shape == (0, fitted.config.embedding_dim)
+    with pytest.raises(UsageError, match="a column for each of the"):
+        fitted.fold_in(sp.csr_matrix((1, matrix.shape[1] + 1)))
+
+
+def test_places_beyond_the_number_of_items_are_empty(fitted):
+    items, scores = fitted.recommend([0, 1], top_k=5 + fitted.train_.num_items)
+    few, _ = fitted.recommend([0, 1], top_k=fitted.train_.num_items)
+    np.testing.assert_array_equal(items[:, :-5], few)
+    assert (items[:, -5:] == -1).all()
+    assert np.isneginf(scores[:, -5:]).all()
 
 
 def test_an_interrupt_leaves_the_best_model_so_far():

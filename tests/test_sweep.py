@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,13 @@ import pytest
 
 from tests import trials_for_sweeps as trials
 from ultragcn import UltraGCN, evaluate, load_dataset, storage
+from ultragcn.baselines import ItemKNN
 from ultragcn.cli import main, parse
 from ultragcn.cli import sweep as sweep_command
 from ultragcn.config import read_config
 from ultragcn.errors import MissingDependencyError, UltraGCNError, UsageError
 from ultragcn.experiments import claims, model_study, space, study, workers
+from ultragcn.experiments.models import every_value
 from ultragcn.experiments.space import Range, Values
 from ultragcn.experiments.study import Study, read_results, read_study, summarise
 from ultragcn.experiments.sweep import sweep
@@ -187,6 +190,7 @@ def test_what_is_done_is_not_run_again_and_more_seeds_values_and_trials_are_adde
         ({"fixed": {"z": 1}}, "other fixed settings"), ({"about": {"data_hash": "x"}}, "other data"),
         ({"direction": "minimize"}, "another metric to choose by"), ({"metrics": ("score", "loss")}, "other metrics"),
         ({"about": {"settings": {"w1": 1.0}}}, "other settings kept for the data"),
+        ({"about": {"settings_hash": "x"}}, "other defaults"),
     ],
 )  # fmt: skip
 def test_another_study_in_the_folder_is_refused_not_mixed(finished, changes, what):
@@ -549,6 +553,11 @@ def test_the_quick_form_of_a_baseline_prints_the_best_and_a_file_for_compare(log
     assert names == ["trial", "chosen_by", "l2", "valid_recall@20", "valid_ndcg@20", "valid_recall@5", "configuration"]
     assert "3 of 3 runs; results are in" in printed.err
     assert "[ease]\nl2 = " in (out / "best.toml").read_text()
+    # The file says every value, because compare puts it over what is kept for the data.
+    kept = read_study(out)
+    best = study.best(kept, summarise(read_results(out)))._replace(parameters={"num_neighbors": 100})
+    file = model_study.write_best(tmp_path, replace(kept, about=kept.about | {"settings": {}}), "itemknn", "electronics", best)
+    assert tomllib.loads(file.read_text())["itemknn"] == every_value(ItemKNN(num_neighbors=100))
     compared = ["compare", "--dataset", str(log), "--models", "ease", "--seeds", "0", "--settings", str(out / "best.toml"),
                 "--out", str(tmp_path / "compared"), "--quiet"]  # fmt: skip
     assert main(compared) == 0
@@ -572,6 +581,15 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_run(log, tmp_path, c
     assert main(["sweep", "--dataset", str(log), "--out", str(tmp_path / "out"), *words]) == 2
     assert says in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_pruning_by_what_training_does_not_measure_is_refused_and_not_the_default():
+    data = load_dataset("demo")
+    said = {"dataset": "demo", "sampler": "tpe", "trials": 4, "vary": {"w3": [0.1, 0.2]}}
+    for more, prunes in (({}, True), ({"choose_by": "map@20"}, False), ({"choose_by": "map@20", "fixed": {"select_by": "MAP@20"}}, True)):
+        assert model_study.study_of(said | more, data).prune == prunes
+    with pytest.raises(UsageError, match="pruning watches map@20 while models train"):
+        model_study.study_of(said | {"choose_by": "map@20", "prune": True}, data)
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,11 @@ class Course:
     seed: int
     history: list[Record] = field(default_factory=list)
     best: float = -math.inf
-    """The value, larger is better, of the epoch kept."""
+    """The best value so far, larger is better."""
     best_epoch: int = 0
+    """The epoch kept: the one of that value; without held-out pairs the last."""
     without_better: int = 0
-    """Evaluations since then."""
+    """Evaluations since the best value."""
     last: float = -math.inf
     """The value measured last."""
     rising: bool = True
@@ -49,14 +50,16 @@ class Course:
     seconds: float = 0.0
     kept: Kept | None = None
 
-    def note(self, value: float, epoch: int, embeddings: Kept, least: float) -> None:
-        """Keep an epoch's embeddings if its value is better than the best by more than `least`; else count it."""
+    def note(self, value: float, epoch: int, embeddings: Kept, least: float, latest: bool) -> None:
+        """Keep an epoch's embeddings if its value is better than the best by more than `least`; else count it, and keep it if `latest`."""
         self.rising, self.last = value > self.last, value
-        if value > self.best + least:
-            self.best, self.best_epoch, self.without_better = value, epoch, 0
+        better = value > self.best + least
+        self.without_better = 0 if better else self.without_better + 1
+        if better:
+            self.best = value
+        if better or latest:
+            self.best_epoch = epoch
             self.kept, self.kept_l2 = (embeddings[0].copy(), embeddings[1].copy()), self.l2
-        else:
-            self.without_better += 1
 
 
 class Checkpoint:

@@ -467,9 +467,11 @@ def configs_folder() -> Path | None:
 
 
 def kept_configuration(dataset: str) -> Path | None:
-    """Return the file of the configuration kept for the benchmark data set `dataset`; None when there is none."""
+    """Return the file of the configuration kept for the benchmark data set `dataset`; None when there is none, as for a path."""
     folder = configs_folder()
-    return folder / f"{dataset}.toml" if folder is not None and (folder / f"{dataset}.toml").is_file() else None
+    if folder is None or Path(dataset).name != dataset or not (folder / f"{dataset}.toml").is_file():
+        return None
+    return folder / f"{dataset}.toml"
 
 
 def configuration_for(dataset: str | None = None, solver: str | None = None, *, paper: bool = False, **changes: Any) -> Config:

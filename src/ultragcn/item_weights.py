@@ -149,7 +149,7 @@ def regression_weights(matrix: sp.csr_matrix, num_neighbors: int, num_weights: i
 
     Items are ordered from the most popular to the least, and each is regressed on K of those before it: those with the largest
     C_ij / sqrt(C_jj), C = A^T A, the ones most alike in cosine. With K = M = I this is EASE where every two items share a user. K / I is
-    about the density of W, M / I that of B; memory is 8 (K + M) I bytes, and 4 for each non-zero of C.
+    about the density of W, M / I that of B; memory is 8 (K + M) I bytes, and 8 for each non-zero of C.
 
     Parameters
     ----------

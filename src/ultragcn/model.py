@@ -131,7 +131,7 @@ class UltraGCN(EmbeddingRecommender):
         valid : Interactions, optional
             Held-out pairs that choose the epoch to keep and when to stop (`select_by`, `patience`), and with the exact solver the L2
             strength, the weight of the item graph, and (where times are known) that of the trend, where they are not given. They
-            count as seen when recommending. Without them, training stops when the loss stops falling.
+            count as seen when recommending. Without them, training stops when the loss stops falling, and the last epoch is kept.
         select_on : Interactions, optional
             Choose on these instead of `valid`, and do not count them as seen. Selecting on test data is what the `authors`
             protocol does; nothing else should.
@@ -193,11 +193,11 @@ class UltraGCN(EmbeddingRecommender):
                 record = self._record(step, time.perf_counter() - started, course.l2, targets, labels)
                 course.history.append(record)
                 if targets is None or labels[0] in record:
-                    # Without held-out pairs, creeping on is no better.
+                    # Without held-out pairs, creeping on is no better, and nothing says which epoch to keep but that it is the last.
                     creeping = targets is None and self.config.solver == "exact" and course.best > -np.inf
                     least = self.config.tolerance * abs(course.best) if creeping else 0.0
                     value = record.get(labels[0], -step.loss)
-                    course.note(value, step.epoch, (self.user_embedding_, self.item_embedding_), least)
+                    course.note(value, step.epoch, (self.user_embedding_, self.item_embedding_), least, latest=targets is None)
                 if on_epoch is not None:
                     on_epoch(record)
                 shown = {name: figure for name, figure in record.items() if name not in ("epoch", "seconds")}
@@ -230,7 +230,11 @@ class UltraGCN(EmbeddingRecommender):
             self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
             self.train_seconds_ = time.perf_counter() - started
         if targets is not None:
-            self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
+            try:
+                self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
+            except KeyboardInterrupt:
+                self.stopped_ = "interrupted"
+                raise
             self.train_seconds_ = time.perf_counter() - started
         return self
 
@@ -272,26 +276,32 @@ class UltraGCN(EmbeddingRecommender):
 
         `value` is the product of the metrics: beyond the best recall, NDCG loses sooner than recall gains.
         """
-        if self.config.chooses_graph_weight:
-            worth = {}
-            for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
-                worth[self.item_graph_weight_] = value()
-            self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
-        if self.config.chooses_trend and has_span(self.train_):
-            given = self.config.item_trend_half_life
-            half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
-            shares = {half_life: log_recent_share(self.train_, half_life) for half_life in half_lives}
-            trends = {(0.0, self.config.trend_half_life): self.item_trend_}
-            trends |= {
-                (weight, half_life): self._trend(weight * shares[half_life])
-                for weight, half_life in itertools.product(EXACT_TREND_WEIGHTS, half_lives)
-            }
-            values = {}
-            for tried, self.item_trend_ in trends.items():
-                values[tried] = value()
-            best = max(values, key=lambda tried: values[tried])  # the first of equals
-            self.item_trend_weight_, self.item_trend_half_life_ = best
-            self.item_trend_ = trends[best]
+        trend = self.item_trend_
+        try:
+            if self.config.chooses_graph_weight:
+                worth = {}
+                for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
+                    worth[self.item_graph_weight_] = value()
+                self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
+            if self.config.chooses_trend and has_span(self.train_):
+                given = self.config.item_trend_half_life
+                half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
+                shares = {half_life: log_recent_share(self.train_, half_life) for half_life in half_lives}
+                trends = {(0.0, self.config.trend_half_life): self.item_trend_}
+                trends |= {
+                    (weight, half_life): self._trend(weight * shares[half_life])
+                    for weight, half_life in itertools.product(EXACT_TREND_WEIGHTS, half_lives)
+                }
+                values = {}
+                for tried, self.item_trend_ in trends.items():
+                    values[tried] = value()
+                best = max(values, key=lambda tried: values[tried])  # the first of equals
+                self.item_trend_weight_, self.item_trend_half_life_ = best
+                self.item_trend_ = trends[best]
+        except BaseException:  # what was just being tried is not what was chosen
+            self.item_graph_weight_ = self.item_trend_weight_ = self.item_trend_half_life_ = None
+            self.item_trend_ = trend
+            raise
 
     def _trend(self, popularity: np.ndarray | None) -> np.ndarray:
         """Return what puts `popularity`, b log q_i (I,), in place of the mean user's score: (I,) float32, zeros without it."""
@@ -354,13 +364,14 @@ class UltraGCN(EmbeddingRecommender):
         """
         from ultragcn.solvers.fold_in import FrozenItems, fold_in
 
-        self._check_fitted()
+        matrix = self._as_rows(matrix)
         if self._frozen_items is None or self._frozen_items.embedding is not self.item_embedding_:
             self._frozen_items = FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
         # In batches, because folding in remembers several steps of every row.
         starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
-        folded = np.concatenate([fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts])
-        return _mean_where_empty(folded, np.diff(matrix.indptr), self._mean_user)
+        folded = [fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts]
+        embedding = np.concatenate([np.zeros((0, self.config.embedding_dim), np.float32), *folded])
+        return _mean_where_empty(embedding, np.diff(matrix.indptr), self._mean_user)
 
 
 def _mean_where_empty(embedding: np.ndarray, degrees: np.ndarray, mean: Callable[[], np.ndarray]) -> np.ndarray:

@@ -60,8 +60,8 @@ class Recommender:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config.changed().items())})"
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
-        if valid is not None and (valid.user_ids != train.user_ids or valid.item_ids != train.item_ids):
-            raise UsageError("train and valid must have the same ids; make both from one data set, as load_dataset does")
+        for name in self._learned:  # of other data, if it was fitted before: nothing that may be asked until this fit has learned its own
+            vars(self).pop(name, None)
         self.train_, self.valid_ = train, valid
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
 
@@ -185,7 +185,8 @@ class Recommender:
     def save(self, folder: str | Path) -> Path:
         """Write the model into `folder` (made if need be) as one safetensors file; return the folder.
 
-        The file appears whole or not at all, and holds everything: what was learned, ids, seen pairs, hyper-parameters, seconds.
+        The file appears whole or not at all, and holds everything that recommending needs: what was learned, ids, seen pairs,
+        hyper-parameters, seconds. The times of the train pairs are not among it.
         """
         self._check_fitted()
         arrays: dict[str, np.ndarray] = {}
@@ -259,6 +260,13 @@ class EmbeddingRecommender(Recommender):
         """Return what is added to the product for users who have what `owned` (B, I) says."""
         return None
 
+    def _as_rows(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
+        """Return the items of new users as training has those of its own: ones, columns ascending, none twice."""
+        self._check_fitted()
+        if matrix.shape[1] != len(self.item_ids):
+            raise UsageError(f"users to fold in need a column for each of the {len(self.item_ids)} items, not {matrix.shape[1]}")
+        return Interactions(matrix, IdMap(np.arange(matrix.shape[0]), "user"), self.item_ids).matrix
+
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32."""
         raise UsageError(
@@ -313,7 +321,7 @@ def best_others(row: int, scores: np.ndarray, ids: IdMap, top_k: int) -> tuple[n
 
     _check_top_k(top_k)
     scores[row] = -np.inf
-    columns, values = numba_cpu.top_k(scores[None, :], top_k)
+    columns, values = numba_cpu.top_k(scores[None, :], min(top_k, len(scores)))
     return _named(ids, columns, values, one=True)
 
 

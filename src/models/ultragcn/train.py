@@ -34,7 +34,7 @@ class Trainer:
             Log the whole configuration and show progress bars.
         """
         chosen = {name: value for name, value in hyper_param.items() if value is not None}
-        config = configuration_for(train_data.name, **chosen)
+        config = configuration_for(train_data.known_as, **chosen)
         if config.solver == "sgd":
             config = config.replace(device=self.device.type)
         if verbose:

@@ -65,7 +65,7 @@ class IALS(Baseline, EmbeddingRecommender):
 
         Exact: the users that minimise the loss, items held still.
         """
-        return self._solve(matrix, self.item_embedding_)
+        return self._solve(self._as_rows(matrix), self.item_embedding_)
 
     def _solve(self, matrix: sp.csr_matrix, y: np.ndarray) -> np.ndarray:
         """Return the rows that minimise the loss given the other side's `y`, (columns, D): (rows, D) float32."""

@@ -28,7 +28,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
 
     G is symmetric, so the gradient goes back by the same propagation as the embeddings came. That costs the same for a batch of any
     size, so batches and Adam's steps are larger here than in the paper (2,048 pairs, 0.001). Large steps end far from the minimum: with
-    `schedule` "cosine" they shrink to nothing over `epochs`, with f the share of all steps already taken,
+    `schedule` "cosine" they shrink to nothing over `schedule_epochs`, with f the share of all steps already taken,
 
         step = learning_rate (1 + cos(pi f)) / 2.
 
@@ -50,6 +50,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
         num_layers: int = parameter(3, "layers L of the propagation", unit="layers", low=0)
         learning_rate: float = parameter(0.02, "Adam's step size", positive=True)
         schedule: str = parameter("constant", "the step size over all epochs; cosine falls to 0", choices=("constant", "cosine"))
+        schedule_epochs: int = parameter(0, "epochs after which a cosine is at 0; 0: epochs", unit="epochs", low=0)
         batch_size: int = parameter(32768, "train pairs in a batch", unit="pairs", low=1)
         l2_weight: float = parameter(1e-4, "L2 weight of a batch's embeddings before propagation", low=0)
         init_std: float = parameter(0.1, "standard deviation of the first embeddings", positive=True)
@@ -109,6 +110,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
 
         self.history_: list[dict[str, Any]] = []
         self.best_epoch_, best, without_better = 0, -np.inf, 0
+        length = config.schedule_epochs or config.epochs
         for epoch in range(1, config.epochs + 1):
             order = torch.randperm(len(users), generator=generator, device=where)
             negatives = lacked_items()
@@ -116,7 +118,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
             batches = order.split(config.batch_size) if len(order) else ()
             for number, batch in enumerate(batches):
                 if config.schedule == "cosine":
-                    share = (epoch - 1 + number / len(batches)) / config.epochs
+                    share = min((epoch - 1 + number / len(batches)) / length, 1.0)
                     adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * share)) / 2
                 triple = users[batch], num_users + items[batch], num_users + negatives[batch]
                 final = torch_ops.propagate(graph, embedding, config.num_layers)

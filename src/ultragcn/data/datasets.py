@@ -145,6 +145,12 @@ class Dataset:
     def __post_init__(self) -> None:
         refuse_leaks(self.train, self.valid, self.test)
 
+    @property
+    def known_as(self) -> str | None:
+        """The name under which settings are kept for it; None for data of your own, whatever their file is called."""
+        source = (self.origin or {}).get("source")
+        return source if source in dataset_names() else None
+
 
 @dataclass(frozen=True)
 class _Files:

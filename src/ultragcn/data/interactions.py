@@ -179,9 +179,11 @@ def refuse_overlap(train: Interactions, held_out: Interactions, name: str) -> No
 
 
 def refuse_leaks(train: Interactions, valid: Interactions | None, test: Interactions | None) -> None:
-    """Raise `DataError` if a pair that is held out stands in `train` too."""
+    """Raise `DataError` if a pair that is held out stands in `train` too, `UsageError` if it is not said by the ids of `train`."""
     for name, held_out in (("test", test), ("valid", valid)):
         if held_out is not None:
+            if held_out.user_ids != train.user_ids or held_out.item_ids != train.item_ids:
+                raise UsageError(f"train and {name} must have the same ids; make both from one data set, as load_dataset does")
             refuse_overlap(train, held_out, name)
 
 

@@ -91,8 +91,15 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     for start in range(0, len(users), BATCH_USERS):
         batch = users[start : start + BATCH_USERS]
         with numba_cpu.numba_threads():
-            items, scores = numba_cpu.rank_users(*tables, batch, top_k, seen_indptr, seen_indices, term, block, _TILE)
-        yield batch, items, scores
+            lists = numba_cpu.rank_users(*tables, batch, min(top_k, len(item_embedding)), seen_indptr, seen_indices, term, block, _TILE)
+        yield batch, *padded(lists, top_k)
+
+
+def padded(lists: tuple[np.ndarray, np.ndarray], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return items and scores of lists (B, N) with empty places up to top_k: item -1, score -inf."""
+    items, scores = lists
+    width = ((0, 0), (0, top_k - items.shape[1]))
+    return np.pad(items, width, constant_values=-1), np.pad(scores, width, constant_values=-np.inf)
 
 
 def _rows(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:

@@ -137,36 +137,40 @@ def compare(
     labels, settings = [str(label) for label in parse_labels(metrics)], settings or {}
     _refuse_unfit(source, models, seeds, labels, settings, refit)
     dataset = load_dataset(**source)
-    plan, settings_from = _planned(dataset.name, models, seeds, settings)
-    kept_labels = _prepare(out, _about(dataset, labels, refit), overwrite)
-    done = _done(out, plan, kept_labels)
-    todo = [run for run in plan if run not in done]
-    for sentence in (*dataset.notes, *([f"{len(done)} of {len(plan)} runs found, {len(todo)} to do"] if done else [])):
-        if tell is not None:
-            tell(sentence)
-    failed: dict[str, str] = {}
-    show = progress or Silent()
-    show.start("comparing", len(plan), "run")
-    show.advance(len(plan) - len(todo))
-    del dataset
-    try:
-        for model, seed in todo:
-            show.advance(0, {"model": model, "seed": seed})
-            if model not in failed:
-                row, why = _apart(source, model, seed, settings.get(model, {}), refit, kept_labels, out)
-                if why:
-                    failed[model] = why
-                else:
-                    storage.append_row(out / RUNS, {"model": model, "seed": seed} | plan[model, seed] | row)
-            show.advance(1)
-    except KeyboardInterrupt:
-        kept = len(_done(out, plan, kept_labels))
-        raise KeyboardInterrupt(f"interrupted; {kept} of {len(plan)} runs are kept in {out}; the same command goes on from there") from None
-    finally:
-        show.finish()
-    table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)
-    _write(table, out)
-    return table
+    plan, settings_from = _planned(dataset.known_as, models, seeds, settings)
+    _refuse_others(out)
+    with storage.sole_writer(out):
+        kept_labels = _prepare(out, _about(dataset, labels, refit), overwrite)
+        done = _done(out, plan, kept_labels)
+        todo = [run for run in plan if run not in done]
+        for sentence in (*dataset.notes, *([f"{len(done)} of {len(plan)} runs found, {len(todo)} to do"] if done else [])):
+            if tell is not None:
+                tell(sentence)
+        failed: dict[str, str] = {}
+        show = progress or Silent()
+        show.start("comparing", len(plan), "run")
+        show.advance(len(plan) - len(todo))
+        del dataset
+        try:
+            for model, seed in todo:
+                show.advance(0, {"model": model, "seed": seed})
+                if model not in failed:
+                    row, why = _apart(source, model, seed, settings.get(model, {}), refit, kept_labels, out)
+                    if why:
+                        failed[model] = why
+                    else:
+                        storage.append_row(out / RUNS, {"model": model, "seed": seed} | plan[model, seed] | row)
+                show.advance(1)
+        except KeyboardInterrupt:
+            kept = len(_done(out, plan, kept_labels))
+            raise KeyboardInterrupt(
+                f"interrupted; {kept} of {len(plan)} runs are kept in {out}; the same command goes on from there"
+            ) from None
+        finally:
+            show.finish()
+        table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)
+        _write(table, out)
+        return table
 
 
 def markdown(table: Table, failures: bool = True) -> str:
@@ -229,7 +233,7 @@ def _refuse_unfit(
 
 
 def _planned(
-    dataset: str, models: Sequence[str], seeds: Sequence[int], settings: Mapping[str, Mapping[str, Any]]
+    dataset: str | None, models: Sequence[str], seeds: Sequence[int], settings: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[tuple[str, int], dict[str, str]], dict[str, str]]:
     """Return the runs, by model and seed, with what `runs.tsv` says of their settings; and where each model has its settings from."""
     plan, settings_from = {}, {}
@@ -242,7 +246,7 @@ def _planned(
     return plan, settings_from
 
 
-def _settings_from(model: str, dataset: str, given: Mapping[str, Any]) -> str:
+def _settings_from(model: str, dataset: str | None, given: Mapping[str, Any]) -> str:
     """Return the word of the table for where a model's settings are from."""
     if given:
         return "given"
@@ -262,12 +266,9 @@ def _about(dataset: Dataset, labels: Sequence[str], refit: bool) -> dict[str, An
 
 
 def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> list[str]:
-    """Make the folder; refuse one that holds something else. Return the metrics in the order in which the folder has them."""
+    """Begin a comparison, or go on with the one that is there. Return the metrics in the order in which the folder has them."""
     try:
-        present = sorted(path.name for path in out.iterdir()) if out.exists() else []
-        if present and COMPARISON not in present:
-            raise UsageError(f"{out} already holds files of something else ({', '.join(present[:3])}); give another --out")
-        if present and not overwrite:
+        if (out / COMPARISON).exists() and not overwrite:
             about = _same_comparison(out, about)
             storage.write_json(out / COMPARISON, about | {"command": sys.argv})
             return list(about["metrics"])
@@ -278,6 +279,16 @@ def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> list[str]:
         raise UsageError(f"cannot use {out} for a comparison: {error.strerror}; choose a folder you can write to") from error
     storage.write_json(out / COMPARISON, about | {"command": sys.argv})
     return list(about["metrics"])
+
+
+def _refuse_others(out: Path) -> None:
+    """Refuse a folder that holds something else, before anything is put into it."""
+    try:
+        present = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    except OSError as error:
+        raise UsageError(f"cannot use {out} for a comparison: {error.strerror}; choose a folder you can write to") from error
+    if present and COMPARISON not in present:
+        raise UsageError(f"{out} already holds files of something else ({', '.join(present[:3])}); give another --out")
 
 
 def _same_comparison(out: Path, about: dict[str, Any]) -> dict[str, Any]:
@@ -308,7 +319,7 @@ def _done(out: Path, plan: Mapping[tuple[str, int], dict[str, str]], labels: Seq
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not as compare writes it; put it back as it was, or start anew with --overwrite") from error
     same = {run: row for run, row in rows.items() if run in plan and plan[run]["settings_hash"] == row["settings_hash"]}
-    return {run: row for run, row in same.items() if _values_path(out, *run).exists()}
+    return {run: row for run, row in same.items() if _values_path(out, *run, row["settings_hash"]).exists()}
 
 
 def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], refit: bool,
@@ -338,7 +349,8 @@ def run_one(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # said once, by the process that compares
         dataset = load_dataset(**source)
-    fitted: Any = make_model(model, dataset.name, seed, settings)
+    fitted: Any = make_model(model, dataset.known_as, seed, settings)
+    settings_hash = fitted.config.fingerprint()
     on_test = {"select_on": dataset.test} if dataset.protocol == "authors" else {}
     seconds = 0.0
     if not refit or chooses_epochs(fitted):
@@ -348,14 +360,14 @@ def run_one(
         fitted = unfitted_for_refit(fitted).fit(train)
         seconds += fitted.train_seconds_
     result = evaluate_by_user(fitted, dataset.test, labels, DIALECT)
-    with storage.atomic_path(_values_path(out, model, seed)) as temporary:
+    with storage.atomic_path(_values_path(out, model, seed, settings_hash)) as temporary:
         pl.DataFrame({"user_id": fitted.user_ids.ids[result.user_index].tolist(), **result.values}).write_parquet(temporary)
     measured = {label: result.means[label] for label in labels}
     return measured | {"train_seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb() or ""}
 
 
-def _values_path(out: Path, model: str, seed: int) -> Path:
-    return out / VALUES / f"{model}-{seed}.parquet"
+def _values_path(out: Path, model: str, seed: int, settings_hash: str) -> Path:
+    return out / VALUES / f"{model}-{seed}-{settings_hash}.parquet"
 
 
 def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed: Mapping[str, str], settings_from: Mapping[str, str],
@@ -369,7 +381,7 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
             rows.setdefault(model, []).append(row)
     values: dict[str, dict[str, np.ndarray]] = {}
     for model, of_seeds in rows.items():
-        frames = [pl.read_parquet(_values_path(out, model, int(row["seed"]))) for row in of_seeds]
+        frames = [pl.read_parquet(_values_path(out, model, int(row["seed"]), row["settings_hash"])) for row in of_seeds]
         values[model] = {label: np.mean([frame[label] for frame in frames], axis=0) for label in frames[0].columns if label in labels}
     means = {
         model: {label: float(np.mean([float(row[label]) for row in of_seeds])) for label in labels} for model, of_seeds in rows.items()

@@ -36,7 +36,7 @@ from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.errors import DataWarning, UsageError, counted, did_you_mean
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels, parse_selection
-from ultragcn.experiments.models import VARIANTS, hyper_parameters, make_model
+from ultragcn.experiments.models import VARIANTS, every_value, hyper_parameters, make_model
 from ultragcn.experiments.run import git_commit, split_hash
 from ultragcn.experiments.space import Range, Values, space_of
 from ultragcn.experiments.study import BEST, Study, Summary
@@ -91,13 +91,21 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
     choose_by = str(parse_selection(str(said.get("choose_by", "ndcg@20")).removeprefix(f"{part}_")))
     labels = [str(label) for label in parse_labels([*said.get("metrics", DEFAULT_LABELS), choose_by])]
     sampler, seeds = said.get("sampler", "grid"), said.get("seeds", (0,))
+    kept: Any = make_model(model, data.known_as, 0, _spread(fixed))
+    varied = ("seed", *_spread(vary), *_spread(fixed))
+    watched = model in VARIANTS and choose_by in (str(parse_selection(kept.config.select_by)), *DEFAULT_LABELS)
+    if said.get("prune") and not watched:
+        raise UsageError(
+            f"pruning watches {choose_by} while models train, and {model} does not measure it then; "
+            f"{f'set select_by to {choose_by}, ' if model in VARIANTS else ''}choose by another metric, or do not prune"
+        )
     study = Study(
         name=said.get("name", data.name), parameters=vary, metrics=tuple(f"{part}_{label}" for label in labels),
         choose_by=f"{part}_{choose_by}", seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds), sampler=sampler,
         trials=said.get("trials", 0), fixed=fixed, sampler_seed=said.get("sampler_seed", 0),
-        prune=said.get("prune", sampler == "tpe" and model in VARIANTS),
+        prune=said.get("prune", sampler == "tpe" and watched),
         about={"dataset": data.name, "protocol": data.protocol, "data_hash": data.hash, "split_hash": split_hash(data),
-               "settings": _settings(make_model(model, data.name, 0, _spread(fixed)), besides=("seed", *_spread(vary), *_spread(fixed)))},
+               "settings": _settings(kept, besides=varied), "settings_hash": _hash_of(kept, besides=varied)},
     )  # fmt: skip
     if len(study.seeds) > 1 and "seed" not in hyper_parameters(model):
         raise UsageError(f"{model} draws nothing, so every seed gives the same; give one seed, not {len(study.seeds)}")
@@ -142,7 +150,8 @@ def _models(study: Study, model: str) -> list[Any]:
     over = {name: over.values if isinstance(over, Values) else (over.low, over.high) for name, over in study.parameters.items()}
     first = {name: values[0] for name, values in over.items()}
     points = [{**study.fixed, **first, name: value} for name, values in over.items() for value in values]
-    return [make_model(model, study.about["dataset"], study.seeds[0], _spread(point)) for point in points]
+    kept = study.about["settings"]
+    return [make_model(model, None, study.seeds[0], kept | _spread(point)) for point in points]
 
 
 def source_of(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,11 +175,11 @@ class ModelTrial:
     def __call__(self, parameters: Mapping[str, Any], seed: int, report: Callable[[int, Mapping[str, Any]], None]) -> dict[str, Any]:
         """Return the metrics of the epoch that was kept; report every epoch of a model that has a history."""
         data = _data(json.dumps(dict(self.source), default=str))
-        model: Any = make_model(self.model, data.name, seed, _spread(parameters))
+        model: Any = make_model(self.model, data.known_as, seed, _spread(parameters))
         part, targets = _judged_on(data)
         told: dict[str, Any] = {"select_on": targets} if part == "test" else {}
         if isinstance(model, UltraGCN):
-            columns = tuple(dict.fromkeys(("seconds", "loss", model.config.select_by, *DEFAULT_LABELS)))
+            columns = tuple(dict.fromkeys(("seconds", "loss", str(parse_selection(model.config.select_by)), *DEFAULT_LABELS)))
             told["on_epoch"] = lambda record: report(record["epoch"], {name: record.get(name, "") for name in columns})
         model.fit(data.train, data.valid, **told)
         labels = [name.removeprefix(f"{part}_") for name in self.metrics]
@@ -181,7 +190,9 @@ class ModelTrial:
 
 def write_best(out: Path, study: Study, model: str, dataset: str, chosen: Summary) -> Path:
     """Write the best trial as a configuration into the study's folder; return the file."""
-    settings = _settings(make_model(model, study.about["dataset"], study.seeds[0], _spread({**study.fixed, **chosen.parameters})))
+    best = make_model(model, None, 0, study.about["settings"] | _spread({**study.fixed, **chosen.parameters}))
+    # compare puts what a file says over what is kept for the data, so a baseline's says everything.
+    settings = _settings(best) if model in VARIANTS else every_value(best)
     ends = chosen.intervals.get(study.choose_by)
     interval = "" if ends is None else f", 95 % interval {ends[0]:.5f} - {ends[1]:.5f}"
     use = f"ultragcn train --dataset {dataset} --config {out / BEST}"
@@ -209,6 +220,12 @@ def _judged_on(data: Dataset) -> tuple[str, Interactions]:
 def _settings(unfitted: Any, besides: Collection[str] = ("seed",)) -> dict[str, Any]:
     """Return the hyper-parameters of a model that are not at their defaults, without some."""
     return {name: value for name, value in unfitted.config.changed().items() if name not in besides}
+
+
+def _hash_of(unfitted: Any, besides: Collection[str]) -> str:
+    """Return a hash of the hyper-parameters of a model, of defaults too, without some."""
+    values = {name: value for name, value in unfitted.config.resolved().items() if name not in besides}
+    return storage.hash_bytes([json.dumps(values, sort_keys=True).encode()])[:16]
 
 
 def _toml(value: Any) -> str:

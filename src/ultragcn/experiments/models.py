@@ -27,7 +27,10 @@ MODELS = (*VARIANTS, *BASELINES)
 
 
 def make_model(model: str, dataset: str | None, seed: int, settings: Mapping[str, Any]) -> Recommender:
-    """Return an untrained model with the settings kept for the data set, unless `settings` say otherwise."""
+    """Return an untrained model with the settings kept for the data set, unless `settings` say otherwise.
+
+    `dataset` is a `Dataset.known_as`: None, data of one's own, has the defaults.
+    """
     if model in VARIANTS:
         changes: dict[str, Any] = VARIANTS[model] | {"seed": seed} | dict(settings)
         return UltraGCN(configuration_for(None if model in _NOTHING_KEPT else dataset, **changes))
@@ -50,6 +53,8 @@ def unfitted_for_refit(model: _Model) -> _Model:
     if chooses_epochs(model):
         changes |= {"epochs": trained.best_epoch_, "patience": trained.best_epoch_}  # else the loss alone might end it earlier
     config: Any = model.config
+    if hasattr(config, "schedule_epochs"):  # its steps are those of the training that was stopped there
+        changes["schedule_epochs"] = config.schedule_epochs or config.epochs
     if isinstance(model, UltraGCN):
         chosen = dict(model.chosen_)
         config = config.with_l2(chosen.pop("l2")) if "l2" in chosen else config
@@ -57,8 +62,15 @@ def unfitted_for_refit(model: _Model) -> _Model:
     return type(model)(**(config.to_dict() | changes))
 
 
-def has_kept_settings(model: str, dataset: str) -> bool:
+def every_value(model: Recommender) -> dict[str, Any]:
+    """Return all hyper-parameters of a model but its seed: given to `make_model`, nothing that is kept for the data comes to them."""
+    return {name: value for name, value in model.config.to_dict().items() if name != "seed"}
+
+
+def has_kept_settings(model: str, dataset: str | None) -> bool:
     """Return whether `make_model` finds settings that were chosen for the data set."""
+    if dataset is None:
+        return False
     if model in VARIANTS:
         return model not in _NOTHING_KEPT and kept_configuration(dataset) is not None
     return kept_settings(model, dataset) is not None

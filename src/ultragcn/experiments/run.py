@@ -209,7 +209,9 @@ def _train(
             left = f"the model in {out} is as it was" if (out / MODEL_FILE).exists() else f"there is no model in {out}"
             raise KeyboardInterrupt(f"interrupted before the first epoch ended; {left}; begin again by --resume {out}") from None
         model.save(out)
-        storage.write_json(out / METRICS, _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_, model.chosen_))
+        summary = _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_, model.chosen_)
+        # The model may be one that was trained to its end, and the refit of it interrupted.
+        storage.write_json(out / METRICS, summary | {"stopped": "interrupted"})
         raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}; go on by --resume {out}") from None
     model.save(out)
     measured = {"valid": valid} if valid is not None else {}
@@ -335,12 +337,13 @@ def _unusable(out: Path | None, error: OSError) -> UsageError:
 
 
 def _labels(config: Config) -> list[str]:
-    return list(dict.fromkeys([*DEFAULT_LABELS, config.select_by]))
+    return list(dict.fromkeys([*DEFAULT_LABELS, str(parse_selection(config.select_by))]))
 
 
 def _row(record: Record, config: Config) -> dict[str, Any]:
     """Return a line of history.tsv; it has every column, measured or not, so that the file can be read while it grows."""
-    return {name: record.get(name, "") for name in dict.fromkeys(("epoch", "seconds", "loss", config.select_by, *DEFAULT_LABELS))}
+    columns = dict.fromkeys(("epoch", "seconds", "loss", str(parse_selection(config.select_by)), *DEFAULT_LABELS))
+    return {name: record.get(name, "") for name in columns}
 
 
 def _manifest(dataset: Dataset, config: Config) -> dict[str, Any]:

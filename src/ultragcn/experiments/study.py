@@ -187,7 +187,7 @@ def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
             seeds = [*before["seeds"], *(seed for seed in study.seeds if seed not in before["seeds"])]
             over = {name: _both(before["parameters"][name], now) for name, now in over.items()}
         described = {
-            "name": study.name, **{name: study.about.get(name) for name in _ABOUT},
+            "name": study.name, **{name: study.about.get(name) for name in (*_ABOUT, "settings_hash")},
             "parameters": over, "fixed": dict(study.fixed),
             "seeds": seeds, "sampler": study.sampler, "sampler_seed": study.sampler_seed, "prune": study.prune,
             "choose_by": study.choose_by, "direction": study.direction, "metrics": list(study.metrics),
@@ -215,6 +215,7 @@ def _refuse_others(folder: Path) -> None:
 def _changes(before: Mapping[str, Any], study: Study) -> list[str]:
     """Return in which respects `study` is not the one that was there; other values for a grid or list are none."""
     now = {name: over.described() for name, over in study.parameters.items()}
+    now_hash = study.about.get("settings_hash")
     lists = study.sampler in ("grid", "list")
     same = list(before["parameters"]) == list(now) and all(
         (lists and isinstance(old, list) and isinstance(now[name], list)) or old == now[name] for name, old in before["parameters"].items()
@@ -225,6 +226,7 @@ def _changes(before: Mapping[str, Any], study: Study) -> list[str]:
         "something else varies": not same,
         "other fixed settings": before["fixed"] != dict(study.fixed),
         "other settings kept for the data": before["settings"] != study.about.get("settings"),
+        "other defaults": before.get("settings_hash", now_hash) != now_hash,  # one of before there was a hash does not say
         "another sampler": any(before[name] != getattr(study, name) for name in ("sampler", "sampler_seed", "prune")),
         "another metric to choose by": any(before[name] != getattr(study, name) for name in ("choose_by", "direction")),
         "other metrics": before["metrics"] != list(study.metrics),

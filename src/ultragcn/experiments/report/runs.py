@@ -10,7 +10,7 @@ from typing import Any
 
 from ultragcn import storage
 from ultragcn.errors import UsageError, counted
-from ultragcn.evaluation.metrics import DEFAULT_LABELS
+from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
 from ultragcn.experiments import plots
 from ultragcn.experiments.report.curves import read_curve
 from ultragcn.experiments.report.page import Cell, Section, Table, command_line, hashes, number_cell, period, value_cell
@@ -61,7 +61,7 @@ def _short(folders: Sequence[Path]) -> list[str]:
 
 def _section(runs: list[_Run]) -> Section:
     shared = runs[0].manifest
-    by = shared["config"].get("select_by", "ndcg@20")
+    by = str(parse_selection(shared["config"].get("select_by", "ndcg@20")))
     part = runs[0].part
     ordered = sorted(runs, key=lambda run: -value if math.isfinite(value := run.value(part, by)) else math.inf)
     unfinished = [run for run in runs if "test" not in run.metrics]
