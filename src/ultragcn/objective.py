@@ -205,14 +205,3 @@ def batch_weights(config: Config, beta: DegreeWeights, neighbors: ItemNeighbors,
     )
     columns = (items[:, None], neighbors.items[items], negatives)
     return BatchWeights(concatenate(columns, 1), concatenate(weights, 1), 1 + neighbors.items.shape[1])
-
-
-def batch_terms(config: Config, by_column: Any, num_positive: int) -> tuple[Any, Any]:
-    """Return L and item_item_weight * L_I of a batch, from its loss by column, in the columns' order of `batch_weights`."""
-    item_item = by_column[1:num_positive].sum()
-    return by_column.sum() - item_item, item_item
-
-
-def half_squared_norm(user_embedding: Any, item_embedding: Any) -> Any:
-    """Return (||E_users||^2 + ||E_items||^2) / 2."""
-    return ((user_embedding**2).sum() + (item_embedding**2).sum()) / 2

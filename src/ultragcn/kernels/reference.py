@@ -311,20 +311,6 @@ def quadratic_half_sweep(
         x_new[u] = x[u] + work[1]
 
 
-def negative_loss(x, y, row_weight, column_weight, block, tile, row_loss_out, column_loss):
-    """Write the loss of the negatives by row and by column."""
-    loss = (row_weight @ column_weight) * softplus(x @ y.T)
-    row_loss_out[...] = loss.sum(axis=1)
-    column_loss[0] = loss.sum(axis=0)
-
-
-def row_losses(x, y, indptr, indices, positive, excluded, out):
-    """Write the sparse part of every row's loss."""
-    for u in range(len(x)):
-        entries = slice(indptr[u], indptr[u + 1])
-        out[u] = row_loss(x[u], y, indices[entries], positive[entries], excluded[entries])
-
-
 def _all(excluded, s):
     """Return excluded weights, or zeros where none are given."""
     return excluded if len(excluded) else np.zeros(len(s))

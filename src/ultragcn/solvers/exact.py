@@ -39,7 +39,6 @@ from ultragcn.solvers.half_sweeps import (
     parabola_of,
     quadratic_half_sweep,
     sides_of,
-    users_of,
 )  # fmt: skip
 
 _MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
@@ -178,25 +177,6 @@ def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray, converged: bool) -
         length = np.sqrt(np.maximum(length, 1e-6 * length[-1] + 1e-30))
         y = y @ (rotation / length).astype(np.float32)
     return y * np.float32(_LEADING_STD * np.sqrt(len(y)))
-
-
-def expected_loss(objective: Objective, user_embedding: np.ndarray, item_embedding: np.ndarray) -> float:
-    """Return the expected loss of an epoch at given embeddings, L2 included: a quarter of the work of a sweep.
-
-    Parameters
-    ----------
-    objective : Objective
-    user_embedding, item_embedding : (U, D) and (I, D) float32
-    """
-    users = users_of(objective)
-    negative, column_loss = np.empty(len(user_embedding)), np.zeros((users.strips, len(item_embedding)), np.float32)
-    sparse = np.empty(len(user_embedding))
-    with numba_cpu.numba_threads():
-        numba_cpu.negative_loss(
-            user_embedding, item_embedding, users.row_weight, users.column_weight, users.block, users.tile, negative, column_loss
-        )
-        numba_cpu.row_losses(user_embedding, item_embedding, users.indptr, users.indices, users.positive, users.excluded, sparse)
-    return float(negative.sum() + sparse.sum() + objective.l2_loss(user_embedding, item_embedding))
 
 
 def compile_kernels(config: Config) -> float:

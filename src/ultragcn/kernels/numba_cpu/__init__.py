@@ -29,9 +29,7 @@ from ultragcn.kernels.numba_cpu.sweeps import (
     PIECE_ROWS,
     activate_tile,
     half_sweep,
-    negative_loss,
     quadratic_half_sweep,
-    row_losses,
 )  # fmt: skip
 from ultragcn.kernels.numba_cpu.threads import numba_threads
 
@@ -51,7 +49,6 @@ __all__ = [
     "largest_entries",
     "list_statistics",
     "mask_seen",
-    "negative_loss",
     "newton_row",
     "numba_threads",
     "positive_rows",
@@ -59,7 +56,6 @@ __all__ = [
     "rank_users",
     "ridge_rows",
     "row_loss",
-    "row_losses",
     "row_system",
     "row_work_space",
     "sparse_product",
