@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ultragcn.config import Config, configuration_for
 from ultragcn.errors import DataError, DownloadError, MissingDependencyError, NumericalError, UltraGCNError
 from ultragcn.storage import append_row, read_rows
 
@@ -284,24 +285,19 @@ def test_mymodel_at_the_default_flags_reaches_about_092_on_mnist(shared_copy, da
     assert 0.90 <= metrics_of(result.stdout)["accuracy"] <= 0.935
 
 
-def test_ultragcn_plays_the_three_roles_with_the_configuration_of_its_data_set(tmp_path):
+def test_ultragcn_plays_the_three_roles_with_the_configuration_of_its_data_set():
     from data import load_data
     from models.ultragcn.eval import Evaluator as UltraGCNEvaluator
     from models.ultragcn.train import Trainer as UltraGCNTrainer
 
-    for file, items in (("train.txt", range(0, 60, 2)), ("test.txt", (1, 3))):
-        lines = (f"{user} {' '.join(str((item + user) % 120) for item in items)}\n" for user in range(120))
-        folder = tmp_path / "electronics"
-        folder.mkdir(exist_ok=True)
-        (folder / file).write_text("".join(lines))
-    train_data, test_data = load_data(str(folder))
+    train_data, test_data = load_data("demo")
     hyper_param = {"batch_size": None, "epochs": 2, "learning_rate": None, "seed": 5}
     try:
         model = UltraGCNTrainer(torch.device("cpu")).train_with_hyper_param(train_data, hyper_param)
     except MissingDependencyError as error:
         pytest.skip(str(error))
     assert (model.config.epochs, model.config.seed) == (2, 5)
-    assert model.config.batch_size == 2048  # as published for electronics
+    assert model.config.embedding_dim == configuration_for("demo").embedding_dim != Config().embedding_dim
     said = []
     sink = logger.add(said.append, format="{message}")
     drawn = UltraGCNTrainer(torch.device("cpu")).train_with_hyper_param(train_data, hyper_param | {"seed": -1}, verbose=True)
