@@ -46,7 +46,7 @@ class Course:
     l2: float | None = None
     """The L2 strength in use, where training chooses it."""
     kept_l2: float | None = None
-    """That of the epoch kept."""
+    """The geometric mean of that of the epoch kept and of the one before: right after a rise, embeddings lie between what the two make."""
     seconds: float = 0.0
     kept: Kept | None = None
 
@@ -59,7 +59,8 @@ class Course:
             self.best = value
         if better or latest:
             self.best_epoch = epoch
-            self.kept, self.kept_l2 = (embeddings[0].copy(), embeddings[1].copy()), self.l2
+            self.kept = embeddings[0].copy(), embeddings[1].copy()
+            self.kept_l2 = None if self.l2 is None else math.sqrt(self.l2 * self.history[-2:][0]["l2"])
 
 
 class Checkpoint:
