@@ -2,8 +2,8 @@
 
     ULTRAGCN_DATA_DIR=... python benchmarks/refits.py [--datasets LIST] [--seeds LIST]
 
-Test is not read: of the train items of `clean` a tenth is held out again and chosen on, the refit is trained on all of them, and measured on
-the validation items. A row for every refit goes to plots/refits.tsv as it ends.
+Test is not read: of the train items of `clean` a tenth is held out again and chosen on, the refit is trained on all of them, and measured
+on the validation items. A row for every refit goes to plots/refits.tsv as it ends.
 """
 
 import argparse
