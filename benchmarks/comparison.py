@@ -62,8 +62,8 @@ Recall@20 / NDCG@20 of full rankings, means over seeds, on two CPU cores (the au
 
 which calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` with `--refit`, and with `--protocol authors`, for each table of a
 data set; the tables of unknown data and of parts left out are of `benchmarks/unknown_data.py` and `benchmarks/ablation.py`.
-Settings marked `kept` or `given` were chosen on the validation items of `clean` (configs/, configs/baselines/settings.toml says of what
-else); each table says how many seeds it has. Seconds are those of the machine as it was: read them only where it did nothing else.
+Settings marked `kept` or `given` were chosen on the validation items of `clean` (configs/; configs/baselines/settings.toml names the
+exceptions); each table says how many seeds it has. Seconds are those of the machine as it was: read them only where it did nothing else.
 
 * `clean`, refitted: a tenth of train is held out and epochs are chosen on it; then the model is trained once more on all of train for as
   many epochs, and test is read once. These are the numbers to trust.
