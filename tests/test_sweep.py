@@ -652,6 +652,9 @@ def test_the_study_file_of_the_page_is_the_command_of_the_page(tmp_path, data_di
     (command,) = re.findall(r"^    ultragcn (sweep .*?[^\\])$", text, re.M | re.S)[:1]
     arguments = parse(shlex.split(command.replace("\\\n", " ")))
     from_command = model_study.study_of(sweep_command._said(arguments) | {"data_dir": str(data_dir)}, data)
+    # The file fixes what is a default, and what is fixed is not among the rest.
+    assert from_file.fixed
+    assert from_file.about.pop("settings_hash") != from_command.about.pop("settings_hash")
     assert replace(from_file, name="", fixed={}) == replace(from_command, name="")
 
 
