@@ -570,7 +570,7 @@ def test_the_quick_form_of_a_baseline_prints_the_best_and_a_file_for_compare(log
         (["--vary", "embedding_dim"], "written NAME=..."), (["--vary", "l2_user=1:2:3:4"], "LOW:HIGH"), ([], "nothing varies"),
         (["--vary", "solver=0:1"], "is no number; give a list"), (["--vary", "l2_user=0.1:1"], "range with a step"),
         (["--vary", "l2_user=0.1,0.2", "--seeds", "one"], "--seeds is a list"), (["--vary", "seed=1,2"], "seeds are no parameter"),
-        (["--vary", "l2_user=0.1,0.2", "--choose_by", "novelty@5"], "metric of accuracy"),
+        (["--vary", "l2_user=0.1,0.2", "--choose_by", "novelty@5"], "choose_by must be a metric of accuracy"),
         (["--vary", "l2=1,2", "--model", "eese"], "mean ease"),
         (["--vary", "l2_user=log:0:1", "--sampler", "random"], "begins above 0 and has no step, such as log:0.01:1, not log:0:1"),
         (["--vary", "l2=1,2", "--model", "ease", "--seeds", "2"], "every seed gives the same"),

@@ -52,11 +52,11 @@ def parse_labels(labels: Sequence[str]) -> list[Label]:
     return list(dict.fromkeys(parsed))
 
 
-def parse_selection(label: str) -> Label:
-    """Return the metric that is to choose an epoch: one of accuracy, of which more is better."""
+def parse_selection(label: str, name: str = "select_by") -> Label:
+    """Return the metric by which the option `name` chooses: one of accuracy, of which more is better."""
     [parsed] = parse_labels([label])
     if parsed.metric not in ACCURACY:
-        raise UsageError(f"select_by must be a metric of accuracy, such as recall@20, not {label!r} (names: {', '.join(ACCURACY)})")
+        raise UsageError(f"{name} must be a metric of accuracy, such as recall@20, not {label!r} (names: {', '.join(ACCURACY)})")
     return parsed
 
 

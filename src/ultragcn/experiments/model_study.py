@@ -88,7 +88,7 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
     model = said.get("model", "ultragcn")
     vary, fixed = parameters_of(said)
     part, _ = _judged_on(data)
-    choose_by = str(parse_selection(str(said.get("choose_by", "ndcg@20")).removeprefix(f"{part}_")))
+    choose_by = str(parse_selection(str(said.get("choose_by", "ndcg@20")).removeprefix(f"{part}_"), "choose_by"))
     labels = [str(label) for label in parse_labels([*said.get("metrics", DEFAULT_LABELS), choose_by])]
     sampler, seeds = said.get("sampler", "grid"), said.get("seeds", (0,))
     kept: Any = make_model(model, data.known_as, 0, _spread(fixed))
