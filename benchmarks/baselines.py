@@ -81,20 +81,21 @@ def best_among(candidates: list[dict], model: str, data: Dataset, label: str) ->
     Those that stand in plots/baselines_settings.tsv for the same split are not fitted again. `label` is a name of data and split.
     """
     split = split_hash(data)[:16]
-    known = measured(split, model)
+    known, values = measured(split, model), []
     for settings in candidates:
         fitted = baseline_for(model, None, **settings)
-        if fitted.config.fingerprint() not in known:
+        settings_hash = fitted.config.fingerprint()
+        if settings_hash not in known:
             fitted.fit(data.train, data.valid)
             result = fitted.evaluate(data.valid)
-            known[fitted.config.fingerprint()] = result["recall@20"]
+            known[settings_hash] = result["recall@20"]
             report("baselines_settings", {
                 "dataset": label, "split": split, "model": model, "settings": repr(fitted),
-                "settings_hash": fitted.config.fingerprint(), "valid recall@20": result["recall@20"],
+                "settings_hash": settings_hash, "valid recall@20": result["recall@20"],
                 "valid ndcg@20": result["ndcg@20"], "seconds": fitted.train_seconds_,
             })  # fmt: skip
-    hashes = [baseline_for(model, None, **settings).config.fingerprint() for settings in candidates]
-    return max(((known[of], settings) for of, settings in zip(hashes, candidates, strict=True)), key=itemgetter(0))
+        values.append(known[settings_hash])
+    return max(zip(values, candidates, strict=True), key=itemgetter(0))
 
 
 def combinations(values: dict[str, list]) -> list[dict]:

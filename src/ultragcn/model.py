@@ -232,8 +232,11 @@ class UltraGCN(EmbeddingRecommender):
         if targets is not None:
             try:
                 self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
-            except KeyboardInterrupt:
-                self.stopped_ = "interrupted"
+            except BaseException as ended:
+                # What was just being tried is not what was chosen.
+                self.item_graph_weight_ = self.item_trend_weight_ = self.item_trend_half_life_ = None
+                self.item_trend_ = self._trend(popularity)
+                self.stopped_ = "interrupted" if isinstance(ended, KeyboardInterrupt) else self.stopped_
                 raise
             self.train_seconds_ = time.perf_counter() - started
         return self
@@ -276,32 +279,26 @@ class UltraGCN(EmbeddingRecommender):
 
         `value` is the product of the metrics: beyond the best recall, NDCG loses sooner than recall gains.
         """
-        trend = self.item_trend_
-        try:
-            if self.config.chooses_graph_weight:
-                worth = {}
-                for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
-                    worth[self.item_graph_weight_] = value()
-                self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
-            if self.config.chooses_trend and has_span(self.train_):
-                given = self.config.item_trend_half_life
-                half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
-                shares = {half_life: log_recent_share(self.train_, half_life) for half_life in half_lives}
-                trends = {(0.0, self.config.trend_half_life): self.item_trend_}
-                trends |= {
-                    (weight, half_life): self._trend(weight * shares[half_life])
-                    for weight, half_life in itertools.product(EXACT_TREND_WEIGHTS, half_lives)
-                }
-                values = {}
-                for tried, self.item_trend_ in trends.items():
-                    values[tried] = value()
-                best = max(values, key=lambda tried: values[tried])  # the first of equals
-                self.item_trend_weight_, self.item_trend_half_life_ = best
-                self.item_trend_ = trends[best]
-        except BaseException:  # what was just being tried is not what was chosen
-            self.item_graph_weight_ = self.item_trend_weight_ = self.item_trend_half_life_ = None
-            self.item_trend_ = trend
-            raise
+        if self.config.chooses_graph_weight:
+            worth = {}
+            for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
+                worth[self.item_graph_weight_] = value()
+            self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
+        if self.config.chooses_trend and has_span(self.train_):
+            given = self.config.item_trend_half_life
+            half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
+            shares = {half_life: log_recent_share(self.train_, half_life) for half_life in half_lives}
+            trends = {(0.0, self.config.trend_half_life): self.item_trend_}
+            trends |= {
+                (weight, half_life): self._trend(weight * shares[half_life])
+                for weight, half_life in itertools.product(EXACT_TREND_WEIGHTS, half_lives)
+            }
+            values = {}
+            for tried, self.item_trend_ in trends.items():
+                values[tried] = value()
+            best = max(values, key=lambda tried: values[tried])  # the first of equals
+            self.item_trend_weight_, self.item_trend_half_life_ = best
+            self.item_trend_ = trends[best]
 
     def _trend(self, popularity: np.ndarray | None) -> np.ndarray:
         """Return what puts `popularity`, b log q_i (I,), in place of the mean user's score: (I,) float32, zeros without it."""

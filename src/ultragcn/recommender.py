@@ -167,7 +167,14 @@ class Recommender:
         rows = np.repeat(np.arange(len(baskets)), [len(basket) for basket in baskets])
         columns = np.concatenate(baskets)
         matrix = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(baskets), len(self.item_ids)))
-        return one, Interactions(matrix, IdMap(np.arange(len(baskets)), "user"), self.item_ids).matrix
+        return one, self._as_rows(matrix)
+
+    def _as_rows(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
+        """Return the items of new users as training has those of its own: ones, columns ascending, none twice."""
+        self._check_fitted()
+        if matrix.shape[1] != len(self.item_ids):
+            raise UsageError(f"users to fold in need a column for each of the {len(self.item_ids)} items, not {matrix.shape[1]}")
+        return Interactions(matrix, IdMap(np.arange(matrix.shape[0]), "user"), self.item_ids).matrix
 
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Return the top_k items most like `item_id`, itself left out, and how like they are: (K,) each, fewer if there are fewer."""
@@ -259,13 +266,6 @@ class EmbeddingRecommender(Recommender):
     def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
         """Return what is added to the product for users who have what `owned` (B, I) says."""
         return None
-
-    def _as_rows(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
-        """Return the items of new users as training has those of its own: ones, columns ascending, none twice."""
-        self._check_fitted()
-        if matrix.shape[1] != len(self.item_ids):
-            raise UsageError(f"users to fold in need a column for each of the {len(self.item_ids)} items, not {matrix.shape[1]}")
-        return Interactions(matrix, IdMap(np.arange(matrix.shape[0]), "user"), self.item_ids).matrix
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32."""
