@@ -26,7 +26,7 @@ from ultragcn.config import (
 from ultragcn.data.interactions import Interactions, refuse_leaks, require_interactions
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
-from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
+from ultragcn.evaluation.metrics import labels_in_training
 from ultragcn.evaluation.ranking import GraphTerm, graph_scale
 from ultragcn.objective import Objective
 from ultragcn.progress import Progress, Silent
@@ -168,7 +168,7 @@ class UltraGCN(EmbeddingRecommender):
         checkpoints = Checkpoint(path, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
         course, state = checkpoints.read() or (Course(rng.fresh_seed() if self.config.seed == -1 else self.config.seed), None)
         started -= course.seconds
-        labels = list(dict.fromkeys([str(parse_selection(self.config.select_by)), *DEFAULT_LABELS]))
+        labels = labels_in_training(self.config.select_by)
         self._set_data(train, valid)
         self.compile_seconds_ = compile_seconds
         self.seed_ = course.seed

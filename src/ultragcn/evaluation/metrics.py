@@ -60,6 +60,11 @@ def parse_selection(label: str, name: str = "select_by") -> Label:
     return parsed
 
 
+def labels_in_training(select_by: str) -> list[str]:
+    """Return the labels of what is measured after an epoch: first the one that chooses it."""
+    return list(dict.fromkeys([str(parse_selection(select_by)), *DEFAULT_LABELS]))
+
+
 @dataclass(frozen=True)
 class UserValues:
     """Values of Q users, and how they become means.

@@ -35,7 +35,7 @@ from ultragcn.data.interactions import Interactions
 from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.errors import DataWarning, UsageError, counted, did_you_mean
 from ultragcn.evaluation.evaluate import evaluate
-from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_labels, parse_selection
+from ultragcn.evaluation.metrics import DEFAULT_LABELS, labels_in_training, parse_labels, parse_selection
 from ultragcn.experiments.models import VARIANTS, every_value, hyper_parameters, make_model
 from ultragcn.experiments.run import git_commit, split_hash
 from ultragcn.experiments.space import Range, Values, space_of
@@ -93,7 +93,7 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
     sampler, seeds = said.get("sampler", "grid"), said.get("seeds", (0,))
     kept: Any = make_model(model, data.known_as, 0, _spread(fixed))
     varied = ("seed", *_spread(vary), *_spread(fixed))
-    watched = model in VARIANTS and choose_by in (str(parse_selection(kept.config.select_by)), *DEFAULT_LABELS)
+    watched = model in VARIANTS and choose_by in labels_in_training(kept.config.select_by)
     if said.get("prune") and not watched:
         raise UsageError(
             f"pruning watches {choose_by} while models train, and {model} does not measure it then; "
@@ -179,7 +179,7 @@ class ModelTrial:
         part, targets = _judged_on(data)
         told: dict[str, Any] = {"select_on": targets} if part == "test" else {}
         if isinstance(model, UltraGCN):
-            columns = tuple(dict.fromkeys(("seconds", "loss", str(parse_selection(model.config.select_by)), *DEFAULT_LABELS)))
+            columns = ("seconds", "loss", *labels_in_training(model.config.select_by))
             told["on_epoch"] = lambda record: report(record["epoch"], {name: record.get(name, "") for name in columns})
         model.fit(data.train, data.valid, **told)
         labels = [name.removeprefix(f"{part}_") for name in self.metrics]

@@ -31,7 +31,7 @@ from ultragcn.config import Config
 from ultragcn.data.datasets import Dataset, dataset_names, load_dataset
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
-from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
+from ultragcn.evaluation.metrics import DEFAULT_LABELS, labels_in_training, parse_selection
 from ultragcn.experiments.models import unfitted_for_refit
 from ultragcn.experiments.trackers import Tracking, check_installed
 from ultragcn.model import MODEL_FILE, Record, UltraGCN
@@ -342,8 +342,7 @@ def _labels(config: Config) -> list[str]:
 
 def _row(record: Record, config: Config) -> dict[str, Any]:
     """Return a line of history.tsv; it has every column, measured or not, so that the file can be read while it grows."""
-    columns = dict.fromkeys(("epoch", "seconds", "loss", str(parse_selection(config.select_by)), *DEFAULT_LABELS))
-    return {name: record.get(name, "") for name in columns}
+    return {name: record.get(name, "") for name in ("epoch", "seconds", "loss", *labels_in_training(config.select_by))}
 
 
 def _manifest(dataset: Dataset, config: Config) -> dict[str, Any]:
