@@ -79,7 +79,7 @@ kept for it (docs/model.md).
 UNKNOWN = """## The defaults on unknown data
 
 Logs with times, split as they are used: the last five items of each user (`last`), or everything from some time on (`time`). UltraGCN has
-its defaults, every baseline the best of a few settings on the same validation items (`python benchmarks/unknown_data.py`).
+its defaults, every baseline the best of 6 to 27 settings on the same validation items (`python benchmarks/unknown_data.py`).
 """
 
 SGD = """## The authors' procedure

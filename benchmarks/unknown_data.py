@@ -25,11 +25,11 @@ SPLITS = {"last": {"split": "last", "last_k": 5}, "time": {"split": "time"}}
 
 GRIDS: dict[str, dict[str, list]] = {
     "popularity": {"half_life": [0.0, 2.0, 7.0, 30.0, 90.0, 365.0, 1000.0]},
-    "itemknn": {"num_neighbors": [50, 200, 400], "shrinkage": [0.0, 30.0]},
-    "rp3beta": {"num_neighbors": [100, 400], "alpha": [0.8, 1.0], "beta": [0.0, 0.3]},
-    "ease": {"l2": [100.0, 300.0, 1000.0]},
-    "ials": {"unobserved_weight": [0.01, 0.1, 0.3], "l2": [0.003, 0.01, 0.03]},
-    "bpr": {"l2": [0.01, 0.03, 0.1], "learning_rate": [0.02, 0.05]},
+    "itemknn": {"num_neighbors": [50, 200, 400, 1000], "shrinkage": [0.0, 30.0, 100.0, 300.0]},
+    "rp3beta": {"num_neighbors": [100, 400, 1000], "alpha": [0.6, 0.8, 1.0], "beta": [0.0, 0.3, 0.6]},
+    "ease": {"l2": [30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0]},
+    "ials": {"unobserved_weight": [0.01, 0.1, 0.3, 1.0], "l2": [0.003, 0.01, 0.03, 0.1]},
+    "bpr": {"l2": [0.003, 0.01, 0.03, 0.1, 0.3], "learning_rate": [0.01, 0.02, 0.05]},
 }
 """Model -> hyper-parameter -> values; every combination is tried."""
 

@@ -19,7 +19,7 @@ from ultragcn.errors import NotFittedError, UsageError
 from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
-from ultragcn.evaluation.ranking import GraphTerm, rank
+from ultragcn.evaluation.ranking import GraphTerm, best_columns, rank
 from ultragcn.storage import read_safetensors, write_safetensors
 
 MODEL_FILE = "model.safetensors"
@@ -317,11 +317,9 @@ def _named(ids: IdMap, rows: np.ndarray, scores: np.ndarray, one: bool) -> tuple
 
 def best_others(row: int, scores: np.ndarray, ids: IdMap, top_k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids of the top_k largest of `scores` (N,) float32 without that of `row` itself, and the scores: (K,) each."""
-    from ultragcn.kernels import numba_cpu
-
     _check_top_k(top_k)
     scores[row] = -np.inf
-    columns, values = numba_cpu.top_k(scores[None, :], min(top_k, len(scores)))
+    columns, values = best_columns(scores[None, :], top_k)
     return _named(ids, columns, values, one=True)
 
 

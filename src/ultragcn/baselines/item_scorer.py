@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from ultragcn.baselines.base import Baseline
 from ultragcn.data.ids import Id
-from ultragcn.evaluation.ranking import padded
+from ultragcn.evaluation.ranking import best_columns
 from ultragcn.item_weights import blocks
 from ultragcn.recommender import Ranking, best_others
 
@@ -37,7 +37,7 @@ class ItemScorer(Baseline):
             scores = self.scores_of(matrix[rows])
             if seen is not None:
                 numba_cpu.mask_seen(scores, rows, seen.indptr, seen.indices)
-            yield rows, *padded(numba_cpu.top_k(scores, min(top_k, scores.shape[1])), top_k)
+            yield rows, *best_columns(scores, top_k)
 
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Return the top_k items whose scores `item_id` raises most, and by how much: (K,) each, fewer where it raises fewer."""

@@ -92,11 +92,21 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
         batch = users[start : start + BATCH_USERS]
         with numba_cpu.numba_threads():
             lists = numba_cpu.rank_users(*tables, batch, min(top_k, len(item_embedding)), seen_indptr, seen_indices, term, block, _TILE)
-        yield batch, *padded(lists, top_k)
+        yield batch, *_padded(lists, top_k)
 
 
-def padded(lists: tuple[np.ndarray, np.ndarray], top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return items and scores of lists (B, N) with empty places up to top_k: item -1, score -inf."""
+def best_columns(scores: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the top_k columns of largest score of each row of (B, N) float32, and the scores: (B, K) each, as `rank` yields them."""
+    from ultragcn.kernels import numba_cpu
+
+    return _padded(numba_cpu.top_k(scores, min(top_k, scores.shape[1])), top_k)
+
+
+def _padded(lists: tuple[np.ndarray, np.ndarray], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return items and scores of lists (B, N) with empty places up to top_k: item -1, score -inf.
+
+    Time and memory of the kernels grow with the places of a list, so they are not asked for more than there are items.
+    """
     items, scores = lists
     width = ((0, 0), (0, top_k - items.shape[1]))
     return np.pad(items, width, constant_values=-1), np.pad(scores, width, constant_values=-np.inf)

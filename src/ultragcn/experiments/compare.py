@@ -146,28 +146,8 @@ def compare(
         for sentence in (*dataset.notes, *([f"{len(done)} of {len(plan)} runs found, {len(todo)} to do"] if done else [])):
             if tell is not None:
                 tell(sentence)
-        failed: dict[str, str] = {}
-        show = progress or Silent()
-        show.start("comparing", len(plan), "run")
-        show.advance(len(plan) - len(todo))
         del dataset
-        try:
-            for model, seed in todo:
-                show.advance(0, {"model": model, "seed": seed})
-                if model not in failed:
-                    row, why = _apart(source, model, seed, settings.get(model, {}), refit, kept_labels, out)
-                    if why:
-                        failed[model] = why
-                    else:
-                        storage.append_row(out / RUNS, {"model": model, "seed": seed} | plan[model, seed] | row)
-                show.advance(1)
-        except KeyboardInterrupt:
-            kept = len(_done(out, plan, kept_labels))
-            raise KeyboardInterrupt(
-                f"interrupted; {kept} of {len(plan)} runs are kept in {out}; the same command goes on from there"
-            ) from None
-        finally:
-            show.finish()
+        failed = _run(plan, todo, source, settings, refit, kept_labels, out, progress or Silent())
         table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)
         _write(table, out)
         return table
@@ -320,6 +300,38 @@ def _done(out: Path, plan: Mapping[tuple[str, int], dict[str, str]], labels: Seq
         raise UsageError(f"{path} is not as compare writes it; put it back as it was, or start anew with --overwrite") from error
     same = {run: row for run, row in rows.items() if run in plan and plan[run]["settings_hash"] == row["settings_hash"]}
     return {run: row for run, row in same.items() if _values_path(out, *run, row["settings_hash"]).exists()}
+
+
+def _run(
+    plan: Mapping[tuple[str, int], dict[str, str]],
+    todo: Sequence[tuple[str, int]],
+    source: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]],
+    refit: bool,
+    labels: Sequence[str],
+    out: Path,
+    show: Progress,
+) -> dict[str, str]:
+    """Run what is to do of the plan, a row of runs.tsv for each; return why models failed, which are not tried with other seeds."""
+    failed: dict[str, str] = {}
+    show.start("comparing", len(plan), "run")
+    show.advance(len(plan) - len(todo))
+    try:
+        for model, seed in todo:
+            show.advance(0, {"model": model, "seed": seed})
+            if model not in failed:
+                row, why = _apart(source, model, seed, settings.get(model, {}), refit, labels, out)
+                if why:
+                    failed[model] = why
+                else:
+                    storage.append_row(out / RUNS, {"model": model, "seed": seed} | plan[model, seed] | row)
+            show.advance(1)
+    except KeyboardInterrupt:
+        kept = len(_done(out, plan, labels))
+        raise KeyboardInterrupt(f"interrupted; {kept} of {len(plan)} runs are kept in {out}; the same command goes on from there") from None
+    finally:
+        show.finish()
+    return failed
 
 
 def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], refit: bool,
