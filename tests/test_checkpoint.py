@@ -264,6 +264,29 @@ def test_an_interrupt_after_the_first_training_is_gone_on_from(log, tmp_path, mo
     assert all(row["ndcg@5"] for row in storage.read_rows(run / "history.tsv"))  # however it was written in select_by
 
 
+def test_an_interrupt_before_a_run_that_goes_on_has_a_model_is_one_sentence(log, tmp_path, monkeypatch):
+    data, run = load_dataset(log), tmp_path / "run"
+    config = Config(embedding_dim=8, negative_weight=20.0, epochs=4, seed=3)
+    train_run(data, config, tmp_path / "whole", checkpoint_every=1)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def fail(*_):
+        raise RuntimeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(UltraGCN, "_choose_terms", fail)
+        with pytest.raises(RuntimeError):
+            train_run(data, config, run, checkpoint_every=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("ultragcn.model.item_graph", interrupt)
+        with pytest.raises(KeyboardInterrupt, match=f"before an epoch ended; there is no model in {run}; go on by --resume"):
+            resume_run(run, dataset=data)
+    resume_run(run, dataset=data)
+    assert outcome(run) == outcome(tmp_path / "whole")
+
+
 def training(*words, cwd, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "ultragcn", "train", *map(str, words), "--quiet"], cwd=cwd, text=True, stdout=subprocess.PIPE,

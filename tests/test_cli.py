@@ -288,7 +288,7 @@ def test_an_interrupt_before_the_first_sweep_says_that_there_is_no_model(tmp_pat
     assert main(["train", "--quiet", "--out", str(tmp_path / "run")]) == 130
     [line] = [line for line in capsys.readouterr().err.splitlines() if "interrupted" in line]
     run = tmp_path / "run"
-    assert line == f"ultragcn: interrupted before the first epoch ended; there is no model in {run}; begin again by --resume {run}"
+    assert line == f"ultragcn: interrupted before an epoch ended; there is no model in {run}; begin again by --resume {run}"
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
 
 

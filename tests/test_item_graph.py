@@ -32,6 +32,13 @@ def paper(data):
     return UltraGCN(**QUICK).fit(data.train)
 
 
+def test_more_neighbours_than_items_take_no_more_room(data):
+    few, many = (RP3beta(num_neighbors=count).fit(data.train).item_weights_ for count in (data.train.num_items, 10**9))
+    assert (few != many).nnz == 0
+    few, many = (SparseEASE(num_neighbors=count).fit(data.train).item_weights_ for count in (data.train.num_items, 10**9))
+    assert (few != many).nnz == 0
+
+
 def test_off_is_the_model_of_the_paper_and_on_trains_the_same_embeddings(data, with_graph, paper):
     assert paper.item_graph_.nnz == 0
     assert with_graph.item_graph_.nnz > 0

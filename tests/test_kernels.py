@@ -1,7 +1,12 @@
 """Every fast kernel against its slow twin of the same name, on plain and awkward shapes."""
 
+import subprocess
+import sys
+import threading
+
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 
 from tests.conftest import random_interactions
@@ -157,6 +162,50 @@ def test_a_user_with_every_item_has_no_negatives():
     ranks = torch.full((2, 3), -1)
     indptr, indices = torch.from_numpy(train.matrix.indptr), torch.from_numpy(train.matrix.indices.astype(np.int64))
     assert (torch_ops.draw_negatives(ranks, torch.tensor([0, 1]), indptr, indices) == -1).all()
+
+
+def test_several_threads_leave_blas_its_own():
+    before = [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+    entered, both = threading.Event(), threading.Event()
+
+    def other():
+        with numba_cpu.numba_threads():
+            entered.set()
+            assert both.wait(60)
+
+    thread = threading.Thread(target=other)
+    with numba_cpu.numba_threads():
+        thread.start()
+        assert entered.wait(60)
+    within = [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+    both.set()
+    thread.join()
+    after = [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+    assert set(within) == {1}
+    assert after == before
+
+
+_FORKED = """
+import multiprocessing, sys
+from ultragcn import UltraGCN, load_dataset
+from ultragcn.errors import UsageError
+data = load_dataset("demo")
+model = UltraGCN(epochs=1, item_graph_weight=0.0, l2_user=0.1, l2_item=0.1).fit(data.train)
+def ask():
+    try:
+        model.recommend("user-0001")
+    except UsageError as error:
+        assert "forked" in str(error)
+process = multiprocessing.get_context("fork").Process(target=ask)
+process.start()
+process.join()
+sys.exit(process.exitcode != 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are not forked")
+def test_a_forked_process_without_its_threads_says_so_and_does_not_die():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKED], check=True)
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])

@@ -223,6 +223,15 @@ def test_validation_items_are_masked_at_test_but_not_at_validation():
     assert evaluate(model, valid, ["recall@1"])["recall@1"] == 1
 
 
+def test_what_is_asked_for_is_not_masked_also_where_it_is_a_part_of_validation():
+    train, valid = interactions_of([[1, 0, 0, 0]] * 2), interactions_of([[0, 1, 1, 0]] * 2)
+    model = Scores(train, [[4, 1, 2, 3]] * 2, valid)
+    one_user, one_item_each = valid.part(np.arange(4) < 2), interactions_of([[0, 0, 1, 0]] * 2)
+    assert evaluate(model, valid, ["recall@1", "recall@2"]) == {"recall@1": 0, "recall@2": 0.5, "num_users": 2}
+    assert evaluate(model, one_user, ["recall@1", "recall@2"]) == {"recall@1": 0, "recall@2": 0.5, "num_users": 1}
+    assert evaluate(model, one_item_each, ["recall@1", "recall@2"]) == {"recall@1": 0, "recall@2": 1, "num_users": 2}
+
+
 def test_the_authors_mask_train_alone():
     train, valid, test = interactions_of([[1, 0, 0, 0]]), interactions_of([[0, 1, 0, 0]]), interactions_of([[0, 0, 1, 0]])
     model = Scores(train, [[4, 3, 2, 1]], valid)

@@ -74,6 +74,11 @@ def test_unknown_ids_raise_and_say_what_ids_look_like(fitted):
         fitted.recommend(99)
     with pytest.raises(UsageError, match="unknown item id 'x'"):
         fitted.similar_items("x")
+    for nonsense in (3.0, None, [3.0], True):
+        with pytest.raises(UsageError, match="user ids must be all integers or all strings, not"):
+            fitted.recommend(nonsense)
+    with pytest.raises(UsageError, match=r"item ids must be all integers or all strings, not 3\.0"):
+        fitted.recommend_for([3.0])
 
 
 def test_asking_before_fitting_raises():
@@ -176,9 +181,10 @@ assert compiled() == before, compiled() - before
     assert done.returncode == 0, done.stderr
 
 
-def test_no_interactions_are_refused():
+@pytest.mark.parametrize("nothing", [np.zeros((3, 3)), np.zeros((0, 0))])
+def test_no_interactions_are_refused(nothing):
     with pytest.raises(DataError, match="no train interactions"):
-        UltraGCN(**QUICK).fit(interactions_of(np.zeros((3, 3))))
+        UltraGCN(**QUICK).fit(interactions_of(nothing))
 
 
 @pytest.mark.parametrize(
@@ -190,6 +196,11 @@ def test_no_interactions_are_refused():
 def test_a_hyper_parameter_out_of_range_is_refused_with_what_is_allowed(name, value, allowed):
     with pytest.raises(UsageError, match=allowed):
         UltraGCN(**{name: value}).fit(interactions_of([[1]]))
+
+
+def test_a_seed_is_kept_to_its_last_digit():
+    for given in (2**53 + 1, str(2**53 + 1)):
+        assert UltraGCN(seed=given).config.seed == 2**53 + 1
 
 
 def test_a_misspelt_hyper_parameter_gets_the_nearest_name_suggested():

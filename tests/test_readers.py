@@ -97,6 +97,41 @@ def test_a_matrix_has_its_numbers_as_ids_and_its_values_as_ratings():
         read_log(matrix, DataOptions(split="last"))
 
 
+def test_ratings_of_single_precision_reach_what_they_are_rated(tmp_path):
+    frame = pl.DataFrame({"user": [1, 2, 3], "item": [1, 2, 3], "rating": pl.Series([4.2, 4.1, 4.2], dtype=pl.Float32)})
+    frame.write_parquet(tmp_path / "log.parquet")
+    single, double = (sp.csr_matrix(np.diag(np.array([4.2, 4.1, 4.2], kind))) for kind in (np.float32, np.float64))
+    for source in (frame, tmp_path / "log.parquet", single, double):
+        assert len(read_log(source, DataOptions(min_rating=4.2)).users) == 2
+
+
+def test_where_columns_have_kinds_the_kind_decides(tmp_path):
+    frame = pl.DataFrame({"user": ["1", "2"], "item": ["10", "20"]})
+    frame.write_parquet(tmp_path / "log.parquet")
+    pandas = pytest.importorskip("pandas")
+    for source in (frame, pandas.DataFrame(frame.to_dict(as_series=False)), tmp_path / "log.parquet"):
+        assert rows_of(read_log(source, DataOptions())) == [("1", "10"), ("2", "20")]
+    large = frame.with_columns(user=pl.Series([2**63 + 1, 3], dtype=pl.UInt64))
+    with pytest.raises(DataError, match="row 1: the user id 9223372036854775809 does not fit 64 bits"):
+        read_log(large, DataOptions())
+    mixed = pandas.DataFrame({"user": pandas.Series([1, 2.0, 2], dtype=object), "item": [1, 2, 3]})
+    with pytest.raises(DataError, match="ids must be integers or strings, and those in the column are Float64"):
+        read_log(mixed, DataOptions())
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ([20200131, 20210201], ["2020-01-31 00:00:00", "2021-02-01 00:00:00"]),
+        (["20200131", "2021-02-01"], ["2020-01-31 00:00:00", "2021-02-01 00:00:00"]),
+        ([20200131, 20210299], ["1970-08-22 19:08:51", "1970-08-22 21:58:19"]),  # not all are dates: seconds, as any numbers
+    ],
+)
+def test_dates_without_dashes_are_dates_where_all_numbers_are(given, shown):
+    log = read_log(pl.DataFrame({"user": [1, 2], "item": [1, 2], "time": given}), DataOptions(split="time"))
+    assert [times.shown(when) for when in log.times] == shown
+
+
 def test_user_lines_are_read_also_from_gzip_and_after_a_byte_order_mark(tmp_path):
     for name, content in (
         ("a.txt", b"3 1 2\n4 1\n"),

@@ -355,11 +355,11 @@ def checked(declared: dataclasses.Field, value: Any) -> Any:
         raise problem
     try:
         number = float(value)
-        # int("2000") and 2000.0 are both 2000; 0.5 is no integer, and neither is text such as "1e3.5".
-        converted = int(value) if isinstance(value, str) and kind is int else kind(number)
+        # int("2000") and 2000.0 are both 2000; 0.5 is no integer, and neither is text such as "1e3.5". Never by way of a float: 2^53 + 1.
+        converted = int(value) if kind is int else number
     except (TypeError, ValueError, OverflowError):
         raise problem from None
-    if not math.isfinite(number) or converted != number:
+    if not math.isfinite(number) or (kind is int and not isinstance(value, str) and converted != value):
         raise problem
     if not _in_range(number, rule) and converted != declared.default:
         raise problem

@@ -78,6 +78,7 @@ def largest_of_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
     """Return a matrix with only the `count` entries of largest size of each row, zeros left out; ties go to the lower column."""
     from ultragcn.kernels import numba_cpu
 
+    count = min(count, matrix.shape[1])  # room is made for that many in every row
     places = numba_cpu.largest_entries(matrix.indptr.astype(np.int64), matrix.indices, np.abs(matrix.data), count)
     found = places >= 0
     indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
@@ -203,6 +204,7 @@ def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tup
     def alike(i: np.ndarray, j: np.ndarray, c: np.ndarray) -> np.ndarray:
         return np.where(place[j] < place[i], c * scale[j], 0)
 
+    num_neighbors = min(num_neighbors, num_items)  # the kernel makes room for that many
     regressed = strongest_neighbors(matrix, np.ones(matrix.shape[0]), alike, num_neighbors)
     above, diagonal = _above_diagonal(matrix), (degrees + l2).astype(np.float32)
     weights, pivots = np.empty_like(regressed.data), np.empty(num_items, np.float32)

@@ -23,7 +23,7 @@ from ultragcn.config import (
     PARAMETERS,
     Config,
 )
-from ultragcn.data.interactions import Interactions, refuse_leaks, require_interactions
+from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks, require_interactions
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import labels_in_training
@@ -261,6 +261,7 @@ class UltraGCN(EmbeddingRecommender):
     def _refuse_unfit(self, train: Interactions, valid: Interactions | None, select_on: Interactions | None) -> None:
         """Raise what `fit` raises of its data."""
         require_interactions("fit", "data.train", train, valid, select_on)
+        refuse_empty(train)
         if self.config.trend_weight > 0 and train.times is None:
             raise UsageError(
                 "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; "

@@ -29,8 +29,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.config import EXACT_L2, Config
-from ultragcn.data.interactions import Interactions
-from ultragcn.errors import DataError
+from ultragcn.data.interactions import Interactions, refuse_empty
 from ultragcn.graph import DegreeWeights, ItemNeighbors, degree_weights, item_neighbors, user_weights
 
 
@@ -58,8 +57,7 @@ class Objective:
         DataError
             There is nothing to learn from.
         """
-        if len(train) == 0:
-            raise DataError("there are no train interactions; give at least one (user, item) pair")
+        refuse_empty(train)
         return cls(train, config)
 
     @cached_property

@@ -5,7 +5,7 @@ UltraGCN and for every baseline.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -48,6 +48,8 @@ class Recommender:
     user_ids: IdMap
     item_ids: IdMap
     train_seconds_: float
+    _seen: sp.csr_matrix | None
+    """`seen_`, made for the first list."""
 
     _format: ClassVar[str]
     """Name and version of the model's file."""
@@ -62,11 +64,16 @@ class Recommender:
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         for name in self._learned:  # of other data, if it was fitted before: nothing that may be asked until this fit has learned its own
             vars(self).pop(name, None)
-        self.train_, self.valid_ = train, valid
+        self.train_, self.valid_, self._seen = train, valid, None
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is something learned to ask."""
+        return all(hasattr(self, name) for name in self._learned)
+
     def _check_fitted(self) -> None:
-        if not all(hasattr(self, name) for name in self._learned):
+        if not self.is_fitted:
             raise NotFittedError(f"this model is not fitted yet; call fit(train) or {type(self).__name__}.load(folder) first")
 
     def check_runnable(self) -> None:
@@ -84,7 +91,9 @@ class Recommender:
     def seen_(self) -> sp.csr_matrix:
         """Train and validation pairs, U x I: what `exclude_seen` leaves out."""
         self._check_fitted()
-        return self.train_.matrix if self.valid_ is None else self.train_.union(self.valid_).matrix
+        if self._seen is None:
+            self._seen = self.train_.matrix if self.valid_ is None else self.train_.union(self.valid_).matrix
+        return self._seen
 
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
         """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
@@ -157,10 +166,10 @@ class Recommender:
     def _baskets(self, item_ids: Any) -> tuple[bool, sp.csr_matrix]:
         """Return whether one user is meant, and the B x I matrix of what the users have."""
         self._check_fitted()
-        if isinstance(item_ids, (str, int, np.integer)):
+        if isinstance(item_ids, str) or not isinstance(item_ids, Iterable):
             raise UsageError(f"give the items of a new user as a list, such as [{item_ids!r}]")
         listed = list(item_ids)
-        one = not listed or isinstance(listed[0], (str, int, np.integer))
+        one = not listed or isinstance(listed[0], str) or not isinstance(listed[0], Iterable)
         baskets = [self.item_ids.rows(basket) for basket in ([listed] if one else listed)]
         if any(len(basket) == 0 for basket in baskets):
             raise UsageError("a new user needs at least one item; for nobody in particular, recommend what is popular")
@@ -297,8 +306,11 @@ def _joined(blocks: Ranking, top_k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _one_or_many(ids: Id | Sequence[Id] | np.ndarray) -> tuple[bool, list[Id] | np.ndarray]:
-    one = isinstance(ids, (str, int, np.integer))
-    return one, [ids] if one else (ids if isinstance(ids, np.ndarray) else list(ids))  # type: ignore[arg-type, list-item]
+    if isinstance(ids, np.ndarray) and ids.ndim:
+        return False, ids
+    # What is no list at all is refused as the id that it is not.
+    one = isinstance(ids, str) or not isinstance(ids, Iterable)
+    return one, [ids] if one else list(ids)  # type: ignore[arg-type, list-item]
 
 
 def _check_top_k(top_k: int) -> None:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 from ultragcn import rng
 from ultragcn.config import HyperParameters
-from ultragcn.data.interactions import Interactions, refuse_leaks, require_interactions
-from ultragcn.errors import DataError, UsageError, did_you_mean
+from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks, require_interactions
+from ultragcn.errors import UsageError, did_you_mean
 from ultragcn.progress import Progress, Silent
 from ultragcn.recommender import Recommender
 
@@ -86,8 +86,7 @@ class Baseline(Recommender):
             than interactions was given, such as a whole data set.
         """
         require_interactions("fit", "data.train", train, valid, select_on)
-        if len(train) == 0:
-            raise DataError("there are no train interactions; give at least one (user, item) pair")
+        refuse_empty(train)
         refuse_leaks(train, valid, select_on)
         self._set_data(train, valid)
         if hasattr(self.config, "seed"):

@@ -36,7 +36,8 @@ class ItemScorer(Baseline):
         for rows in blocks(*matrix.shape):
             scores = self.scores_of(matrix[rows])
             if seen is not None:
-                numba_cpu.mask_seen(scores, rows, seen.indptr, seen.indices)
+                with numba_cpu.numba_threads():
+                    numba_cpu.mask_seen(scores, rows, seen.indptr, seen.indices)
             yield rows, *best_columns(scores, top_k)
 
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:

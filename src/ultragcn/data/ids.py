@@ -115,8 +115,9 @@ def as_ids(ids: Iterable[Id] | np.ndarray, what: str) -> np.ndarray:
             raise UsageError(f"{what} ids must fit 64 bits; give larger ones as strings") from None
     if all(isinstance(value, str) for value in values):
         return np.array(values, dtype=object)
-    wrong = next(value for value in values if not isinstance(value, str))
-    raise UsageError(f"{what} ids must be all integers or all strings, not {wrong!r} of type {type(wrong).__name__}")
+    wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, (str, int, np.integer))]
+    given = f"{wrong[0]!r} of type {type(wrong[0]).__name__}" if wrong else "of both kinds"
+    raise UsageError(f"{what} ids must be all integers or all strings, not {given}")
 
 
 def as_python(value: Any) -> Id:

@@ -187,6 +187,12 @@ def refuse_leaks(train: Interactions, valid: Interactions | None, test: Interact
             refuse_overlap(train, held_out, name)
 
 
+def refuse_empty(train: Interactions) -> None:
+    """Raise `DataError` if there is nothing to learn from."""
+    if len(train) == 0:
+        raise DataError("there are no train interactions; give at least one (user, item) pair")
+
+
 def require_interactions(caller: str, example: str, *given: Any) -> None:
     """Raise `UsageError` if one of `given` is anything but interactions or None."""
     for value in given:

@@ -223,11 +223,12 @@ def _of_matrix(matrix: Any, options: DataOptions) -> Log:
         asking = f"split {options.split} needs" if options.split in TIMED_SPLITS else "time_column asks for"
         raise UsageError(f"{asking} times, and a matrix has none; give a frame or a file")
     cells = sp.coo_matrix(matrix)
-    values = cells.data.astype(np.float64)
+    values = cells.data
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise DataError(f"the matrix, row {cells.row[bad]}: {values[bad]} is no rating")
-    keep = (values != 0) & (values >= options.min_rating)
+    # Rated 4.2 in single precision is rated 4.2: the threshold is rounded as the ratings are.
+    keep = (values != 0) & (values >= (options.min_rating if values.dtype.kind != "f" else values.dtype.type(options.min_rating)))
     user_ids, item_ids = (IdMap(np.arange(size), what) for size, what in zip(cells.shape, ("user", "item"), strict=True))
     users, items = cells.row[keep].astype(np.int32), cells.col[keep].astype(np.int32)
     return Log("the matrix", "row", user_ids, item_ids, users, items, users, None, _kept(len(values), len(users), "entries", options))
@@ -249,7 +250,8 @@ def _of_table(table: Table, options: DataOptions) -> Log:
     if options.needs_ratings:
         rating = pl.col(columns["rating"])
         rating = (rating.str.strip_chars() if kinds[columns["rating"]] == pl.String else rating).cast(pl.Float64, strict=False)
-        wanted.append(pl.when(rating.is_finite()).then(rating >= options.min_rating).alias("rating"))
+        least = float(np.float32(options.min_rating)) if kinds[columns["rating"]] == pl.Float32 else options.min_rating
+        wanted.append(pl.when(rating.is_finite()).then(rating >= least).alias("rating"))
     if options.needs_times:
         wanted.append(times.microseconds(pl.col(columns["time"]), kinds[columns["time"]]).alias("time"))
     # Where the last cell is missing, others may be; where it is read, that is refused anyway.
@@ -264,8 +266,8 @@ def _of_table(table: Table, options: DataOptions) -> Log:
     num_rows = len(found)
     if options.needs_ratings:
         found = found.filter(pl.col("rating"))
-    user_ids, users = _decoded(found["user"], "user")
-    item_ids, items = _decoded(found["item"], "item")
+    user_ids, users = _decoded(found["user"], "user", bool(table.separator))
+    item_ids, items = _decoded(found["item"], "item", bool(table.separator))
     when = found["time"].to_numpy() if options.needs_times else None
     header = "" if table.has_header else ", no header, row 1 is data (if it is one: header yes)"
     named = ", ".join(f"{role}s in column {name}" for role, name in columns.items())
@@ -303,6 +305,8 @@ def _check_cells(found: pl.DataFrame, table: Table, columns: dict[str, str]) -> 
         return
     row, role = min(faults)
     text = table.cell(row, columns[role])
+    if role in ("user", "item") and text:
+        raise DataError(f"{table.place(row)}: the {role} id {text} does not fit 64 bits with a sign; convert the column to strings")
     if role in ("user", "item"):
         raise DataError(f"{table.place(row)}: no {role} id in column {columns[role]}; every row needs a user and an item")
     allowed = "a number" if role == "rating" else times.ALLOWED
@@ -322,8 +326,11 @@ def _first_bad(column: pl.Series) -> int | None:
     return int(column.is_null().arg_max()) if column.null_count() else None  # type: ignore[arg-type]
 
 
-def _decoded(column: pl.Series, what: str) -> tuple[IdMap, np.ndarray]:
-    """Return the ids of a column and their rows (N,) int32. Text is integers if every id is one, written the usual way."""
+def _decoded(column: pl.Series, what: str, from_text: bool) -> tuple[IdMap, np.ndarray]:
+    """Return the ids of a column and their rows (N,) int32.
+
+    Those of a text file, which has no kinds of columns, are integers if every one is written as integers usually are.
+    """
     if column.dtype == pl.Int64:
         ids, rows = np.unique(column.to_numpy(), return_inverse=True)
         return IdMap(ids, what), rows.astype(np.int32)
@@ -331,7 +338,7 @@ def _decoded(column: pl.Series, what: str) -> tuple[IdMap, np.ndarray]:
     names = distinct.cast(pl.String)
     numbers = names.cast(pl.Int64, strict=False)
     # 007 and +7 are not what their number is written like, so they stay text, and so does their column.
-    are_numbers = (numbers.cast(pl.String) == names).fill_null(False).all()
+    are_numbers = from_text and (numbers.cast(pl.String) == names).fill_null(False).all()
     order = (numbers if are_numbers else names).arg_sort().to_numpy()
     ids = numbers.to_numpy()[order] if are_numbers else np.array(names.to_list(), dtype=object)[order]
     codes = distinct.to_physical().to_numpy()

@@ -200,7 +200,7 @@ def _of_frame(frame: Any, name: str) -> Table:
 
 
 def _column(column: Any, name: str) -> pl.Series:
-    """Return a column of a pandas frame; one of mixed integers and strings becomes strings."""
+    """Return a column of a pandas frame; one of integers and floats becomes floats, one of other kinds mixed strings."""
     missing = column.isna().to_numpy()
     # As objects where cells are missing: pandas would make numbers of a column of integers floats.
     values = column.to_numpy(dtype=object) if missing.any() else column.to_numpy()
@@ -208,6 +208,8 @@ def _column(column: Any, name: str) -> pl.Series:
         return pl.Series(name, values)
     cells = [None if gone else cell for cell, gone in zip(values.tolist(), missing.tolist(), strict=True)]
     kinds = {type(cell) for cell in cells if cell is not None}
+    if kinds == {int, float}:
+        return pl.Series(name, cells, dtype=pl.Float64, strict=False)
     if len(kinds) > 1:
         cells = [None if cell is None else str(cell) for cell in cells]
     return pl.Series(name, cells)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-ALLOWED = "seconds or milliseconds since 1970, or a date such as 2020-01-31, 2020-01-31T12:00:00Z or 31.01.2020"
+ALLOWED = "seconds or milliseconds since 1970, or a date such as 2020-01-31, 20200131, 2020-01-31T12:00:00Z or 31.01.2020"
 
 _FORMAT = "%Y-%m-%d %H:%M:%S%.f%z"
 # Rewritten to that format step by step: a pattern and what takes its place.
@@ -25,10 +25,11 @@ def microseconds(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
     """Return a column of times as microseconds (int64); null where nothing can be made of it.
 
     The unit of a number follows from its size: below 1e11 it is seconds (to the year 5138), below 1e14 milliseconds, below 1e17
-    microseconds, else nanoseconds. A date without a zone is UTC. `01/02/2020` is refused: it is January here and February there.
+    microseconds, else nanoseconds; but where every number of a column is a date written without dashes, 20200131, they are dates. A
+    date without a zone is UTC. `01/02/2020` is refused: it is January here and February there.
     """
     if kind.is_numeric():
-        return _from_number(column.cast(pl.Float64) if kind.is_float() else column.cast(pl.Int64, strict=False))
+        return _from_numbers(column.cast(pl.Float64) if kind.is_float() else column.cast(pl.Int64, strict=False))
     if kind in (pl.Date, pl.Datetime):
         return column.dt.epoch("us")
     text = column.cast(pl.String, strict=False).str.strip_chars()
@@ -36,7 +37,7 @@ def microseconds(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
     date: pl.Expr = pl.when(number.is_null()).then(text)
     for pattern, replacement in _REWRITES:
         date = date.str.replace(pattern, replacement)
-    return pl.coalesce(_from_number(number), date.str.to_datetime(_FORMAT, time_unit="us", strict=False).dt.epoch("us"))
+    return pl.coalesce(_from_numbers(number), date.str.to_datetime(_FORMAT, time_unit="us", strict=False).dt.epoch("us"))
 
 
 def parse(text: str) -> int | None:
@@ -48,6 +49,14 @@ def parse(text: str) -> int | None:
 def shown(time: int) -> str:
     """Return a time for messages."""
     return datetime.fromtimestamp(time / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _from_numbers(number: pl.Expr) -> pl.Expr:
+    # As seconds, all of them days of 1970 that read as dates of 1900 to 2100: of other numbers one in thirty would.
+    whole = number.is_between(19000101, 21001231) & (number == number.round())
+    date = pl.when(whole).then(number).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    are_dates = (date.is_not_null() | number.is_null()).all() & number.is_not_null().any()
+    return pl.when(are_dates).then(date.cast(pl.Datetime("us")).dt.epoch("us")).otherwise(_from_number(number))
 
 
 def _from_number(number: pl.Expr) -> pl.Expr:

@@ -99,7 +99,9 @@ def best_columns(scores: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray
     """Return the top_k columns of largest score of each row of (B, N) float32, and the scores: (B, K) each, as `rank` yields them."""
     from ultragcn.kernels import numba_cpu
 
-    return _padded(numba_cpu.top_k(scores, min(top_k, scores.shape[1])), top_k)
+    with numba_cpu.numba_threads():
+        lists = numba_cpu.top_k(scores, min(top_k, scores.shape[1]))
+    return _padded(lists, top_k)
 
 
 def _padded(lists: tuple[np.ndarray, np.ndarray], top_k: int) -> tuple[np.ndarray, np.ndarray]:

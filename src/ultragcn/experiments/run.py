@@ -205,9 +205,10 @@ def _train(
             seconds += model.train_seconds_
     except KeyboardInterrupt:
         tracking.finish(None)
-        if not getattr(model, "history_", None):
+        if not model.is_fitted or not model.history_:
             left = f"the model in {out} is as it was" if (out / MODEL_FILE).exists() else f"there is no model in {out}"
-            raise KeyboardInterrupt(f"interrupted before the first epoch ended; {left}; begin again by --resume {out}") from None
+            again = "go on" if (out / CHECKPOINT).exists() else "begin again"
+            raise KeyboardInterrupt(f"interrupted before an epoch ended; {left}; {again} by --resume {out}") from None
         model.save(out)
         summary = _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_, model.chosen_)
         # The model may be one that was trained to its end, and the refit of it interrupted.

@@ -21,7 +21,7 @@ from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import aslinearoperator, eigsh
 
 from ultragcn import rng
 from ultragcn.config import Config
@@ -140,17 +140,17 @@ def start_sweeps(objective: Objective, seed: int) -> Iterator[tuple[np.ndarray, 
     config, random = objective.config, rng.stream(seed, "init")
     shapes = ((objective.train.num_users, config.embedding_dim), (objective.train.num_items, config.embedding_dim))
     x, y = (random.standard_normal(shape, dtype=np.float32) for shape in shapes)
-    if config.start == "random":
+    uniform = config.start_uniform_weight
+    if config.start == "random" or config.w1 + config.w2 + uniform == 0:  # nothing of the train pairs' own to find directions of
         yield x * np.float32(_START_STD), y * np.float32(_START_STD)
         return
-    uniform = config.start_uniform_weight
     own = Objective(
         objective.train, config.replace(w1=config.w1 + uniform, w3=config.w3 + uniform, item_item_weight=0.0, exclude_positives=False)
     )
     users, items = (
         replace(side, l2=np.maximum(side.l2 * np.float32(config.start_l2), np.float32(_START_LEAST_L2))) for side in sides_of(own)
     )
-    y = _leading_directions(users.matrix(users.positive), y, config.start == "spectral")
+    y = _leading_directions(users.matrix(users.positive), y, random if config.start == "spectral" else None)
     x[:] = 0.0
     parabola = parabola_of(users.row_weight, users.positive, items.row_weight)
     for _ in range(config.start_sweeps):
@@ -159,16 +159,21 @@ def start_sweeps(objective: Objective, seed: int) -> Iterator[tuple[np.ndarray, 
         yield x, y
 
 
-def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray, converged: bool) -> np.ndarray:
+def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray, lanczos: np.random.Generator | None) -> np.ndarray:
     """Turn `y` (I, D) towards the leading right singular vectors of `matrix` (U, I), at `_LEADING_STD`: subspace iteration.
 
-    `converged`: from the vectors themselves, found by Lanczos; then the seed decides next to nothing.
+    `lanczos`: from the vectors themselves, found by Lanczos; then the seed decides next to nothing. It draws where that begins anew,
+    which it does in a matrix of fewer directions.
     """
     matrix = matrix * np.float32(1 / max(float(matrix.data.max(initial=0)), 1e-30))  # directions alone count; squares must not overflow
     rank = min(*matrix.shape, y.shape[1] + 1) - 1  # of the vectors, Lanczos finds all but one
-    if converged and rank > 0 and matrix.data.any():
-        first = y[:, 0] if len(y) <= matrix.shape[0] else matrix @ y[:, 0]
-        y[:, :rank] = svds(matrix.astype(np.float64), rank, v0=first.astype(np.float64))[2].T
+    if lanczos is not None and rank > 0 and matrix.data.any():
+        wide = aslinearoperator(matrix.astype(np.float64))
+        if len(y) <= matrix.shape[0]:
+            vectors = eigsh(wide.H @ wide, rank, v0=y[:, 0].astype(np.float64), rng=lanczos)[1]
+        else:
+            vectors = wide.H @ eigsh(wide @ wide.H, rank, v0=(matrix @ y[:, 0]).astype(np.float64), rng=lanczos)[1]
+        y[:, :rank] = vectors / np.maximum(np.linalg.norm(vectors, axis=0), 1e-30)
     transposed = matrix.T.tocsr()
     for _ in range(_SUBSPACE_STEPS):
         y = checked(transposed @ (matrix @ y))
