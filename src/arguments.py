@@ -67,7 +67,7 @@ class Flag:
 
 FLAGS = (
     Flag("model", text, "mymodel", "which model to train: the name of a folder in src/models/"),
-    Flag("seed", whole_number(-1, 2**32 - 1), -1, "fixes everything random; -1: another result every time"),
+    Flag("seed", whole_number(-1, 2**32 - 1), -1, "fixes everything random; -1: one is drawn, and logged"),
     Flag("batch_size", whole_number(1), 100, "train examples in one step"),
     Flag("epochs", whole_number(1), 15, "passes over the train data"),
     Flag("learning_rate", positive_number, 0.001, "step size of the optimiser"),

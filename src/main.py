@@ -33,16 +33,17 @@ def train_and_evaluate(model: str, dataset: str, data_dir: str | None, **hyper_p
     """Train `model` on the train part of `dataset` and return its metrics on the test part."""
     # Only now: these load torch, which takes seconds, and a mistyped flag is answered at once.
     from data import load_data
-    from utils import choose_device, log_param, set_random_seed
+    from utils import choose_device, log_param, seed_or_drawn, set_random_seed
 
     trainer_class, evaluator_class = models.find(model).load()
     device = choose_device()
+    hyper_param["seed"] = seed_or_drawn(hyper_param["seed"])
     log_param({"model": model, "dataset": dataset, "device": device, **hyper_param})
     set_random_seed(hyper_param["seed"])
 
     train_data, test_data = load_data(dataset, data_dir)
     trained = trainer_class(device).train_with_hyper_param(train_data, hyper_param, verbose=True)
-    return evaluator_class(device).evaluate(trained, test_data)
+    return models.checked_metrics(model, evaluator_class(device).evaluate(trained, test_data))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from ultragcn import load_dataset
+from ultragcn.baselines import ItemKNN
 from ultragcn.cli import main, output
 from ultragcn.config import parse_value
 from ultragcn.errors import UsageError
@@ -88,12 +92,64 @@ def test_integer_ids_are_written_as_json_too(tmp_path):
     assert len(similar.stdout.splitlines()) == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_link_and_a_pipe_stay_what_they_are(run_folder, tmp_path):
+    words = ("recommend", run_folder, "--users", "user-0001", "--top_k", 2, "--output")
+    (tmp_path / "link.tsv").symlink_to(tmp_path / "lists.tsv")
+    assert ultragcn(*words, "link.tsv", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "link.tsv").is_symlink()
+    os.mkfifo(tmp_path / "pipe")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    assert ultragcn(*words, "pipe", cwd=tmp_path).returncode == 0
+    reader.join(60)
+    assert read == [(tmp_path / "lists.tsv").read_text()]
+    assert (tmp_path / "pipe").is_fifo()
+    done = ultragcn(*words, tmp_path, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"ultragcn: cannot write {tmp_path}: it is no file; give the name of one\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full")
+def test_a_stdout_that_takes_no_more_is_one_line(run_folder):
+    words = [sys.executable, "-m", "ultragcn", "recommend", str(run_folder), "--all"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(SRC)})
+    assert (done.returncode, done.stderr) == (1, "ultragcn: cannot write to stdout: No space left on device\n")
+
+
+def test_a_saved_baseline_recommends_too(tmp_path, capsys):
+    data = load_dataset("demo")
+    model = ItemKNN().fit(data.train)
+    model.save(tmp_path / "knn")
+    items, _ = model.recommend("user-0001", top_k=3)
+    assert main(["recommend", str(tmp_path / "knn"), "--users", "user-0001", "--top_k", "3"]) == 0
+    assert [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()[1:]] == items.tolist()
+    assert main(["similar", str(tmp_path / "knn"), "--item", items[0], "--top_k", "1"]) == 0
+    assert capsys.readouterr().out.startswith("rank\titem_id")
+    assert main(["similar", str(tmp_path / "knn"), "--user", "user-0001"]) == 2
+    assert "ItemKNN learns no embeddings of users" in capsys.readouterr().err
+
+
+def test_a_manifest_that_does_not_say_what_it_must_is_one_line(run_folder, tmp_path, capsys):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    (run / "manifest.json").write_text("{}")
+    assert main(["evaluate", str(run)]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"ultragcn: {run}/manifest.json does not say versions, as train writes it; put it back as it was, or train anew\n"
+    )
+
+
 def test_recommend_all_lists_every_user_on_stdout(run_folder):
     done = ultragcn("recommend", run_folder, "--all", "--top_k", 1, cwd=run_folder)
     assert len(done.stdout.splitlines()) == 2001
 
 
-@pytest.mark.parametrize(("name", "starts"), [("lists.parquet", b"PAR1"), ("lists.jsonl", b'{"user_id"'), ("lists.txt", b"user_id\t")])
+@pytest.mark.parametrize(
+    ("name", "starts"),
+    [("lists.parquet", b"PAR1"), ("lists.jsonl", b'{"user_id"'), ("lists.txt", b"user_id\t"), ("lists.csv", b"user_id,rank,")],
+)
 def test_the_name_of_the_file_says_how_it_is_written(run_folder, tmp_path, name, starts):
     done = ultragcn("recommend", run_folder, "--all", "--top_k", 1, "--output", tmp_path / name, cwd=run_folder)
     assert done.returncode == 0, done.stderr

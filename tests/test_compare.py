@@ -143,6 +143,13 @@ def test_a_run_whose_values_are_gone_is_done_again_and_values_name_the_users(fin
     assert values["user_id"].to_list() == sorted(f"u{user}" for user in range(60))
 
 
+def test_models_that_are_not_asked_for_stay_and_are_named(finished, log, tmp_path):
+    out, told = shutil.copytree(finished[1], tmp_path / "out"), []
+    table = compare.compare({"source": log}, ["popularity"], [0], out, metrics=["recall@5", "ndcg@5"], tell=told.append)
+    assert [line.model for line in table.lines] == ["popularity"]
+    assert told[-1] == f"{out} also holds runs of ials, itemknn, which stay; the table has them when --models names them too"
+
+
 @pytest.mark.parametrize("content", [b"garbage", b"a\tb\n1\t2\n", b"\xff\xfe\n", None])
 def test_runs_that_compare_has_not_written_are_refused_in_one_sentence(finished, log, tmp_path, content):
     out = shutil.copytree(finished[1], tmp_path / "out")

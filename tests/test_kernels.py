@@ -1,5 +1,7 @@
 """Every fast kernel against its slow twin of the same name, on plain and awkward shapes."""
 
+import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -183,6 +185,12 @@ def test_several_threads_leave_blas_its_own():
     after = [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
     assert set(within) == {1}
     assert after == before
+
+
+def test_an_interrupt_that_a_callback_loses_is_raised_in_the_end():
+    with pytest.raises(KeyboardInterrupt), numba_cpu.interrupts_kept(), contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 _FORKED = """

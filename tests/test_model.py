@@ -261,6 +261,8 @@ def test_new_users_are_the_same_however_their_matrix_is_written(fitted):
     counts = np.bincount(users[back], minlength=3)
     written = sp.csr_matrix((np.full(len(back), 2.0), items[back][order], np.concatenate(([0], np.cumsum(counts)))), shape=matrix.shape)
     np.testing.assert_array_equal(fitted.fold_in(written), fitted.fold_in(matrix))
+    with pytest.raises(UsageError, match="fold_in takes a SciPy sparse matrix, users by items, not a list; recommend_for takes ids"):
+        fitted.fold_in([[1, 2]])
     assert fitted.fold_in(matrix[:0]).shape == (0, fitted.config.embedding_dim)
     with pytest.raises(UsageError, match="a column for each of the"):
         fitted.fold_in(sp.csr_matrix((1, matrix.shape[1] + 1)))

@@ -225,7 +225,7 @@ def test_a_trial_that_fails_says_why_and_the_others_are_run(tmp_path):
     outcome = sweep(few, trials.failing, tmp_path / "out", jobs=2)
     assert [summary.state for summary in outcome.summaries] == ["done", "failed", "done"]
     [row] = [row for row in read_results(tmp_path / "out") if row.state == "failed"]
-    assert row.why == "ZeroDivisionError: no such x"
+    assert row.why == outcome.summaries[1].why == "ZeroDivisionError: no such x"
     assert row.metrics == {}
     assert row.train_seconds is None
     assert "in failing" in (tmp_path / "out/trials/1-0/log.txt").read_text()
@@ -556,8 +556,11 @@ def test_the_quick_form_of_a_baseline_prints_the_best_and_a_file_for_compare(log
     # The file says every value, because compare puts it over what is kept for the data.
     kept = read_study(out)
     best = study.best(kept, summarise(read_results(out)))._replace(parameters={"num_neighbors": 100})
-    file = model_study.write_best(tmp_path, replace(kept, about=kept.about | {"settings": {}}), "itemknn", "electronics", best)
+    file = model_study.write_best(tmp_path, replace(kept, about=kept.about | {"settings": {}}), "itemknn", {"source": "electronics"}, best)
     assert tomllib.loads(file.read_text())["itemknn"] == every_value(ItemKNN(num_neighbors=100))
+    source = {"source": "my log.csv", "split": "last", "last_k": 2, "min_rating": 4, "protocol": "authors", "titles": None}
+    text = model_study.write_best(tmp_path, kept, "ease", source, best._replace(parameters={})).read_text()
+    assert "# ultragcn compare --dataset 'my log.csv' --split last --last_k 2 --min_rating 4 --protocol authors --models ease " in text
     compared = ["compare", "--dataset", str(log), "--models", "ease", "--seeds", "0", "--settings", str(out / "best.toml"),
                 "--out", str(tmp_path / "compared"), "--quiet"]  # fmt: skip
     assert main(compared) == 0

@@ -37,8 +37,9 @@ def compare_learning_rates(workers: int, **settings: Any) -> None:
     """Train once with each learning rate and the same `settings`, and write the results to the table."""
     # Only now: these load torch, which takes seconds, and a mistyped flag is answered at once.
     from data import load_data
-    from utils import log_param, progress_bar
+    from utils import log_param, progress_bar, seed_or_drawn
 
+    settings["seed"] = seed_or_drawn(settings["seed"])
     log_param({"model": MODEL, **settings, "workers": workers})
     load_data(settings["dataset"], settings["data_dir"])  # so that data are downloaded once, and before any work begins
     jobs = [{"learning_rate": learning_rate, **settings} for learning_rate in LEARNING_RATES]

@@ -24,8 +24,10 @@ A folder `src/models/<name>/` has three files:
 
 import ast
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,18 @@ class Model:
         found = getattr(importlib.import_module(f"models.{self.name}.{module}"), name, None)
         if not isinstance(found, type) or not callable(getattr(found, method, None)):
             raise _broken(FOLDER / self.name / f"{module}.py", f"has no class {name} with a method {method}")
+        try:
+            inspect.signature(found).bind("device")
+        except TypeError as error:
+            raise _broken(FOLDER / self.name / f"{module}.py", f"has a {name} that is not made from a device alone ({error})") from error
         return found
+
+
+def checked_metrics(name: str, metrics: Any) -> dict[str, float]:
+    """Return what the evaluator of the model `name` returned, if it is what the contract says."""
+    if isinstance(metrics, dict) and all(isinstance(key, str) and isinstance(value, Real) for key, value in metrics.items()):
+        return metrics
+    raise _broken(FOLDER / name / "eval.py", f"must return a dict of numbers by the names of the metrics, not {metrics!r}")
 
 
 def names() -> list[str]:
@@ -84,6 +97,8 @@ def find(name: str) -> Model:
         There is no such folder, or it does not keep to the contract above.
     """
     if name not in names():
+        if not name.isidentifier() and any(entry.name == name for entry in FOLDER.iterdir() if entry.is_dir()):
+            raise _broken(FOLDER / name, "cannot be imported: letters, digits and _ alone make a name of a model")
         raise unknown_name("model", name, names())
     for file in FILES:
         if not (FOLDER / name / file).is_file():

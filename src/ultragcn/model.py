@@ -162,7 +162,7 @@ class UltraGCN(EmbeddingRecommender):
         """
         self._refuse_unfit(train, valid, select_on)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
-        compile_seconds = _compile_kernels(self.config) + solvers.compile_kernels(self.config)
+        compile_seconds = _compile_kernels(self.config)
         started = time.perf_counter()
         path = None if checkpoint is None else Path(checkpoint)
         checkpoints = Checkpoint(path, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
@@ -415,11 +415,13 @@ def item_graph(train: Interactions, config: Config, progress: Progress | None = 
 
 
 def _compile_kernels(config: Config) -> float:
-    """Compile the kernels of ranking and of graphs, or load them from the cache on disk; return the seconds."""
+    """Compile the kernels of ranking, of graphs and of the solver, or load them from the cache on disk; return the seconds."""
     from ultragcn.kernels import numba_cpu
 
     started = time.perf_counter()
-    numba_cpu.compile_kernels()
-    if config.graph_weight > 0:
-        item_weights.compile_kernels()
+    with numba_cpu.interrupts_kept():
+        numba_cpu.compile_kernels()
+        solvers.compile_kernels(config)
+        if config.graph_weight > 0:
+            item_weights.compile_kernels()
     return time.perf_counter() - started

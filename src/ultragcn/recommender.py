@@ -20,7 +20,7 @@ from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
 from ultragcn.evaluation.ranking import GraphTerm, best_columns, rank
-from ultragcn.storage import read_safetensors, write_safetensors
+from ultragcn.storage import read_metadata, read_safetensors, write_safetensors
 
 MODEL_FILE = "model.safetensors"
 
@@ -181,6 +181,8 @@ class Recommender:
     def _as_rows(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
         """Return the items of new users as training has those of its own: ones, columns ascending, none twice."""
         self._check_fitted()
+        if not sp.issparse(matrix):
+            raise UsageError(f"fold_in takes a SciPy sparse matrix, users by items, not a {type(matrix).__name__}; recommend_for takes ids")
         if matrix.shape[1] != len(self.item_ids):
             raise UsageError(f"users to fold in need a column for each of the {len(self.item_ids)} items, not {matrix.shape[1]}")
         return Interactions(matrix, IdMap(np.arange(matrix.shape[0]), "user"), self.item_ids).matrix
@@ -188,6 +190,10 @@ class Recommender:
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Return the top_k items most like `item_id`, itself left out, and how like they are: (K,) each, fewer if there are fewer."""
         raise NotImplementedError
+
+    def similar_users(self, user_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Return the top_k users most like `user_id`, and how like they are: (K,) each; only of models that learn users' embeddings."""
+        raise UsageError(f"{type(self).__name__} learns no embeddings of users, by which they could be compared; UltraGCN does")
 
     def evaluate(
         self, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
@@ -226,11 +232,7 @@ class Recommender:
         UsageError
             There is no model, it is of another kind, or its file is damaged.
         """
-        path = Path(folder) / MODEL_FILE
-        if not path.is_file():
-            begun = (Path(folder) / "manifest.json").is_file()
-            advice = f"its training has not ended: ultragcn train --resume {folder}" if begun else "give a folder that save or train wrote"
-            raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; {advice}")
+        path = _model_file(folder)
         arrays, metadata = read_safetensors(path)
         kind, ours = metadata.get("format", "").rpartition("-")[0], cls._format.rpartition("-")[0]
         if kind != ours:
@@ -248,6 +250,20 @@ class Recommender:
         for name in cls._recorded:
             setattr(model, name, state[name.rstrip("_")])
         return model
+
+
+def kind_of_model(folder: str | Path) -> str:
+    """Return which kind of model `save` wrote into `folder`: the name in its class's `_format`."""
+    return read_metadata(_model_file(folder)).get("format", "").rpartition("-")[0]
+
+
+def _model_file(folder: str | Path) -> Path:
+    path = Path(folder) / MODEL_FILE
+    if not path.is_file():
+        begun = (Path(folder) / "manifest.json").is_file()
+        advice = f"its training has not ended: ultragcn train --resume {folder}" if begun else "give a folder that save or train wrote"
+        raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; {advice}")
+    return path
 
 
 class EmbeddingRecommender(Recommender):

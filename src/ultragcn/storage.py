@@ -20,9 +20,18 @@ _PART = ".part"
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well it replaces `path` at once, else it is removed.
 
-    A reader sees the old file or the new one, never half of either, also after a crash or on a full disk.
+    A reader sees the old file or the new one, never half of either, also after a crash or on a full disk. A link stays, and the file
+    that it leads to is replaced.
+
+    Raises
+    ------
+    UsageError
+        `path` is no file, such as a folder or a device, or its folder cannot be written to.
     """
     path = Path(path)
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        raise UsageError(f"cannot write {path}: it is no file; give the name of one")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
@@ -43,6 +52,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise UltraGCNError(f"cannot write {path}: {error.strerror}; the previous file, if any, is untouched") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def output_path(path: Path) -> Iterator[Path]:
+    """Yield where to write what is to come out at `path`: as `atomic_path`, but into a device or a pipe, which has no place beside it."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+    else:
+        with atomic_path(path) as temporary:
+            yield temporary
 
 
 @contextlib.contextmanager
@@ -95,11 +114,23 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Ma
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the arrays and the texts that `write_safetensors` wrote; a damaged or unreadable file raises `UsageError`."""
+    with _safetensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - not a dict
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the texts alone."""
+    with _safetensors(path) as file:
+        return file.metadata() or {}
+
+
+@contextlib.contextmanager
+def _safetensors(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - not a dict
+            yield file
     except (SafetensorError, OSError) as error:
         raise UsageError(f"cannot read {path}: {error}; the file is damaged or not readable") from error
 

@@ -107,7 +107,8 @@ class Baseline(Recommender):
         """Import packages and compile kernels: no part of training, so not in `train_seconds_`."""
         from ultragcn.kernels import numba_cpu
 
-        numba_cpu.compile_kernels()
+        with numba_cpu.interrupts_kept():
+            numba_cpu.compile_kernels()
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         """Make what `_learned` names from `train_`; `targets` are what an epoch may be chosen on."""

@@ -4,6 +4,8 @@ Exit status: 0 done, 1 failed, 2 misused, 130 interrupted.
 """
 
 import argparse
+import contextlib
+import errno
 import itertools
 import re
 import sys
@@ -19,6 +21,8 @@ from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 
 _COMMANDS = (train, evaluate, recommend, similar, compare, sweep, report, datasets)
 INTERRUPTED = 130
+_CANNOT_PRINT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What printing may fail of. Writing files fails as `UltraGCNError`, which names them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -101,7 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", DataWarning)
             warnings.showwarning = _show_warning
             arguments = parse(sys.argv[1:] if argv is None else argv)
+            if sys.stdout is None:
+                raise UsageError("stdout is closed, so there is nowhere to print to; leave it open, or send it to /dev/null")
             status: int = arguments.run(arguments)
+            sys.stdout.flush()
             return status
     except UltraGCNError as error:
         tell(error)
@@ -114,6 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of stdout (head, less) has had enough: nothing more to say to it.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in _CANNOT_PRINT or error.filename is not None:
+            raise
+        tell(f"cannot write to stdout: {error.strerror}")
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # else the interpreter tries once more
+        return 1
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):

@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ci", action="store_true", help="add a header and 95 %% confidence intervals: bootstrap of users, 1000 samples, seed 0"
     )
     parser.add_argument("--groups", action="store_true", help="add tables by user activity and by item popularity, in quarters")
-    parser.add_argument("--per_user", metavar="FILE", help="also write every user's values to this file: TSV, or Parquet if so named")
+    parser.add_argument(
+        "--per_user", metavar="FILE", help="also write every user's values to this file: TSV, CSV or Parquet, as it is named"
+    )
     parser.add_argument("--data_dir", metavar="DIR", help="where the data set is (default: where the run found it)")
     group = parser.add_argument_group("lists from anywhere: over the data and split of RUN, or without RUN over --dataset")
     group.add_argument(
@@ -133,11 +135,11 @@ def _cells(values: Sequence[float]) -> list[str]:
 def _write_per_user(path: Path, model: "Ranker", result: "Evaluation") -> None:
     import polars as pl
 
-    from ultragcn.storage import atomic_path
+    from ultragcn.storage import output_path
 
     table = pl.DataFrame({"user_id": model.user_ids.ids[result.user_index].tolist(), **result.values})
-    with atomic_path(path) as temporary:
+    with output_path(path) as place:
         if path.suffix == ".parquet":
-            table.write_parquet(temporary)
+            table.write_parquet(place)
         else:
-            table.write_csv(temporary, separator="\t")
+            table.write_csv(place, separator="," if path.suffix == ".csv" else "\t")

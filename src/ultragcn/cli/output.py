@@ -1,6 +1,9 @@
-"""Writing ranked lists: TSV, JSON lines or Parquet, to stdout or whole into a file."""
+"""Writing ranked lists: TSV, CSV, JSON lines or Parquet, to stdout or whole into a file."""
 
 import argparse
+import csv
+import io
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ultragcn.errors import UsageError
-from ultragcn.storage import atomic_path
+from ultragcn.storage import output_path
 
 if TYPE_CHECKING:
     from ultragcn.data.ids import IdMap
 
 Row = tuple[Any, ...]
-FORMATS = ("tsv", "json", "parquet")
-_FORMAT_OF = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+FORMATS = ("tsv", "csv", "json", "parquet")
+_FORMAT_OF = {".csv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --format and --output."""
     parser.add_argument(
-        "--format", choices=FORMATS, help="tsv, json (an object a line) or parquet (default: by the name of --output, else tsv)"
+        "--format", choices=FORMATS, help="tsv, csv, json (an object a line) or parquet (default: by the name of --output, else tsv)"
     )
     parser.add_argument("--output", metavar="FILE", help="write here instead of to stdout; parquet needs it")
 
@@ -54,13 +57,13 @@ def write(arguments: argparse.Namespace, names: tuple[str, ...], rows: Iterable[
     if not arguments.output:
         sys.stdout.writelines(_lines(arguments.format, names, rows))
         return
-    with atomic_path(Path(arguments.output)) as temporary:
+    with output_path(Path(arguments.output)) as place:
         if arguments.format == "parquet":
             import polars as pl
 
-            pl.DataFrame(list(rows), schema=list(names), orient="row").write_parquet(temporary)
+            pl.DataFrame(list(rows), schema=list(names), orient="row").write_parquet(place)
         else:
-            with open(temporary, "w", encoding="utf-8") as file:
+            with open(place, "w", encoding="utf-8") as file:
                 file.writelines(_lines(arguments.format, names, rows))
 
 
@@ -69,16 +72,28 @@ def _lines(kind: str, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[s
         yield "\t".join(names) + "\n"
         for row in rows:
             yield "\t".join(map(_cell, row)) + "\n"
+    elif kind == "csv":
+        line = io.StringIO()
+        writer = csv.writer(line, lineterminator="\n")
+        for row in itertools.chain([names], rows):
+            writer.writerow([_text(value) for value in row])
+            yield line.getvalue()
+            line.seek(0)
+            line.truncate()
     else:
         for row in rows:
             yield json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=_as_python) + "\n"
 
 
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _cell(value: object) -> str:
     """Return what stands for a value in a line of TSV."""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = _text(value)
     if any(mark in text for mark in "\t\n\r"):
-        raise UsageError(f"{text!r} has a tab or a line break, which TSV cannot hold; give --format json, or --output FILE.parquet")
+        raise UsageError(f"{text!r} has a tab or a line break, which TSV cannot hold; give --format csv or json, or --output FILE.parquet")
     return text
 
 

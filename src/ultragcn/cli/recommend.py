@@ -9,12 +9,12 @@ import numpy as np
 from ultragcn.cli import output
 
 if TYPE_CHECKING:
-    from ultragcn.model import UltraGCN
+    from ultragcn.recommender import Recommender
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote")
+    parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote, or save of any model")
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--users", nargs="+", metavar="ID", help="user ids")
     who.add_argument("--items", nargs="+", metavar="ID", help="item ids of someone the run has not seen")
@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn recommend`."""
-    from ultragcn.model import UltraGCN
+    from ultragcn.experiments.models import load_model
 
     output.check(arguments)
-    model = UltraGCN.load(arguments.run_folder)
+    model = load_model(arguments.run_folder)
     if arguments.items:
         items, scores = model.recommend_for(model.item_ids.parse(arguments.items), arguments.top_k, not arguments.include_seen)
         named = output.item_cells(model.item_ids, model.item_ids.rows(items))
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(model: "UltraGCN", users: np.ndarray, top_k: int, exclude_seen: bool) -> Iterator[output.Row]:
+def _rows(model: "Recommender", users: np.ndarray, top_k: int, exclude_seen: bool) -> Iterator[output.Row]:
     """Yield the ranked lists block by block, so that memory does not grow with the number of users."""
     for block, items, scores in model.rank(users, top_k, model.seen_ if exclude_seen else None):
         for user, user_items, user_scores in zip(block, items, scores, strict=True):

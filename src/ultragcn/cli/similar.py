@@ -7,7 +7,7 @@ from ultragcn.cli import output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote")
+    parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote, or save of any model")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--item", metavar="ID", help="an item id")
     what.add_argument("--user", metavar="ID", help="a user id")
@@ -17,18 +17,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn similar`."""
-    from ultragcn.model import UltraGCN
+    from ultragcn.experiments.models import load_model
+    from ultragcn.recommender import EmbeddingRecommender
 
     output.check(arguments)
-    model = UltraGCN.load(arguments.run_folder)
+    model = load_model(arguments.run_folder)
     if arguments.item is not None:
-        ids, cosines = model.similar_items(model.item_ids.parse([arguments.item])[0], arguments.top_k)
+        ids, likeness = model.similar_items(model.item_ids.parse([arguments.item])[0], arguments.top_k)
         columns = output.item_columns(model.item_ids)
         named = output.item_cells(model.item_ids, model.item_ids.rows(ids))
     else:
-        ids, cosines = model.similar_users(model.user_ids.parse([arguments.user])[0], arguments.top_k)
+        ids, likeness = model.similar_users(model.user_ids.parse([arguments.user])[0], arguments.top_k)
         columns = ("user_id",)
         named = ((user,) for user in ids)
-    rows = ((place, *cells, float(cosine)) for place, (cells, cosine) in enumerate(zip(named, cosines, strict=True), start=1))
-    output.write(arguments, ("rank", *columns, "cosine"), rows)
+    rows = ((place, *cells, float(value)) for place, (cells, value) in enumerate(zip(named, likeness, strict=True), start=1))
+    output.write(arguments, ("rank", *columns, "cosine" if isinstance(model, EmbeddingRecommender) else "score"), rows)
     return 0

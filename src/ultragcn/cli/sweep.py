@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _stopped_as_by_ctrl_c():
         outcome = sweep(study, trial, out, jobs=arguments.jobs, threads=arguments.threads, progress=progress, tell=tell)
     if outcome.best is not None:
-        best = model_study.write_best(out, study, model, str(source["source"]), outcome.best)
+        best = model_study.write_best(out, study, model, source, outcome.best)
         _print(study, outcome, best)
     return _ended(study, outcome, out)
 
@@ -109,6 +109,8 @@ def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
     counts = {"failed": states.count(FAILED), "pruned": states.count(PRUNED)}
     some = "".join(f", {counted(count, 'trial')} {state}" for state, count in counts.items() if count)
     tell(f"{outcome.num_ended} of {counted(outcome.num_runs, 'run')}{some}; results are in {out / 'results.tsv'}")
+    if (first := next((trial for trial in outcome.summaries if trial.state == FAILED), None)) is not None:
+        tell(f"trial {first.trial} failed: {first.why}")
     if outcome.num_ended < outcome.num_runs:
         tell("the others are run by other processes")
     if study.about["protocol"] == "authors":

@@ -1,7 +1,6 @@
 """Train on a data set under a protocol and write a run folder."""
 
 import argparse
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def _begin(arguments: argparse.Namespace) -> int:
             tell(f"warning: {name} changes nothing without {lacking}")
     progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress)
-    if sys.stderr.isatty() and not arguments.quiet and not is_compiled():
+    if not arguments.quiet and not is_compiled():
         tell("compiling, once after installing: this takes about a minute")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     out = given_out or Path("runs") / f"{dataset.name}-{config.solver}-seed{config.seed}-{stamp}"

@@ -305,12 +305,14 @@ def _check_cells(found: pl.DataFrame, table: Table, columns: dict[str, str]) -> 
         return
     row, role = min(faults)
     text = table.cell(row, columns[role])
+    count = found[role].null_count()
+    place = table.place(row) + (f" (the first of {count} such rows)" if count > 1 else "")
     if role in ("user", "item") and text:
-        raise DataError(f"{table.place(row)}: the {role} id {text} does not fit 64 bits with a sign; convert the column to strings")
+        raise DataError(f"{place}: the {role} id {text} does not fit 64 bits with a sign; convert the column to strings")
     if role in ("user", "item"):
-        raise DataError(f"{table.place(row)}: no {role} id in column {columns[role]}; every row needs a user and an item")
+        raise DataError(f"{place}: no {role} id in column {columns[role]}; every row needs a user and an item")
     allowed = "a number" if role == "rating" else times.ALLOWED
-    raise DataError(f"{table.place(row)}: cannot read the {role} {text!r} in column {columns[role]}; expected {allowed}")
+    raise DataError(f"{place}: cannot read the {role} {text!r} in column {columns[role]}; expected {allowed}")
 
 
 def _warn_of_short_rows(table: Table) -> None:

@@ -146,6 +146,9 @@ def compare(
         for sentence in (*dataset.notes, *([f"{len(done)} of {len(plan)} runs found, {len(todo)} to do"] if done else [])):
             if tell is not None:
                 tell(sentence)
+        others = sorted(_kept_models(out) - {model for model, _ in plan})
+        if others and tell is not None:
+            tell(f"{out} also holds runs of {', '.join(others)}, which stay; the table has them when --models names them too")
         del dataset
         failed = _run(plan, todo, source, settings, refit, kept_labels, out, progress or Silent())
         table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)
@@ -300,6 +303,10 @@ def _done(out: Path, plan: Mapping[tuple[str, int], dict[str, str]], labels: Seq
         raise UsageError(f"{path} is not as compare writes it; put it back as it was, or start anew with --overwrite") from error
     same = {run: row for run, row in rows.items() if run in plan and plan[run]["settings_hash"] == row["settings_hash"]}
     return {run: row for run, row in same.items() if _values_path(out, *run, row["settings_hash"]).exists()}
+
+
+def _kept_models(out: Path) -> set[str]:
+    return {row["model"] for row in storage.read_rows(out / RUNS)} if (out / RUNS).is_file() else set()
 
 
 def _run(

@@ -20,6 +20,7 @@ embedding_dim = 32
 
 import json
 import math
+import shlex
 import tomllib
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -188,16 +189,19 @@ class ModelTrial:
         return {f"{part}_{label}": measured[label] for label in labels} | epoch | {"train_seconds": model.train_seconds_}
 
 
-def write_best(out: Path, study: Study, model: str, dataset: str, chosen: Summary) -> Path:
-    """Write the best trial as a configuration into the study's folder; return the file."""
+def write_best(out: Path, study: Study, model: str, source: Mapping[str, Any], chosen: Summary) -> Path:
+    """Write the best trial as a configuration into the study's folder; return the file. `source`: arguments of `load_dataset`."""
     best = make_model(model, None, 0, study.about["settings"] | _spread({**study.fixed, **chosen.parameters}))
     # compare puts what a file says over what is kept for the data, so a baseline's says everything.
     settings = _settings(best) if model in VARIANTS else every_value(best)
     ends = chosen.intervals.get(study.choose_by)
     interval = "" if ends is None else f", 95 % interval {ends[0]:.5f} - {ends[1]:.5f}"
-    use = f"ultragcn train --dataset {dataset} --config {out / BEST}"
+    data = shlex.join(
+        word for name, value in source.items() for word in (f"--{name.replace('source', 'dataset')}", str(value)) if value is not None
+    )
+    use = f"ultragcn train {data} --config {shlex.quote(str(out / BEST))}"
     if model not in VARIANTS:
-        use = f"ultragcn compare --dataset {dataset} --models {model} --settings {out / BEST}"
+        use = f"ultragcn compare {data} --models {model} --settings {shlex.quote(str(out / BEST))}"
     about = [
         f"Trial {chosen.trial} of the study {study.name} in {out}, the best of sampler {study.sampler} over {', '.join(study.parameters)}.",
         f"{study.choose_by} {chosen.means[study.choose_by]:.5f} over {counted(chosen.num_seeds, 'seed')}"

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ultragcn.baselines import BASELINES, baseline_for, kept_settings
 from ultragcn.config import PARAMETERS, configuration_for, kept_configuration
 from ultragcn.errors import unknown_name
 from ultragcn.model import UltraGCN
-from ultragcn.recommender import Recommender
+from ultragcn.recommender import Recommender, kind_of_model
 
 _Model = TypeVar("_Model", bound=Recommender)
 
@@ -36,6 +37,14 @@ def make_model(model: str, dataset: str | None, seed: int, settings: Mapping[str
         return UltraGCN(configuration_for(None if model in _NOTHING_KEPT else dataset, **changes))
     seeded = {"seed": seed} if hasattr(BASELINES[model].Settings, "seed") else {}
     return baseline_for(model, dataset, **(seeded | dict(settings)))
+
+
+def load_model(folder: str | Path) -> Recommender:
+    """Return the model that `save` wrote into `folder`, of whichever class it is."""
+    kind = kind_of_model(folder)
+    known: tuple[type[Recommender], ...] = (UltraGCN, *BASELINES.values())
+    classes = {one._format.rpartition("-")[0]: one for one in known}
+    return classes.get(kind, UltraGCN).load(folder)  # which says what a file of no kind is
 
 
 def chooses_epochs(model: Recommender) -> bool:

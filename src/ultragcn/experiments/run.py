@@ -39,6 +39,8 @@ from ultragcn.progress import Progress
 
 MANIFEST, HISTORY, METRICS = "manifest.json", "history.tsv", "metrics.json"
 _UNFINISHED = CHECKPOINT, CHOSEN, REFIT_CHECKPOINT = "checkpoint.safetensors", "chosen", "checkpoint-refit.safetensors"
+_NEEDED = ("versions", "config", "dataset", "data_source", "data_dir", "data_hash", "protocol", "split_seed", "refit")
+"""What a manifest must say."""
 _PACKAGES = ("numpy", "scipy", "numba", "torch")
 
 
@@ -235,7 +237,10 @@ def load_manifest(folder: Path) -> dict[str, Any]:
         )
     if not (Path(folder) / MANIFEST).exists():
         raise UsageError(f"{folder} has no {MANIFEST}; give a folder that ultragcn train wrote")
-    return storage.read_json(Path(folder) / MANIFEST)
+    manifest = storage.read_json(Path(folder) / MANIFEST)
+    if lacking := [name for name in _NEEDED if name not in manifest]:
+        raise UsageError(f"{Path(folder) / MANIFEST} does not say {lacking[0]}, as train writes it; put it back as it was, or train anew")
+    return manifest
 
 
 def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:

@@ -153,6 +153,8 @@ class Summary(NamedTuple):
     """Mean; nan where unknown."""
     peak_memory_mb: float
     """Largest; nan where unknown."""
+    why: str = ""
+    """Of a trial that failed, with the first seed that it failed with."""
 
 
 def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
@@ -314,6 +316,7 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
             {name: float(of_metric.mean()) for name, of_metric in values.items()},
             {name: t_interval(of_metric) for name, of_metric in values.items() if len(of_metric) > 1},
             float(np.mean(seconds)) if seconds else np.nan, max(memory, default=np.nan),
+            next((row.why for row in of_trial if row.state == FAILED), ""),
         ))  # fmt: skip
     return summaries
 

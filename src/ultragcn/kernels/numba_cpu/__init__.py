@@ -31,7 +31,7 @@ from ultragcn.kernels.numba_cpu.sweeps import (
     half_sweep,
     quadratic_half_sweep,
 )  # fmt: skip
-from ultragcn.kernels.numba_cpu.threads import numba_threads
+from ultragcn.kernels.numba_cpu.threads import interrupts_kept, numba_threads
 
 __all__ = [
     "PIECE_PRODUCT",
@@ -42,6 +42,7 @@ __all__ = [
     "compile_kernels",
     "find_hits",
     "half_sweep",
+    "interrupts_kept",
     "inverse_factor",
     "invert",
     "is_compiled",

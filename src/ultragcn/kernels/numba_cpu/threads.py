@@ -1,10 +1,12 @@
 """Threads: Numba's share out the work, so the BLAS that they call must not start its own."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import FrameType
 
 import numba
 import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that Numba calls, loaded so that the controller finds it
@@ -46,6 +48,28 @@ def numba_threads() -> Iterator[None]:
         if cause is not None and not isinstance(cause, Exception):
             raise cause from error
         raise
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Raise an interrupt (Ctrl-C) that comes within at the end of it at the latest: Numba loses one that meets it in a callback of LLVM."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextmanager
