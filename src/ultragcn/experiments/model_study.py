@@ -196,9 +196,8 @@ def write_best(out: Path, study: Study, model: str, source: Mapping[str, Any], c
     settings = _settings(best) if model in VARIANTS else every_value(best)
     ends = chosen.intervals.get(study.choose_by)
     interval = "" if ends is None else f", 95 % interval {ends[0]:.5f} - {ends[1]:.5f}"
-    data = shlex.join(
-        word for name, value in source.items() for word in (f"--{name.replace('source', 'dataset')}", str(value)) if value is not None
-    )
+    options = {"dataset": source["source"]} | {name: value for name, value in source.items() if name != "source" and value is not None}
+    data = shlex.join(word for name, value in options.items() for word in (f"--{name}", str(value)))
     use = f"ultragcn train {data} --config {shlex.quote(str(out / BEST))}"
     if model not in VARIANTS:
         use = f"ultragcn compare {data} --models {model} --settings {shlex.quote(str(out / BEST))}"

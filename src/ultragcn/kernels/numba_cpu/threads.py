@@ -74,7 +74,10 @@ def interrupts_kept() -> Iterator[None]:
 
 @contextmanager
 def _blas_on_one_thread() -> Iterator[None]:
-    """Limit BLAS to one thread. The limit is the whole process's: of several threads the first one in sets it, the last one out ends it."""
+    """Limit BLAS to one thread. The limit is the whole process's: of several threads the first one in sets it, the last one out ends it.
+
+    threadpoolctl lets no thread undo what another one set, and one that came in meanwhile takes the limit for what was there before.
+    """
     global _inside, _before
     with _lock:
         mine = _blas().limit(limits=1, user_api="blas").__enter__() if _inside == 0 else None
