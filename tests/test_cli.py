@@ -223,7 +223,7 @@ def test_misuse_ends_with_status_2_and_one_line_and_trains_nothing(tmp_path, wor
 
 @pytest.mark.parametrize("name", ["a\tb", "a\nb"])
 def test_what_a_line_of_tsv_cannot_hold_is_refused(name):
-    with pytest.raises(UsageError, match="has a tab or a line break, which TSV cannot hold; give --format json"):
+    with pytest.raises(UsageError, match="has a tab or a line break, which TSV cannot hold; give --format csv or json"):
         list(output._lines("tsv", ("item_id",), [(name,)]))
     assert json.loads(next(output._lines("json", ("item_id",), [(name,)]))) == {"item_id": name}
 
