@@ -350,7 +350,7 @@ def test_a_user_alone_is_folded_in_as_among_others(demo):
     data, model = demo
     alone = np.concatenate([model.fold_in(data.train.matrix[[user]]) for user in range(20)])
     among = model.fold_in(data.train.matrix[:200])[:20]
-    assert (np.linalg.norm(alone - among, axis=1) < 2e-3 * np.linalg.norm(among, axis=1)).all()
+    assert (np.linalg.norm(alone - among, axis=1) < 5e-3 * np.linalg.norm(among, axis=1)).all()
 
 
 def cosines(x, y):

@@ -37,7 +37,7 @@ class FrozenItems:
         self.shuffled = shuffle_columns(self.embedding, np.ascontiguousarray(self.weight.T), np.random.default_rng(0))
 
 
-def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tolerance: float = 2e-3) -> np.ndarray:
+def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tolerance: float = 5e-3) -> np.ndarray:
     """Return the embeddings of users that training has not seen: their rows' problem, items frozen, solved to convergence.
 
     A step on quadratic negatives, a few on another part of the cells each, then full ones, mixed by Anderson's rule, in which only
