@@ -33,11 +33,12 @@ def train_and_evaluate(model: str, dataset: str, data_dir: str | None, **hyper_p
     """Train `model` on the train part of `dataset` and return its metrics on the test part."""
     # Only now: these load torch, which takes seconds, and a mistyped flag is answered at once.
     from data import load_data
-    from utils import choose_device, log_param, seed_or_drawn, set_random_seed
+    from ultragcn import rng
+    from utils import choose_device, log_param, set_random_seed
 
     trainer_class, evaluator_class = models.find(model).load()
     device = choose_device()
-    hyper_param["seed"] = seed_or_drawn(hyper_param["seed"])
+    hyper_param["seed"] = rng.given_or_fresh(hyper_param["seed"])
     log_param({"model": model, "dataset": dataset, "device": device, **hyper_param})
     set_random_seed(hyper_param["seed"])
 

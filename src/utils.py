@@ -11,13 +11,6 @@ import torch
 from loguru import logger
 from tqdm import tqdm
 
-from ultragcn import rng
-
-
-def seed_or_drawn(seed: int) -> int:
-    """Return `seed`; for -1 one that nobody chose, so that what it gives can be repeated."""
-    return rng.fresh_seed() if seed == -1 else seed
-
 
 def set_random_seed(seed: int) -> None:
     """Fix every source of random numbers with `seed`; -1 leaves them unseeded, so that each run differs."""

@@ -493,7 +493,8 @@ def test_the_step_size_of_lightgcn_follows_its_schedule(taste, monkeypatch, sche
 
 def test_importing_the_baselines_loads_neither_torch_nor_numba():
     code = "import sys, ultragcn.baselines; assert not {'torch', 'numba'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_package_that_is_not_installed_is_named_with_what_to_install(monkeypatch):

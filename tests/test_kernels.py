@@ -166,8 +166,12 @@ def test_a_user_with_every_item_has_no_negatives():
     assert (torch_ops.draw_negatives(ranks, torch.tensor([0, 1]), indptr, indices) == -1).all()
 
 
+def blas_threads():
+    return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+
 def test_several_threads_leave_blas_its_own():
-    before = [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+    before = blas_threads()
     entered, both = threading.Event(), threading.Event()
 
     def other():
@@ -179,12 +183,11 @@ def test_several_threads_leave_blas_its_own():
     with numba_cpu.numba_threads():
         thread.start()
         assert entered.wait(60)
-    within = [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+    within = blas_threads()
     both.set()
     thread.join()
-    after = [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
     assert set(within) == {1}
-    assert after == before
+    assert blas_threads() == before
 
 
 def test_an_interrupt_that_a_callback_loses_is_raised_in_the_end():
@@ -214,7 +217,8 @@ sys.exit(process.exitcode != 0)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are not forked")
 def test_a_forked_process_without_its_threads_says_so_and_does_not_die():
-    subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKED], check=True)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])

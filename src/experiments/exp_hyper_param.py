@@ -14,6 +14,7 @@ from typing import Any
 import models
 from arguments import FLAGS, Flag, fire_command, read_flags, run_as_program, whole_number
 from experiments import PLOTS, run_in_parallel
+from ultragcn import rng
 from ultragcn.storage import append_row
 
 MODEL = "mymodel"
@@ -37,9 +38,9 @@ def compare_learning_rates(workers: int, **settings: Any) -> None:
     """Train once with each learning rate and the same `settings`, and write the results to the table."""
     # Only now: these load torch, which takes seconds, and a mistyped flag is answered at once.
     from data import load_data
-    from utils import log_param, progress_bar, seed_or_drawn
+    from utils import log_param, progress_bar
 
-    settings["seed"] = seed_or_drawn(settings["seed"])
+    settings["seed"] = rng.given_or_fresh(settings["seed"])
     log_param({"model": MODEL, **settings, "workers": workers})
     load_data(settings["dataset"], settings["data_dir"])  # so that data are downloaded once, and before any work begins
     jobs = [{"learning_rate": learning_rate, **settings} for learning_rate in LEARNING_RATES]

@@ -166,7 +166,7 @@ class UltraGCN(EmbeddingRecommender):
         started = time.perf_counter()
         path = None if checkpoint is None else Path(checkpoint)
         checkpoints = Checkpoint(path, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
-        course, state = checkpoints.read() or (Course(rng.fresh_seed() if self.config.seed == -1 else self.config.seed), None)
+        course, state = checkpoints.read() or (Course(rng.given_or_fresh(self.config.seed)), None)
         started -= course.seconds
         labels = labels_in_training(self.config.select_by)
         self._set_data(train, valid)

@@ -166,10 +166,10 @@ class Recommender:
     def _baskets(self, item_ids: Any) -> tuple[bool, sp.csr_matrix]:
         """Return whether one user is meant, and the B x I matrix of what the users have."""
         self._check_fitted()
-        if isinstance(item_ids, str) or not isinstance(item_ids, Iterable):
+        if _is_one(item_ids):
             raise UsageError(f"give the items of a new user as a list, such as [{item_ids!r}]")
         listed = list(item_ids)
-        one = not listed or isinstance(listed[0], str) or not isinstance(listed[0], Iterable)
+        one = not listed or _is_one(listed[0])
         baskets = [self.item_ids.rows(basket) for basket in ([listed] if one else listed)]
         if any(len(basket) == 0 for basket in baskets):
             raise UsageError("a new user needs at least one item; for nobody in particular, recommend what is popular")
@@ -224,6 +224,11 @@ class Recommender:
         return Path(folder)
 
     @classmethod
+    def kind(cls) -> str:
+        """Return the name that files have of models of this class."""
+        return _kind_in(cls._format)
+
+    @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Return the model that `save` wrote into `folder`.
 
@@ -234,7 +239,7 @@ class Recommender:
         """
         path = _model_file(folder)
         arrays, metadata = read_safetensors(path)
-        kind, ours = metadata.get("format", "").rpartition("-")[0], cls._format.rpartition("-")[0]
+        kind, ours = _kind_in(metadata.get("format", "")), cls.kind()
         if kind != ours:
             raise UsageError(f"{path} holds a model of another kind ({kind or 'unknown'}, not {ours}); load it with that one's class")
         if metadata["format"] != cls._format:
@@ -253,8 +258,12 @@ class Recommender:
 
 
 def kind_of_model(folder: str | Path) -> str:
-    """Return which kind of model `save` wrote into `folder`: the name in its class's `_format`."""
-    return read_metadata(_model_file(folder)).get("format", "").rpartition("-")[0]
+    """Return the `kind` of the model that `save` wrote into `folder`."""
+    return _kind_in(read_metadata(_model_file(folder)).get("format", ""))
+
+
+def _kind_in(name_and_version: str) -> str:
+    return name_and_version.rpartition("-")[0]
 
 
 def _model_file(folder: str | Path) -> Path:
@@ -321,11 +330,15 @@ def _joined(blocks: Ranking, top_k: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([items for _, items, _ in listed]), np.concatenate([scores for _, _, scores in listed])
 
 
+def _is_one(ids: Any) -> bool:
+    """Return whether an id is given and not a list; what is neither is refused later, as the id that it is not."""
+    return isinstance(ids, str) or not isinstance(ids, Iterable)
+
+
 def _one_or_many(ids: Id | Sequence[Id] | np.ndarray) -> tuple[bool, list[Id] | np.ndarray]:
     if isinstance(ids, np.ndarray) and ids.ndim:
         return False, ids
-    # What is no list at all is refused as the id that it is not.
-    one = isinstance(ids, str) or not isinstance(ids, Iterable)
+    one = _is_one(ids)
     return one, [ids] if one else list(ids)  # type: ignore[arg-type, list-item]
 
 

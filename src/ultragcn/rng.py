@@ -13,3 +13,8 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
 def fresh_seed() -> int:
     """Return a seed nobody chose, in [0, 2**31), for those who did not give one. It is recorded, so the run can be repeated."""
     return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
+
+
+def given_or_fresh(seed: int) -> int:
+    """Return `seed`, or a fresh one for -1."""
+    return fresh_seed() if seed == -1 else seed

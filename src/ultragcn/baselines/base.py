@@ -90,9 +90,12 @@ class Baseline(Recommender):
         refuse_leaks(train, valid, select_on)
         self._set_data(train, valid)
         if hasattr(self.config, "seed"):
-            self.seed_ = rng.fresh_seed() if self.config.seed == -1 else self.config.seed
+            self.seed_ = rng.given_or_fresh(self.config.seed)
         self.check_runnable()
-        self._prepare()
+        from ultragcn.kernels import numba_cpu  # takes a moment, so only now
+
+        with numba_cpu.interrupts_kept():
+            self._prepare()
         started = time.perf_counter()
         show = progress or Silent()
         show.start("training", getattr(self.config, "epochs", None), "epoch")
@@ -107,8 +110,7 @@ class Baseline(Recommender):
         """Import packages and compile kernels: no part of training, so not in `train_seconds_`."""
         from ultragcn.kernels import numba_cpu
 
-        with numba_cpu.interrupts_kept():
-            numba_cpu.compile_kernels()
+        numba_cpu.compile_kernels()
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         """Make what `_learned` names from `train_`; `targets` are what an epoch may be chosen on."""

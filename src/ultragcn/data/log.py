@@ -227,8 +227,8 @@ def _of_matrix(matrix: Any, options: DataOptions) -> Log:
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise DataError(f"the matrix, row {cells.row[bad]}: {values[bad]} is no rating")
-    # Rated 4.2 in single precision is rated 4.2: the threshold is rounded as the ratings are.
-    keep = (values != 0) & (values >= (options.min_rating if values.dtype.kind != "f" else values.dtype.type(options.min_rating)))
+    # Rated 4.2 in single precision is rated 4.2: NumPy rounds the threshold as the ratings are.
+    keep = (values != 0) & (values >= options.min_rating)
     user_ids, item_ids = (IdMap(np.arange(size), what) for size, what in zip(cells.shape, ("user", "item"), strict=True))
     users, items = cells.row[keep].astype(np.int32), cells.col[keep].astype(np.int32)
     return Log("the matrix", "row", user_ids, item_ids, users, items, users, None, _kept(len(values), len(users), "entries", options))

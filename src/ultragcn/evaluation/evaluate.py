@@ -104,9 +104,9 @@ def evaluate_by_user(
         raise DataError(f"{leaked} of the held-out pairs stand in train: such a score measures memory; remove them from one side")
     seen = model.train_.matrix
     if dialect.masked == "train_and_valid" and model.valid_ is not None:
-        others = model.valid_.matrix - model.valid_.matrix.multiply(matrix)  # what is asked for is not left out
-        others.eliminate_zeros()
-        seen = sp.csr_matrix(seen + others) if others.nnz else seen
+        asked = model.valid_.matrix.multiply(matrix)  # what is asked for is not left out
+        if asked.nnz < model.valid_.matrix.nnz:
+            seen = sp.csr_matrix(seen + (model.valid_.matrix - asked))
     users = np.flatnonzero(num_relevant)
     if len(users) == 0:
         raise DataError("there are no held-out pairs to evaluate on")

@@ -143,12 +143,14 @@ def compare(
         kept_labels = _prepare(out, _about(dataset, labels, refit), overwrite)
         done = _done(out, plan, kept_labels)
         todo = [run for run in plan if run not in done]
-        for sentence in (*dataset.notes, *([f"{len(done)} of {len(plan)} runs found, {len(todo)} to do"] if done else [])):
+        sentences = list(dataset.notes)
+        if done:
+            sentences.append(f"{len(done)} of {len(plan)} runs found, {len(todo)} to do")
+        if others := sorted(_kept_models(out) - {model for model, _ in plan}):
+            sentences.append(f"{out} also holds runs of {', '.join(others)}, which stay; the table has them when --models names them too")
+        for sentence in sentences:
             if tell is not None:
                 tell(sentence)
-        others = sorted(_kept_models(out) - {model for model, _ in plan})
-        if others and tell is not None:
-            tell(f"{out} also holds runs of {', '.join(others)}, which stay; the table has them when --models names them too")
         del dataset
         failed = _run(plan, todo, source, settings, refit, kept_labels, out, progress or Silent())
         table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)

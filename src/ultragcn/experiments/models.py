@@ -43,7 +43,7 @@ def load_model(folder: str | Path) -> Recommender:
     """Return the model that `save` wrote into `folder`, of whichever class it is."""
     kind = kind_of_model(folder)
     known: tuple[type[Recommender], ...] = (UltraGCN, *BASELINES.values())
-    classes = {one._format.rpartition("-")[0]: one for one in known}
+    classes = {one.kind(): one for one in known}
     return classes.get(kind, UltraGCN).load(folder)  # which says what a file of no kind is
 
 

@@ -89,8 +89,7 @@ def train_run(
         After the run folder was given what there was; the message says what that is.
     """
     check_run(config, dataset.protocol, out, refit=refit, overwrite=overwrite, checkpoint_every=checkpoint_every, track=track)
-    if config.seed == -1:
-        config = config.replace(seed=rng.fresh_seed())  # now, so that the manifest has it and a resumed run draws the same
+    config = config.replace(seed=rng.given_or_fresh(config.seed))  # now, so that the manifest has it and a resumed run draws the same
     with storage.sole_writer(out):
         _clear(out, MODEL_FILE, METRICS, HISTORY, MANIFEST, *_UNFINISHED)
         manifest = _manifest(dataset, config) | {"refit": refit, "checkpoint_every": checkpoint_every, "track": list(track)}
