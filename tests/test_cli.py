@@ -193,6 +193,8 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
         (["train", "--top_k", "5"], "unknown option --top_k, which train has not; it belongs to recommend, similar"),
         (["sweep", "--vary", "l2_user=log:0.1"], "a range is written LOW:HIGH"),
         (["sweep", "--dataset", "no.csv", "--vary", "l2_usr=0.1,0.2"], "did you mean l2_user"),
+        (["sweep", "--dataset", "no.csv", "--vary", "l2_user=0.1,0.2", "--jobs", "0"], "jobs must be a whole number of 1 or more"),
+        (["sweep", "--dataset", "no.csv", "--vary", "l2_user=0.1,0.2", "--threads", "-1"], "threads must be a whole number of 1 or more"),
         (["train", "--config", "no.toml"], "cannot read the configuration"),
         (["train", "--refit", "--protocol", "authors"], "refit needs the clean protocol"), (["train", "--epochs"], "expected one argument"),
         (["train", "stray.csv"], "did you mean --dataset stray.csv?"), (["evaluate", "nosuch"], "no run folder"),

@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import json
+import os
 import warnings
 
 import numpy as np
@@ -256,6 +257,20 @@ def test_recbole_folders_are_read_with_their_splits(tmp_path, log):
 def test_a_folder_is_no_file_of_titles(tmp_path):
     with pytest.raises(DataError, match="is a folder; give a file of titles"):
         read_titles(tmp_path, IdMap(np.array([1, 2]), "item"), DataOptions())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_told_from_an_empty_file(tmp_path, log):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)  # nobody writes: reading it would wait for ever
+    says = "pipe.csv is a pipe, which can be read only once; write what comes out of it to a file"
+    with pytest.raises(DataError, match=says):
+        load_dataset(pipe)
+    log.write_csv(tmp_path / "log.csv")
+    with pytest.raises(DataError, match=says):
+        load_dataset(tmp_path / "log.csv", test=pipe)
+    with pytest.raises(DataError, match=says):
+        load_dataset(tmp_path / "log.csv", titles=pipe)
 
 
 def test_titles_are_found_for_every_kind_of_id_and_missing_ones_counted(tmp_path):

@@ -51,12 +51,14 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.cli.progress import Bars
     from ultragcn.experiments import model_study
     from ultragcn.experiments.study import in_words
-    from ultragcn.experiments.sweep import sweep
+    from ultragcn.experiments.sweep import check_workers, sweep
     from ultragcn.progress import Silent
 
     said = _said(arguments)
     source = model_study.source_of(said)
-    model_study.parameters_of(said)  # before the data are read: what is misspelt is said at once
+    # Before the data are read: what is wrong is said at once.
+    model_study.parameters_of(said)
+    check_workers(arguments.jobs, arguments.threads)
     progress = Silent() if arguments.quiet else Bars()
     data = data_options.read(source, progress)
     study = model_study.study_of(said, data)

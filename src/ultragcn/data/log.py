@@ -16,7 +16,7 @@ from ultragcn.data import times
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.options import TIMED_SPLITS, DataOptions
-from ultragcn.data.tables import ROW, Table, first_line, is_frame, open_table, suffix_of
+from ultragcn.data.tables import ROW, Table, first_line, is_frame, open_table, require_file, suffix_of
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, UsageError, counted, warn
 
@@ -83,8 +83,7 @@ def read_log(source: Any, options: DataOptions) -> Log:
         log = _of_table(open_table(source, options), options)
     elif isinstance(source, (str, Path)):
         path = Path(source)
-        if path.is_dir():
-            raise DataError(f"{path} is a folder; give a file")
+        require_file(path)
         log = _of_user_lines(path, options) if _has_user_lines(path, options) else _of_table(open_table(path, options), options)
     else:
         raise UsageError(f"cannot read interactions from {type(source).__name__}; give a file, a polars or pandas frame, or a SciPy matrix")

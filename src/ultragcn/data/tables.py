@@ -267,6 +267,14 @@ def _scan_words(path: Path, separator: str, blank: int, width: int) -> pl.LazyFr
     )
 
 
+def require_file(path: Path, what: str = "a file") -> None:
+    """Raise `DataError` where `path` is a folder, or a pipe: files are looked at before they are read, and a pipe gives its bytes once."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give {what}")
+    if path.is_fifo():
+        raise DataError(f"{path} is a pipe, which can be read only once; write what comes out of it to a file and give that")
+
+
 def _head(path: Path, expected: str = "one interaction a row") -> list[str]:
     """Return the first lines of a text file, compressed or not."""
     try:

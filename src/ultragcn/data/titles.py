@@ -8,7 +8,7 @@ import polars as pl
 
 from ultragcn.data.ids import IdMap
 from ultragcn.data.options import DataOptions
-from ultragcn.data.tables import ROW, open_table
+from ultragcn.data.tables import ROW, open_table, require_file
 from ultragcn.errors import DataError, counted, warn
 
 
@@ -34,8 +34,8 @@ def read_titles(source: Any, item_ids: IdMap, options: DataOptions) -> np.ndarra
     DataWarning
         Items without a title, counted.
     """
-    if isinstance(source, str | Path) and Path(source).is_dir():
-        raise DataError(f"{source} is a folder; give a file of titles")
+    if isinstance(source, str | Path):
+        require_file(Path(source), "a file of titles")
     table = open_table(source, options, "one item and its title a row")
     if table.has_header:
         item = table.find("item", options.item_column if options.item_column in table.names else "")

@@ -108,9 +108,7 @@ def sweep(
     KeyboardInterrupt
         With a message that says what is kept.
     """
-    for name, number in (("jobs", jobs), ("threads", threads)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-            raise UsageError(f"{name} must be a whole number of 1 or more, not {number!r}")
+    check_workers(jobs, threads)
     check_installed(study)
     out = Path(out)
     points = open_folder(out, study)
@@ -136,6 +134,13 @@ def sweep(
         show.finish()
     summaries = summarise(results.rows())
     return Outcome(summaries, best(study, summaries), results.count(mine), runs)
+
+
+def check_workers(jobs: int, threads: int | None) -> None:
+    """Raise `UsageError` where `jobs` or `threads` is no number above 0."""
+    for name, number in (("jobs", jobs), ("threads", threads)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise UsageError(f"{name} must be a whole number of 1 or more, not {number!r}")
 
 
 class _Results:
