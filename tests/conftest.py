@@ -1,6 +1,7 @@
 """Fixtures: where the real data and the golden values are, and small hand-made interactions."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,12 @@ UltraGCN(epochs=2).fit(data.train, data.valid).recommend("user-0001")
 def kernels_on_disk() -> None:
     """Compile the kernels in a process of their own: one that compiles them may round otherwise than those that load them from disk."""
     subprocess.run([sys.executable, "-c", _COMPILE], check=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_heard() -> None:
+    """Hear Ctrl-C also where a shell started the tests in the background: what they start would ignore it too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
