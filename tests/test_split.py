@@ -20,6 +20,7 @@ from ultragcn.data.ids import IdMap
 from ultragcn.data.options import DataOptions
 from ultragcn.data.titles import read_titles
 from ultragcn.errors import DataError, DataWarning, UsageError
+from ultragcn.evaluation.lists import read_lists
 from ultragcn.experiments.run import load_manifest, load_run_data, train_run
 
 
@@ -271,6 +272,8 @@ def test_a_pipe_is_told_from_an_empty_file(tmp_path, log):
         load_dataset(tmp_path / "log.csv", test=pipe)
     with pytest.raises(DataError, match=says):
         load_dataset(tmp_path / "log.csv", titles=pipe)
+    with pytest.raises(DataError, match=says):
+        read_lists(pipe, quiet_load(tmp_path / "log.csv").train)
 
 
 def test_titles_are_found_for_every_kind_of_id_and_missing_ones_counted(tmp_path):
