@@ -11,9 +11,9 @@ import argparse
 from measure import ROOT, data_dir, report
 
 from ultragcn import UltraGCN, load_dataset, storage
-from ultragcn.baselines.item_scorer import ItemWeightModel
 from ultragcn.config import Config, configuration_for
-from ultragcn.model import item_graph
+from ultragcn.models.item_scorer import ItemWeightModel
+from ultragcn.scoring.item_graph import item_graph
 
 NAMES = "gowalla,ml-1m,amazoncds,electronics,ml-latest-small,movietweetings-100k"
 LEFT_OUT: dict[str, dict] = {

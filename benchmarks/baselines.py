@@ -25,9 +25,10 @@ import numpy as np
 from measure import ROOT, data_dir, report
 
 from ultragcn import load_dataset, storage
-from ultragcn.baselines import BASELINES, baseline_for, kept_settings
 from ultragcn.data.datasets import Dataset
-from ultragcn.experiments.run import peak_memory_mb, split_hash
+from ultragcn.experiments.runs.manifest import split_hash
+from ultragcn.machine import peak_memory_mb
+from ultragcn.models.registry import BASELINES, baseline_for, kept_settings
 
 GRIDS: dict[str, list[dict[str, list]]] = {
     "popularity": [],

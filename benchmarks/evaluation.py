@@ -17,9 +17,9 @@ from ultragcn import load_dataset
 from ultragcn.config import configuration_for
 from ultragcn.evaluation import significance
 from ultragcn.evaluation.evaluate import evaluate_by_user
-from ultragcn.evaluation.ranking import GraphTerm, rank
 from ultragcn.kernels import numba_cpu
-from ultragcn.model import item_graph
+from ultragcn.scoring.item_graph import item_graph
+from ultragcn.scoring.ranking import GraphTerm, rank
 
 METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate", "f1", "coverage")
 LABELS = [f"{metric}@{top_k}" for metric in METRICS for top_k in (10, 20, 50)]

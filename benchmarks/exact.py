@@ -30,8 +30,8 @@ from threadpoolctl import threadpool_limits
 from ultragcn import load_dataset, storage
 from ultragcn.config import Config, configuration_for
 from ultragcn.evaluation.evaluate import evaluate
-from ultragcn.evaluation.ranking import rank
-from ultragcn.objective import Objective
+from ultragcn.loss.objective import Objective
+from ultragcn.scoring.ranking import rank
 
 ALS_GRID = list(itertools.product((1.0, 5.0, 20.0, 60.0), (0.1, 1.0, 10.0, 50.0, 200.0)))  # alpha, regularization
 ALS_ITERATIONS = 15
@@ -294,7 +294,7 @@ def growth(largest: int) -> None:
 
 def grow(num_users: int) -> None:
     """Time a sampled and a full sweep on U users x U / 5 items with about 50 interactions a user; 64 dimensions, no item-item term."""
-    from ultragcn.experiments.run import peak_memory_mb
+    from ultragcn.machine import peak_memory_mb
     from ultragcn.solvers import exact
 
     train = made_up(num_users, num_users // 5)

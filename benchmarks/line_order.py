@@ -12,10 +12,12 @@ import argparse
 from measure import data_dir, report
 
 from ultragcn import Interactions, evaluate, load_dataset
-from ultragcn.baselines import ItemKNN, RP3beta, SparseEASE
 from ultragcn.data.log import Events, events_of, read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.data.split import hold_out_by
+from ultragcn.models.itemknn import ItemKNN
+from ultragcn.models.rp3beta import RP3beta
+from ultragcn.models.sparse_ease import SparseEASE
 
 NAMES = "gowalla,electronics"
 LAST = DataOptions(split="last", last_share=0.1)

@@ -24,10 +24,10 @@ from measure import data_dir, report
 
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.config import configuration_for
-from ultragcn.evaluation.ranking import graph_scale
-from ultragcn.experiments.models import unfitted_for_refit
-from ultragcn.item_weights import mean_deviation
-from ultragcn.objective import Objective
+from ultragcn.loss.objective import Objective
+from ultragcn.models.registry import unfitted_for_refit
+from ultragcn.scoring.item_weights import mean_deviation
+from ultragcn.scoring.ranking import graph_scale
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BLOCK = 2048

@@ -19,7 +19,7 @@ _BLOCK = 5_000_000  # rows made at a time
 _LOAD = """
 import sys, time, warnings
 from ultragcn import load_dataset
-from ultragcn.experiments.run import peak_memory_mb
+from ultragcn.experiments.runs.train import peak_memory_mb
 warnings.simplefilter("ignore")
 started = time.perf_counter(), time.process_time()
 data = load_dataset(sys.argv[1], protocol="clean", **eval(sys.argv[2]))

@@ -24,9 +24,9 @@ def measure(name: str, device: str) -> None:
 
     from ultragcn import load_dataset
     from ultragcn.config import configuration_for
-    from ultragcn.experiments.run import peak_memory_mb
     from ultragcn.kernels import numba_cpu, torch_ops
-    from ultragcn.objective import Objective
+    from ultragcn.loss.objective import Objective
+    from ultragcn.machine import peak_memory_mb
     from ultragcn.solvers import sgd
 
     numba_cpu.compile_kernels()
@@ -59,9 +59,9 @@ def compare_losses(objective, user_embedding, item_embedding, where, num_pairs: 
     """Return the exact expected loss at given embeddings, its Monte-Carlo estimate by the solver's kernels, and that one's error."""
     import torch
 
-    from ultragcn.graph import DegreeWeights, ItemNeighbors
     from ultragcn.kernels import reference, torch_ops
-    from ultragcn.objective import batch_weights
+    from ultragcn.loss.objective import batch_weights
+    from ultragcn.loss.weights import DegreeWeights, ItemNeighbors
 
     config, train = objective.config, objective.train
     positives = objective.positive_matrix()

@@ -18,7 +18,7 @@ from measure import data_dir, report
 
 from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.config import configuration_for
-from ultragcn.experiments.study import read_results
+from ultragcn.experiments.studies.study import read_results
 
 TRIALS = 24
 

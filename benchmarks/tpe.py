@@ -15,9 +15,9 @@ from measure import ROOT, data_dir, report
 from scipy import stats
 
 from ultragcn import load_dataset
-from ultragcn.experiments import model_study
-from ultragcn.experiments.study import Summary
-from ultragcn.experiments.sweep import sweep
+from ultragcn.experiments.studies import model_study
+from ultragcn.experiments.studies.study import Summary
+from ultragcn.experiments.studies.sweep import sweep
 
 SAID = {
     "vary": {

@@ -20,11 +20,11 @@ import polars as pl
 from measure import data_dir, report
 
 from ultragcn import UltraGCN, evaluate, load_dataset
-from ultragcn.baselines import Popularity
-from ultragcn.config import EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS
+from ultragcn.config.ultragcn import EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS
 from ultragcn.errors import DataWarning
-from ultragcn.experiments.models import unfitted_for_refit
-from ultragcn.trend import log_recent_share
+from ultragcn.models.popularity import Popularity
+from ultragcn.models.registry import unfitted_for_refit
+from ultragcn.scoring.trend import log_recent_share
 
 SHARES = (1.0, 0.85, 0.7, 0.55)
 """Of the pairs before test, oldest first."""

@@ -15,10 +15,9 @@ from baselines import best_among, combinations
 from measure import ROOT, data_dir
 
 from ultragcn import load_dataset
-from ultragcn.baselines import baseline_for
 from ultragcn.errors import DataWarning
-from ultragcn.experiments.compare import compare, markdown
-from ultragcn.experiments.models import every_value
+from ultragcn.experiments.studies.compare import compare, markdown
+from ultragcn.models.registry import baseline_for, every_value
 
 NAMES = ("ml-latest-small", "movietweetings-100k")
 SPLITS = {"last": {"split": "last", "last_k": 5}, "time": {"split": "time"}}

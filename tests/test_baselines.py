@@ -12,14 +12,23 @@ import scipy.sparse as sp
 import torch
 
 from tests.conftest import interactions_of, random_interactions
-from ultragcn import Interactions, evaluate, load_dataset
-from ultragcn.baselines import BASELINES, BPR, EASE, IALS, ItemKNN, LightGCN, Popularity, RP3beta, SparseEASE, baseline_for, ease, lightgcn
-from ultragcn.data.datasets import dataset_names
+from ultragcn import Interactions, evaluate, load_dataset, machine
 from ultragcn.data.ids import IdMap
+from ultragcn.data.sources import dataset_names
 from ultragcn.data.split import hold_out
 from ultragcn.errors import DataError, MissingDependencyError, NotFittedError, UsageError
-from ultragcn.item_weights import blocks
 from ultragcn.kernels import numba_cpu, reference, torch_ops
+from ultragcn.models import lightgcn
+from ultragcn.models.bpr import BPR
+from ultragcn.models.ease import EASE
+from ultragcn.models.ials import IALS
+from ultragcn.models.itemknn import ItemKNN
+from ultragcn.models.lightgcn import LightGCN
+from ultragcn.models.popularity import Popularity
+from ultragcn.models.registry import BASELINES, baseline_for
+from ultragcn.models.rp3beta import RP3beta
+from ultragcn.models.sparse_ease import SparseEASE
+from ultragcn.scoring.item_weights import blocks
 
 QUICK = {
     "itemknn": {"num_neighbors": 12}, "rp3beta": {"num_neighbors": 12}, "ease": {"l2": 1.0}, "sparse-ease": {"l2": 1.0},
@@ -443,7 +452,7 @@ def test_the_gradient_of_lightgcn_goes_back_by_the_same_propagation(taste):
 
 def test_ease_refuses_what_does_not_fit_into_memory_and_names_need_and_alternative(taste, monkeypatch, tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal:  9000000 kB\nMemAvailable:    2000000 kB\n")
-    monkeypatch.setattr(ease, "_MEMORY_FILE", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "_MEMORY_FILE", tmp_path / "meminfo")
     EASE().fit(taste)
     many = IdMap(np.arange(50_000), "item")
     wide = Interactions(sp.csr_matrix(([1.0], ([0], [7])), shape=(1, 50_000)), IdMap(np.arange(1), "user"), many)
@@ -452,8 +461,8 @@ def test_ease_refuses_what_does_not_fit_into_memory_and_names_need_and_alternati
 
 
 def test_where_the_system_does_not_say_how_much_memory_is_free_ease_tries(taste, monkeypatch, tmp_path):
-    monkeypatch.setattr(ease, "_MEMORY_FILE", tmp_path / "nothing")
-    assert ease.free_memory() is None
+    monkeypatch.setattr(machine, "_MEMORY_FILE", tmp_path / "nothing")
+    assert machine.free_memory() is None
     EASE().fit(taste)
 
 
@@ -492,7 +501,7 @@ def test_the_step_size_of_lightgcn_follows_its_schedule(taste, monkeypatch, sche
 
 
 def test_importing_the_baselines_loads_neither_torch_nor_numba():
-    code = "import sys, ultragcn.baselines; assert not {'torch', 'numba'} & set(sys.modules)"
+    code = "import sys, ultragcn.models.registry; assert not {'torch', 'numba'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
     assert done.returncode == 0, done.stderr
 

@@ -20,8 +20,8 @@ from ultragcn import UltraGCN, load_dataset, storage
 from ultragcn.cli import main
 from ultragcn.config import Config
 from ultragcn.errors import UltraGCNError, UsageError
-from ultragcn.experiments.run import resume_run, train_run
-from ultragcn.experiments.trackers import TRACKERS, Tracking
+from ultragcn.experiments.runs.trackers import TRACKERS, Tracking
+from ultragcn.experiments.runs.train import resume_run, train_run
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SRC = Path(__file__).parents[1] / "src"
@@ -107,7 +107,7 @@ def test_checkpoints_come_every_so_many_epochs(pairs, tmp_path):
 
 def test_by_the_clock_a_short_training_writes_none_and_a_long_one_seldom(pairs, tmp_path, monkeypatch):
     file, now, changes = tmp_path / "checkpoint", [0.0], []
-    monkeypatch.setattr("ultragcn.checkpoint.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("ultragcn.training.checkpoint.time.perf_counter", lambda: now[0])
 
     def four_seconds(record):
         changes.append(file.stat().st_mtime_ns if file.exists() else 0)
@@ -280,7 +280,7 @@ def test_an_interrupt_before_a_run_that_goes_on_has_a_model_is_one_sentence(log,
         with pytest.raises(RuntimeError):
             train_run(data, config, run, checkpoint_every=1)
     with monkeypatch.context() as patched:
-        patched.setattr("ultragcn.model.item_graph", interrupt)
+        patched.setattr("ultragcn.models.ultragcn.item_graph", interrupt)
         with pytest.raises(KeyboardInterrupt, match=f"before an epoch ended; there is no model in {run}; go on by --resume"):
             resume_run(run, dataset=data)
     resume_run(run, dataset=data)
@@ -516,7 +516,7 @@ class Remembering:
 def remembering(monkeypatch):
     monkeypatch.setattr(Remembering, "told", {})
     monkeypatch.setitem(TRACKERS, "remembering", Remembering)
-    monkeypatch.setattr("ultragcn.experiments.trackers._PACKAGES", {"remembering": "json", "tensorboard": "nosuchpackage"})
+    monkeypatch.setattr("ultragcn.experiments.runs.trackers._PACKAGES", {"remembering": "json", "tensorboard": "nosuchpackage"})
     return Remembering
 
 

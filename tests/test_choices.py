@@ -7,9 +7,10 @@ import pytest
 
 from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.cli import main
-from ultragcn.config import EXACT_GRAPH_WEIGHT, EXACT_GRAPH_WEIGHTS, EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM, Config
-from ultragcn.experiments.models import unfitted_for_refit
-from ultragcn.objective import Objective
+from ultragcn.config import Config
+from ultragcn.config.ultragcn import EXACT_GRAPH_WEIGHT, EXACT_GRAPH_WEIGHTS, EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM
+from ultragcn.loss.objective import Objective
+from ultragcn.models.registry import unfitted_for_refit
 from ultragcn.solvers.fold_in import FrozenItems, fold_in
 
 QUICK = {"embedding_dim": 16, "negative_weight": 50.0}
@@ -79,7 +80,7 @@ def test_the_strength_is_saved_and_new_users_are_folded_in_with_it(data, chosen,
 
 def test_a_changed_rule_is_another_fingerprint(monkeypatch):
     before = Config().fingerprint(), Config(l2_user=EXACT_L2, l2_item=EXACT_L2).fingerprint()
-    monkeypatch.setattr("ultragcn.config.EXACT_L2_FACTOR", 2.0)
+    monkeypatch.setattr("ultragcn.config.ultragcn.EXACT_L2_FACTOR", 2.0)
     assert Config().fingerprint() != before[0]
     assert Config(l2_user=EXACT_L2, l2_item=EXACT_L2).fingerprint() == before[1]
 
@@ -114,7 +115,7 @@ def test_an_interrupt_while_terms_are_chosen_leaves_none_that_was_only_tried(dat
             raise KeyboardInterrupt
         return evaluate(model, targets, labels)
 
-    monkeypatch.setattr("ultragcn.model.evaluate", interrupted)
+    monkeypatch.setattr("ultragcn.models.ultragcn.evaluate", interrupted)
     model = UltraGCN(**QUICK, epochs=3)
     with pytest.raises(KeyboardInterrupt):
         model.fit(data.train, data.valid)

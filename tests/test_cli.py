@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from ultragcn import load_dataset
-from ultragcn.baselines import ItemKNN
 from ultragcn.cli import main, output
 from ultragcn.config import parse_value
 from ultragcn.errors import UsageError
+from ultragcn.models.itemknn import ItemKNN
 
 SRC = Path(__file__).parents[1] / "src"
 QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]

@@ -16,13 +16,15 @@ import polars as pl
 import pytest
 
 from ultragcn import UltraGCN, evaluate, load_dataset, storage
-from ultragcn.baselines import EASE, ItemKNN, LightGCN, baseline_for
 from ultragcn.cli import main
 from ultragcn.cli.seeds import seeds_of
 from ultragcn.config import Config, configuration_for, read_config
 from ultragcn.errors import MissingDependencyError, UsageError
-from ultragcn.experiments import compare
-from ultragcn.experiments.models import every_value, make_model, unfitted_for_refit
+from ultragcn.experiments.studies import compare
+from ultragcn.models.ease import EASE
+from ultragcn.models.itemknn import ItemKNN
+from ultragcn.models.lightgcn import LightGCN
+from ultragcn.models.registry import baseline_for, every_value, make_model, unfitted_for_refit
 from ultragcn.progress import Silent
 
 SRC = Path(__file__).parents[1] / "src"
@@ -94,7 +96,7 @@ def test_a_default_that_changed_in_the_code_makes_another_run(log, tmp_path, mon
     monkeypatch.setattr(compare, "_apart", lambda source, model, *others: (asked.append(model), ({}, "not now"))[1])
     assert again() == first
     assert asked == []
-    monkeypatch.setattr("ultragcn.config.EXACT_L2", 0.7)
+    monkeypatch.setattr("ultragcn.config.ultragcn.EXACT_L2", 0.7)
     assert [line.num_seeds for line in again().lines] == [1, 0]
     assert asked == ["ultragcn"]
 

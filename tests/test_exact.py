@@ -13,7 +13,7 @@ from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.config import Config
 from ultragcn.errors import NumericalError, UsageError
 from ultragcn.kernels import numba_cpu, reference
-from ultragcn.objective import Objective
+from ultragcn.loss.objective import Objective
 from ultragcn.solvers import exact
 from ultragcn.solvers.fold_in import FrozenItems, fold_in
 

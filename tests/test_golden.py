@@ -10,10 +10,10 @@ import torch
 from ultragcn import Interactions, evaluate, load_dataset
 from ultragcn.config import Config
 from ultragcn.data.ids import IdMap
-from ultragcn.evaluation.ranking import rank
-from ultragcn.graph import DegreeWeights, ItemNeighbors, item_neighbors
 from ultragcn.kernels import reference, torch_ops
-from ultragcn.objective import Objective, batch_weights
+from ultragcn.loss.objective import Objective, batch_weights
+from ultragcn.loss.weights import DegreeWeights, ItemNeighbors, item_neighbors
+from ultragcn.scoring.ranking import rank
 
 GOLDEN = Path(__file__).parent / "golden"
 FLOAT64, FLOAT32 = 1e-6, 1e-4

@@ -6,9 +6,9 @@ import pytest
 from tests.conftest import interactions_of, random_interactions
 from ultragcn.config import Config
 from ultragcn.errors import DataError, UsageError
-from ultragcn.graph import degree_weights, item_graph_degrees, item_neighbors
 from ultragcn.kernels import reference
-from ultragcn.objective import Objective, batch_weights
+from ultragcn.loss.objective import Objective, batch_weights
+from ultragcn.loss.weights import degree_weights, item_graph_degrees, item_neighbors
 
 # Three users, three items: A = [[1,1,0],[1,1,1],[0,0,1]], so d_u = 2, 3, 1, d_i = 2, 2, 2,
 # G = A^T A = [[2,2,1],[2,2,1],[1,1,2]] and g = 5, 5, 4.

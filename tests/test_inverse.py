@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import Heard, random_interactions
-from ultragcn.baselines import EASE, inverse
 from ultragcn.errors import NumericalError
+from ultragcn.models import inverse
+from ultragcn.models.ease import EASE
 from ultragcn.progress import Silent
 
 

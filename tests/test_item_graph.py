@@ -7,10 +7,11 @@ import pytest
 
 from tests.conftest import interactions_of
 from ultragcn import UltraGCN, evaluate, load_dataset
-from ultragcn.baselines import RP3beta, SparseEASE
 from ultragcn.config import Config
-from ultragcn.item_weights import regression_weights, walk_weights
-from ultragcn.model import item_graph
+from ultragcn.models.rp3beta import RP3beta
+from ultragcn.models.sparse_ease import SparseEASE
+from ultragcn.scoring.item_graph import item_graph
+from ultragcn.scoring.item_weights import regression_weights, walk_weights
 
 QUICK = {"embedding_dim": 8, "epochs": 3, "item_graph_weight": 0.0}
 GRAPH = {"item_graph_weight": 0.4, "item_graph_l2": 20.0, "item_graph_neighbors": 30}

@@ -12,8 +12,8 @@ import threadpoolctl
 import torch
 
 from tests.conftest import random_interactions
-from ultragcn.graph import item_graph_degrees, item_neighbors
 from ultragcn.kernels import numba_cpu, reference, torch_ops
+from ultragcn.loss.weights import item_graph_degrees, item_neighbors
 
 SHAPES = [(1, 1), (1, 7), (5, 1), (6, 130), (3, 1000)]
 

@@ -9,7 +9,7 @@ from ultragcn.errors import DataError, UsageError
 from ultragcn.evaluation import metrics
 from ultragcn.evaluation.dialects import DIALECTS, Dialect, dialect_of
 from ultragcn.evaluation.evaluate import evaluate_by_user
-from ultragcn.evaluation.ranking import BATCH_USERS, rank
+from ultragcn.scoring.ranking import BATCH_USERS, rank
 
 # One user, three relevant items, a list of five with hits at places 2 and 4.
 HITS, RELEVANT = np.array([[False, True, False, True, False]]), np.array([3])

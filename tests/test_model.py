@@ -11,9 +11,9 @@ import scipy.sparse as sp
 
 from tests.conftest import interactions_of, random_interactions
 from ultragcn import Interactions, UltraGCN, evaluate, load_dataset
-from ultragcn.baselines import Popularity
 from ultragcn.data.ids import IdMap
 from ultragcn.errors import DataError, NotFittedError, NumericalError, UsageError
+from ultragcn.models.popularity import Popularity
 
 SRC = Path(__file__).parents[1] / "src"
 QUICK = {
@@ -158,8 +158,9 @@ def test_no_kernel_is_compiled_while_the_clock_of_training_runs():
     # In a process of its own: in this one, other tests have had them compiled.
     code = """
 from numba.core.dispatcher import Dispatcher
-from ultragcn import UltraGCN, item_weights, load_dataset, solvers
-from ultragcn.baselines import BPR, ItemKNN
+from ultragcn import UltraGCN, load_dataset, solvers
+from ultragcn.scoring import item_weights
+from ultragcn.models.registry import BPR, ItemKNN
 from ultragcn.kernels import numba_cpu
 
 def compiled():

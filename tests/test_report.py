@@ -18,11 +18,12 @@ from ultragcn import load_dataset, storage
 from ultragcn.cli import main
 from ultragcn.config import configuration_for
 from ultragcn.errors import MissingDependencyError, UsageError
-from ultragcn.experiments import plots, space
-from ultragcn.experiments.compare import compare
-from ultragcn.experiments.report import report
-from ultragcn.experiments.run import train_run
-from ultragcn.experiments.study import Study, open_folder
+from ultragcn.experiments import plots
+from ultragcn.experiments.reports import report
+from ultragcn.experiments.runs.train import train_run
+from ultragcn.experiments.studies import space
+from ultragcn.experiments.studies.compare import compare
+from ultragcn.experiments.studies.study import Study, open_folder
 
 METRICS = ("valid_recall@20", "valid_ndcg@20")
 EVIL = "<script>document.title='owned'</script><img src=x onerror=alert(1)> $x$ \" 나"
@@ -443,6 +444,6 @@ def test_the_notebook_runs_on_a_study_and_shows_a_table_and_plots(study, monkeyp
 
 
 def test_importing_the_report_loads_no_matplotlib():
-    code = "import sys, ultragcn.experiments.report; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, ultragcn.experiments.reports; sys.exit('matplotlib' in sys.modules)"
     src = Path(__file__).parents[1] / "src"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(src), "PATH": ""}, timeout=60).returncode == 0

@@ -12,7 +12,6 @@ import pytest
 
 from tests.conftest import random_interactions
 from ultragcn import UltraGCN, load_dataset
-from ultragcn.baselines import EASE
 from ultragcn.cli import main
 from ultragcn.config import Config
 from ultragcn.data import datasets
@@ -21,7 +20,9 @@ from ultragcn.data.options import DataOptions
 from ultragcn.data.titles import read_titles
 from ultragcn.errors import DataError, DataWarning, UsageError
 from ultragcn.evaluation.lists import read_lists
-from ultragcn.experiments.run import load_manifest, load_run_data, train_run
+from ultragcn.experiments.runs.manifest import load_manifest, load_run_data
+from ultragcn.experiments.runs.train import train_run
+from ultragcn.models.ease import EASE
 
 
 @pytest.fixture

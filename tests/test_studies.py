@@ -13,8 +13,8 @@ import pytest
 from ultragcn import load_dataset, storage
 from ultragcn.cli import main
 from ultragcn.config import Config, kept_configuration
-from ultragcn.experiments.model_study import read_study_file, source_of, study_of, without_effect
-from ultragcn.experiments.study import read_results, read_study
+from ultragcn.experiments.studies.model_study import read_study_file, source_of, study_of, without_effect
+from ultragcn.experiments.studies.study import read_results, read_study
 
 pytest.importorskip("torch", reason="the workbench needs PyTorch")
 

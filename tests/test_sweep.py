@@ -20,16 +20,17 @@ import pytest
 
 from tests import trials_for_sweeps as trials
 from ultragcn import UltraGCN, evaluate, load_dataset, storage
-from ultragcn.baselines import ItemKNN
 from ultragcn.cli import main, parse
 from ultragcn.cli import sweep as sweep_command
 from ultragcn.config import read_config
 from ultragcn.errors import MissingDependencyError, UltraGCNError, UsageError
-from ultragcn.experiments import claims, model_study, space, study, workers
-from ultragcn.experiments.models import every_value
-from ultragcn.experiments.space import Range, Values
-from ultragcn.experiments.study import Study, read_results, read_study, summarise
-from ultragcn.experiments.sweep import sweep
+from ultragcn.experiments.studies import claims, model_study, space, study
+from ultragcn.experiments.studies.space import Range, Values
+from ultragcn.experiments.studies.study import Study, read_results, read_study, summarise
+from ultragcn.experiments.studies.sweep import sweep
+from ultragcn.machine import num_cores
+from ultragcn.models.itemknn import ItemKNN
+from ultragcn.models.registry import every_value
 from ultragcn.progress import Silent
 
 ROOT = Path(__file__).parents[1]
@@ -264,7 +265,7 @@ def test_the_cores_are_shared_out_and_each_run_has_its_own_peak_memory(tmp_path)
     assert large.peak_memory_mb > 300
     if Path("/proc/self/clear_refs").exists():
         assert small.peak_memory_mb < 250  # the same worker ran both
-    sweep(hungry, trials.hungry, tmp_path / "other", jobs=workers.num_cores())
+    sweep(hungry, trials.hungry, tmp_path / "other", jobs=num_cores())
     assert read_results(tmp_path / "other")[0].metrics == {"score": 1.0}
     with pytest.raises(UsageError, match="jobs must be a whole number of 1 or more, not 0"):
         sweep(hungry, trials.hungry, tmp_path / "third", jobs=0)
@@ -311,7 +312,8 @@ sys.path.insert(0, {root!r})
 from pathlib import Path
 from tests import trials_for_sweeps as trials
 from tests.test_sweep import {study}
-from ultragcn.experiments.sweep import sweep
+from ultragcn.experiments.studies.sweep import sweep
+from ultragcn.machine import num_cores
 if __name__ == "__main__":
     sweep({study}({changes}), trials.slow, Path(sys.argv[1]), jobs=int(sys.argv[2]))
 """
@@ -422,7 +424,7 @@ def test_a_claim_is_one_process_s_until_it_is_released_or_its_process_is_gone(tm
     first.release()
     assert not (tmp_path / "claims/3-0").exists()
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from pathlib import Path; from ultragcn.experiments.claims import claim; "
+        [sys.executable, "-c", "import sys, time; from pathlib import Path; from ultragcn.experiments.studies.claims import claim; "
          f"c = claim(Path({str(tmp_path / 'claims/3-0')!r})); print('held', flush=True); time.sleep(60)"],
         env=os.environ | {"PYTHONPATH": str(SRC)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -6,11 +6,12 @@ import pytest
 
 from tests.conftest import interactions_of, random_interactions
 from ultragcn import Interactions, UltraGCN, evaluate, load_dataset
-from ultragcn.baselines import Popularity
-from ultragcn.config import EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS, Config
+from ultragcn.config import Config
+from ultragcn.config.ultragcn import EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS
 from ultragcn.errors import DataError, DataWarning, UsageError
-from ultragcn.experiments.models import unfitted_for_refit
-from ultragcn.trend import PRIOR, has_span, log_recent_share, recent_counts
+from ultragcn.models.popularity import Popularity
+from ultragcn.models.registry import unfitted_for_refit
+from ultragcn.scoring.trend import PRIOR, has_span, log_recent_share, recent_counts
 
 DAY = 86_400_000_000
 QUICK = {"embedding_dim": 8, "negative_weight": 50.0, "l2_user": 0.2, "l2_item": 0.2, "item_graph_weight": 0.1, "epochs": 4}

@@ -15,7 +15,7 @@ from ultragcn.errors import UltraGCNError
 
 PLOTS = Path(__file__).resolve().parents[2] / "plots"
 JOBS = Flag("jobs", whole_number(1), min(4, os.cpu_count() or 1), "runs at once, each in a process")
-"""Of those experiments that are studies (`ultragcn.experiments.sweep`)."""
+"""Of those experiments that are studies (`ultragcn.experiments.studies.sweep`)."""
 
 
 def run_in_parallel(

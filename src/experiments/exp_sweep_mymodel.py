@@ -13,9 +13,9 @@ from typing import Any
 import models
 from arguments import read_flags, run_as_program
 from experiments import JOBS, PLOTS
-from ultragcn.experiments.space import Range, Values
-from ultragcn.experiments.study import Study
-from ultragcn.experiments.sweep import sweep
+from ultragcn.experiments.studies.space import Range, Values
+from ultragcn.experiments.studies.study import Study
+from ultragcn.experiments.studies.sweep import sweep
 
 STUDY = Study(
     name="mymodel on digits",

@@ -15,10 +15,10 @@ from experiments import JOBS, PLOTS
 from ultragcn import load_dataset, storage
 from ultragcn.errors import UltraGCNError
 from ultragcn.experiments import plots
-from ultragcn.experiments.model_study import ModelTrial, source_of, study_of
-from ultragcn.experiments.report.studies import best_first, points_of
-from ultragcn.experiments.study import HISTORY, RESULTS, TRIALS, Study, Summary, t_interval
-from ultragcn.experiments.sweep import sweep
+from ultragcn.experiments.reports.studies import best_first, points_of
+from ultragcn.experiments.studies.model_study import ModelTrial, source_of, study_of
+from ultragcn.experiments.studies.study import HISTORY, RESULTS, TRIALS, Study, Summary, t_interval
+from ultragcn.experiments.studies.sweep import sweep
 
 IMAGES = PLOTS.parent / "docs" / "images"
 DATA_DIR = next(flag for flag in FLAGS if flag.name == "data_dir")

@@ -143,7 +143,7 @@ def _checked(path: Path, name: str, expression: ast.expr) -> Any:
 
 def _recommendation_dataset(given: str | None) -> str:
     # Here, because the library's readers take a moment to load and only some models need them.
-    from ultragcn.data.datasets import canonical_name, dataset_names
+    from ultragcn.data.sources import canonical_name, dataset_names
 
     chosen = canonical_name(given or "demo")
     if chosen in dataset_names() or Path(chosen).exists():

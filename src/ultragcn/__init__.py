@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ultragcn.data.interactions import Interactions
     from ultragcn.data.options import DataOptions
     from ultragcn.evaluation.evaluate import evaluate
-    from ultragcn.model import UltraGCN
+    from ultragcn.models.ultragcn import UltraGCN
 
 __version__ = "0.1.0"
 __all__ = ["Config", "DataOptions", "Dataset", "Interactions", "UltraGCN", "evaluate", "load_dataset"]
@@ -24,7 +24,7 @@ _HOME = {
     "DataOptions": "ultragcn.data.options",
     "Dataset": "ultragcn.data.datasets",
     "Interactions": "ultragcn.data.interactions",
-    "UltraGCN": "ultragcn.model",
+    "UltraGCN": "ultragcn.models.ultragcn",
     "evaluate": "ultragcn.evaluation.evaluate",
     "load_dataset": "ultragcn.data.datasets",
 }

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn compare`."""
     from ultragcn.cli.progress import Bars
-    from ultragcn.experiments import compare
+    from ultragcn.experiments.studies import compare
     from ultragcn.progress import Silent
 
     models = compare.DEFAULT_MODELS if arguments.models is None else _listed("--models", arguments.models)

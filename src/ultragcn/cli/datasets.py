@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn datasets`."""
     from ultragcn.data import synthetic
-    from ultragcn.data.datasets import SOURCES, data_folder, is_present
+    from ultragcn.data.sources import SOURCES, data_folder, is_present
 
     folder = data_folder(arguments.data_dir)
     rows: list[tuple[str, ...]] = [("name", "users", "items", "train", "test", "here", "about", "from")]

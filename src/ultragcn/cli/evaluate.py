@@ -83,8 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     from ultragcn.errors import UsageError
     from ultragcn.evaluation.lists import read_lists
-    from ultragcn.experiments.run import load_manifest, load_run_data
-    from ultragcn.model import UltraGCN
+    from ultragcn.experiments.runs.manifest import load_manifest, load_run_data
+    from ultragcn.models.ultragcn import UltraGCN
 
     for name in ("dataset", "protocol", "split_seed"):
         if getattr(arguments, name) is not None:

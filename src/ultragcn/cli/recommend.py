@@ -9,7 +9,7 @@ import numpy as np
 from ultragcn.cli import output
 
 if TYPE_CHECKING:
-    from ultragcn.recommender import Recommender
+    from ultragcn.models.recommender import Recommender
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn recommend`."""
-    from ultragcn.experiments.models import load_model
+    from ultragcn.models.registry import load_model
 
     output.check(arguments)
     model = load_model(arguments.run_folder)

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn report`."""
-    from ultragcn.experiments.report import report
+    from ultragcn.experiments.reports import report
 
     folders = [Path(folder) for folder in arguments.folders]
     given = Path(arguments.out) if arguments.out else None

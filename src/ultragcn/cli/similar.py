@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn similar`."""
-    from ultragcn.experiments.models import load_model
-    from ultragcn.recommender import EmbeddingRecommender
+    from ultragcn.models.recommender import EmbeddingRecommender
+    from ultragcn.models.registry import load_model
 
     output.check(arguments)
     model = load_model(arguments.run_folder)

@@ -13,8 +13,8 @@ from ultragcn.data.options import DATA_OPTIONS
 from ultragcn.errors import counted
 
 if TYPE_CHECKING:
-    from ultragcn.experiments.study import Study
-    from ultragcn.experiments.sweep import Outcome
+    from ultragcn.experiments.studies.study import Study
+    from ultragcn.experiments.studies.sweep import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn sweep`."""
     from ultragcn.cli.progress import Bars
-    from ultragcn.experiments import model_study
-    from ultragcn.experiments.study import in_words
-    from ultragcn.experiments.sweep import check_workers, sweep
+    from ultragcn.experiments.studies import model_study
+    from ultragcn.experiments.studies.study import in_words
+    from ultragcn.experiments.studies.sweep import check_workers, sweep
     from ultragcn.progress import Silent
 
     said = _said(arguments)
@@ -105,7 +105,7 @@ def _print(study: "Study", outcome: "Outcome", best: Path) -> None:
 
 def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
     """Say on stderr how the study stands; return the exit status."""
-    from ultragcn.experiments.study import FAILED, PRUNED
+    from ultragcn.experiments.studies.study import FAILED, PRUNED
 
     states = [trial.state for trial in outcome.summaries]
     counts = {"failed": states.count(FAILED), "pruned": states.count(PRUNED)}
@@ -126,7 +126,7 @@ def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
 def _said(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the file says and the options beside it, in the words of a study file."""
     from ultragcn.errors import UsageError
-    from ultragcn.experiments.model_study import read_study_file
+    from ultragcn.experiments.studies.model_study import read_study_file
 
     said = read_study_file(Path(arguments.study)) if arguments.study else {}
     names = ("dataset", "data_dir", "test", "valid", "titles", "protocol", "split_seed", "model", "sampler", "sampler_seed", "trials",

@@ -9,7 +9,7 @@ from ultragcn.cli import data_options
 from ultragcn.cli.messages import tell
 from ultragcn.config import AUTHORS_NAMES, PARAMETERS, TOPICS, Config, configuration_for, parse_value, read_config
 from ultragcn.errors import UsageError
-from ultragcn.experiments.trackers import TRACKERS
+from ultragcn.experiments.runs.trackers import TRACKERS
 from ultragcn.progress import Progress, Silent
 
 _AUTHORS_NAME_OF = {ours: theirs for theirs, ours in AUTHORS_NAMES.items()}
@@ -75,7 +75,7 @@ def _begin(arguments: argparse.Namespace) -> int:
 
     check_runnable(config)
 
-    from ultragcn.experiments.run import check_run, train_run
+    from ultragcn.experiments.runs.train import check_run, train_run
     from ultragcn.kernels.numba_cpu import is_compiled
 
     given_out = Path(arguments.out) if arguments.out else None
@@ -98,7 +98,8 @@ def _go_on(arguments: argparse.Namespace) -> int:
     if others := [option for option in arguments.given if option not in ("--resume", *_WITH_RESUME)]:
         raise UsageError(f"--resume goes on as the manifest of the run says; leave out {', '.join(others)}")
 
-    from ultragcn.experiments.run import complete_metrics, resume_run
+    from ultragcn.experiments.runs.manifest import complete_metrics
+    from ultragcn.experiments.runs.train import resume_run
 
     out = Path(arguments.resume)
     complete = complete_metrics(out) is not None
@@ -132,7 +133,7 @@ def _report(metrics: dict[str, Any], out: Path) -> None:
 
 def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str, tuple[Path, Path] | None, Config]:
     """Return where the data are, as a name or as two files, and the configuration: options over --config over configs/."""
-    from ultragcn.data.datasets import canonical_name
+    from ultragcn.data.sources import canonical_name
 
     if arguments.config is None:
         source = arguments.dataset or "demo"

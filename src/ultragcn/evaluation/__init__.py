@@ -1,1 +1,1 @@
-"""Evaluation: ranking all items, and what the ranking is worth."""
+"""Evaluation: what the rankings of a model are worth."""

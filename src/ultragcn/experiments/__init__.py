@@ -1,1 +1,1 @@
-"""Experiments: one training run and what it leaves behind."""
+"""Experiments: single runs, studies of many, and their reports."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ultragcn.config import Config
-from ultragcn.objective import Objective
+from ultragcn.loss.objective import Objective
 
 State = dict[str, np.ndarray]
 """All that a solver needs to go on from a step as if it had never stopped: arrays by name."""

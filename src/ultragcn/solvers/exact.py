@@ -27,7 +27,7 @@ from ultragcn import rng
 from ultragcn.config import Config
 from ultragcn.errors import UsageError
 from ultragcn.kernels import numba_cpu
-from ultragcn.objective import Objective
+from ultragcn.loss.objective import Objective
 from ultragcn.solvers import State, Step
 from ultragcn.solvers.half_sweeps import (
     NOTHING,

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.kernels import numba_cpu
-from ultragcn.objective import Objective
+from ultragcn.loss.objective import Objective
 from ultragcn.solvers.half_sweeps import grams_of, half_sweep, parabola_of, quadratic_half_sweep, shuffle_columns, side_of
 
 _SAMPLED_STEPS, _SAMPLED_SHARE = 6, 0.2  # steps at first, and the part of the cells that each looks at

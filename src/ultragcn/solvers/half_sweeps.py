@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from ultragcn.config import Config
 from ultragcn.errors import NumericalError
 from ultragcn.kernels import numba_cpu
-from ultragcn.objective import Objective
+from ultragcn.loss.objective import Objective
 
 _MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend on the number of threads
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact

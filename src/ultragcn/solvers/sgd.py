@@ -11,8 +11,8 @@ import numpy as np
 from ultragcn import rng
 from ultragcn.config import Config
 from ultragcn.errors import MissingDependencyError, NumericalError, UsageError
-from ultragcn.graph import DegreeWeights, ItemNeighbors
-from ultragcn.objective import Objective, batch_weights
+from ultragcn.loss.objective import Objective, batch_weights
+from ultragcn.loss.weights import DegreeWeights, ItemNeighbors
 from ultragcn.solvers import State, Step
 
 try:

@@ -1,0 +1,116 @@
+"""Declaring hyper-parameters and other options: type, default, unit, range and meaning stand in one place.
+
+UltraGCN's are declared in `ultragcn.py`, a baseline's beside its model, and those of reading and splitting in `data/options.py`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ultragcn.errors import UsageError, unknown_name
+
+
+def parameter(default: Any, meaning: str, *, unit: str = "", low: float = -math.inf, high: float = math.inf,
+               positive: bool = False, choices: tuple[str, ...] = (), authors: str = "") -> Any:  # fmt: skip
+    """Declare one hyper-parameter or other option; `positive` excludes zero, `low` and `high` are allowed values themselves."""
+    return field(
+        default=default,
+        metadata={"meaning": meaning, "unit": unit, "low": 0.0 if positive else low, "high": high, "positive": positive,
+                  "choices": choices, "authors": authors},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HyperParameters:
+    """What a model's hyper-parameters have in common. Values are checked when they are made; they never change afterwards.
+
+    Raises
+    ------
+    UsageError
+        A value has the wrong type or is out of range; the message says which values are allowed.
+    """
+
+    def __post_init__(self) -> None:
+        for declared in fields(self):
+            object.__setattr__(self, declared.name, checked(declared, getattr(self, declared.name)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all hyper-parameters by name."""
+        return dataclasses.asdict(self)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all hyper-parameters by name, with the value used where a default stands for another one."""
+        return self.to_dict()
+
+    def fingerprint(self) -> str:
+        """Return a hash of all values in use: another one when a default has changed in the code."""
+        return hashlib.sha256(json.dumps(self.resolved(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def changed(self) -> dict[str, Any]:
+        """Return those that differ from their defaults."""
+        return {declared.name: value for declared in fields(self) if (value := getattr(self, declared.name)) != declared.default}
+
+
+def checked(declared: dataclasses.Field, value: Any) -> Any:
+    """Return `value` as the declared type if it is allowed, else raise `UsageError` saying what is."""
+    kind = declared.type if isinstance(declared.type, type) else {"int": int, "float": float, "bool": bool, "str": str}[declared.type]
+    rule = declared.metadata
+    if type(value) is kind and value == declared.default:
+        return value  # also a default that stands for the solver's own, out of the range of what can be given
+    problem = UsageError(f"{declared.name} must be {_allowed(kind, rule, declared.default)}, not {value!r}")
+    if kind is str:
+        if not isinstance(value, str):
+            raise problem
+        if rule["choices"] and value not in rule["choices"]:
+            raise unknown_name(declared.name, value, rule["choices"])
+        return value
+    if kind is bool:
+        known = {
+            True: True,
+            False: False,
+            "true": True,
+            "false": False,
+            "1": True,
+            "0": False,
+            "yes": True,
+            "no": False,
+        }
+        key = value.strip().lower() if isinstance(value, str) else value
+        if not isinstance(key, (str, bool)) or key not in known:
+            raise problem
+        return known[key]
+    if isinstance(value, bool):
+        raise problem
+    try:
+        number = float(value)
+        # int("2000") and 2000.0 are both 2000; 0.5 is no integer, and neither is text such as "1e3.5". Never by way of a float: 2^53 + 1.
+        converted = int(value) if kind is int else number
+    except (TypeError, ValueError, OverflowError):
+        raise problem from None
+    if not math.isfinite(number) or (kind is int and not isinstance(value, str) and converted != value):
+        raise problem
+    if not _in_range(number, rule) and converted != declared.default:
+        raise problem
+    return converted
+
+
+def _in_range(number: float, rule: Mapping[str, Any]) -> bool:
+    return rule["low"] <= number <= rule["high"] and not (rule["positive"] and number <= 0)
+
+
+def _allowed(kind: type, rule: Mapping[str, Any], default: Any) -> str:
+    if kind is bool:
+        return "true or false"
+    if kind is str:
+        return "text"
+    noun = "a whole number" if kind is int else "a number"
+    most = f", {rule['high']:g} at most" if rule["high"] < math.inf else ""
+    if rule["positive"]:
+        return f"{noun} above 0{most}"
+    if rule["low"] == -math.inf:
+        return noun
+    return f"{noun} of {rule['low']:g} or more{most}" + ("" if _in_range(default, rule) else f", or {default:g} (the default)")

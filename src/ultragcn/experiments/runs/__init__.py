@@ -1,0 +1,1 @@
+"""Runs: one training and the folder that it leaves behind."""

@@ -1,0 +1,163 @@
+"""What a run folder says of itself: which data, settings, versions and commit."""
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+import sys
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ultragcn
+from ultragcn import storage
+from ultragcn.config import Config
+from ultragcn.data.datasets import Dataset, load_dataset
+from ultragcn.data.sources import dataset_names
+from ultragcn.errors import UsageError
+from ultragcn.models.files import MODEL_FILE
+
+MANIFEST, HISTORY, METRICS = "manifest.json", "history.tsv", "metrics.json"
+_UNFINISHED = CHECKPOINT, CHOSEN, REFIT_CHECKPOINT = "checkpoint.safetensors", "chosen", "checkpoint-refit.safetensors"
+
+
+_NEEDED = ("versions", "config", "dataset", "data_source", "data_dir", "data_hash", "protocol", "split_seed", "refit")
+"""What a manifest must say."""
+_PACKAGES = ("numpy", "scipy", "numba", "torch")
+
+
+def complete_metrics(out: Path) -> dict[str, Any] | None:
+    """Return the metrics of the run in `out`; None when it was killed or interrupted before its end."""
+    if not (out / METRICS).exists():
+        return None
+    metrics = storage.read_json(out / METRICS)
+    return metrics if metrics["stopped"] != "interrupted" else None
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """Return what a run folder says about how it was made."""
+    if not Path(folder).is_dir():
+        raise UsageError(f"no run folder {folder}; give a folder that ultragcn train wrote")
+    if not (Path(folder) / MANIFEST).exists() and (Path(folder) / MODEL_FILE).is_file():
+        raise UsageError(
+            f"{folder} holds a model alone, as save writes it, and does not say which data it is for; give a folder that ultragcn train "
+            "wrote, or evaluate the model in Python: UltraGCN.load(folder).evaluate(data.test)"
+        )
+    if not (Path(folder) / MANIFEST).exists():
+        raise UsageError(f"{folder} has no {MANIFEST}; give a folder that ultragcn train wrote")
+    manifest = storage.read_json(Path(folder) / MANIFEST)
+    if lacking := [name for name in _NEEDED if name not in manifest]:
+        raise UsageError(f"{Path(folder) / MANIFEST} does not say {lacking[0]}, as train writes it; put it back as it was, or train anew")
+    return manifest
+
+
+def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
+    """Return the data set a run was trained on, read and split as it was.
+
+    Raises
+    ------
+    UsageError
+        The files are gone, there are other data in that place now, they are split otherwise, or the run was trained on data in memory.
+    """
+    source = manifest["data_source"]
+    if source is None:
+        raise UsageError("this run was trained on data in memory, which cannot be loaded again; evaluate the model in Python")
+    files, named = manifest.get("data_files", {}), source in dataset_names()
+    for path in files.values() if named else (source, *files.values()):
+        if not Path(path).exists():
+            raise UsageError(f"the run was trained on {path}, which is gone; put it back")
+    dataset = load_dataset(
+        source,
+        data_dir or manifest["data_dir"],
+        **files,
+        protocol=manifest["protocol"],
+        split_seed=manifest["split_seed"],
+        **manifest.get("data_options", {}),
+    )
+    if dataset.hash != manifest["data_hash"]:
+        pairs = ", ".join([source, *(files[part] for part in ("test", "valid") if part in files)])
+        if pairs != source:
+            raise UsageError(f"one of {pairs} has changed since the run was trained on them; put it back as it was, or train anew")
+        if not named:
+            raise UsageError(f"{source} has changed since the run was trained on it; put it back as it was, or train anew")
+        raise UsageError(
+            f"{source} is not the data this run was trained on (hash {dataset.hash[:12]}, not {manifest['data_hash'][:12]}); "
+            "give the right place with --data_dir"
+        )
+    if split_hash(dataset) != manifest.get("split_hash", split_hash(dataset)):  # runs of earlier versions have none
+        raise UsageError(f"{source} is split otherwise than when the run was trained on it; train anew")
+    return dataset
+
+
+def split_hash(dataset: Dataset) -> str:
+    """Return the SHA-256 over what train, valid and test became."""
+    parts = (dataset.train, dataset.valid, dataset.test)
+    return storage.hash_bytes([part.hash.encode() for part in parts if part is not None])
+
+
+def _clear(out: Path, *names: str) -> None:
+    """Remove files and folders of these names from the run folder, where they are."""
+    try:
+        for name in names:
+            if (out / name).is_dir():
+                shutil.rmtree(out / name)
+            elif (out / name).exists():  # asked, because a complete run may lie where nothing can be written
+                (out / name).unlink()
+    except OSError as error:
+        raise _unusable(out, error) from error
+
+
+def _unusable(out: Path | None, error: OSError) -> UsageError:
+    return UsageError(f"cannot use {out} as run folder: {error.strerror}; choose a folder you can write to")
+
+
+def _manifest(dataset: Dataset, config: Config) -> dict[str, Any]:
+    origin = dict(dataset.origin or {})
+    return {
+        "id": uuid.uuid4().hex,
+        "dataset": dataset.name,
+        "data_source": origin.pop("source", None),
+        "data_files": origin,
+        "data_dir": dataset.folder,
+        "data_options": {"split": dataset.options.split} | dataset.options.changed(),
+        "data_hash": dataset.hash,
+        "split_hash": split_hash(dataset),
+        "protocol": dataset.protocol,
+        "split_seed": dataset.split_seed,
+        "config": config.to_dict(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "started": _now(),
+        "command": sys.argv,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what results depend on, by name."""
+    packages = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+    return {"ultragcn": ultragcn.__version__, "python": platform.python_version()} | packages
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout this code runs from, with `+` when it was changed since; None outside one."""
+    here = Path(__file__).parent
+    try:
+        commit, status = (
+            subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if status else "")

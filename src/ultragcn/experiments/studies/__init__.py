@@ -1,0 +1,1 @@
+"""Studies: many trainings, of which the settings vary or the models."""

@@ -1,0 +1,485 @@
+"""Models side by side: the same data, protocol and metrics, several seeds, one table.
+
+runs.tsv          a line for each model and seed, as it ends; what stands there is not run again
+values/           every user's values of each of them, Parquet
+comparison.json   which data, protocol and metrics these are
+table.tsv/.md     a line for each model: mean over seeds, interval, significance, seconds, memory
+table.png         the same as a picture, where matplotlib is installed
+
+Each run is a process of its own, so that its peak memory is its own and one that fails leaves the others alone.
+"""
+
+import json
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ultragcn import storage
+from ultragcn.config import HyperParameters
+from ultragcn.data.datasets import Dataset, load_dataset
+from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError, unknown_name
+from ultragcn.evaluation import significance
+from ultragcn.evaluation.dialects import dialect_of
+from ultragcn.evaluation.evaluate import evaluate_by_user
+from ultragcn.evaluation.metrics import DEFAULT_LABELS, OF_ALL_LISTS, UserValues, parse_labels
+from ultragcn.experiments import plots
+from ultragcn.experiments.runs.manifest import split_hash
+from ultragcn.experiments.studies.workers import Done, Failed, Worker
+from ultragcn.machine import peak_memory_mb
+from ultragcn.models.registry import MODELS, chooses_epochs, has_kept_settings, make_model, unfitted_for_refit
+from ultragcn.progress import Progress, Silent
+
+DEFAULT_MODELS = ("popularity", "itemknn", "rp3beta", "ease", "ials", "ultragcn")
+DIALECT = "lightgcn"
+
+_OTHER = {
+    "dataset": "another data set or split", "data_hash": "another data set or split", "split_hash": "another data set or split",
+    "num_users": "another data set or split", "protocol": "another protocol", "refit": "with or without refit",
+    "metrics": "other metrics", "dialect": "another dialect",
+}  # fmt: skip
+"""What differs when a field of comparison.json does."""
+
+RUNS, VALUES, COMPARISON, TABLE = "runs.tsv", "values", "comparison.json", "table"
+
+
+class Line(NamedTuple):
+    """One model's line of the table."""
+
+    model: str
+    settings: str
+    """JSON of the settings that are not defaults; or, of a model that failed, why."""
+    settings_from: str
+    """`kept` for the data set (configs/), `given` by the caller, or `defaults`."""
+    num_seeds: int
+    """0 for a model that failed."""
+    means: dict[str, float]
+    """Label -> mean over seeds."""
+    intervals: dict[str, tuple[float, float]]
+    """Label -> 95 % bootstrap interval over users, of their values averaged over seeds."""
+    spread: float
+    """Standard deviation of the first metric over seeds (n - 1 in the denominator); nan where there is one."""
+    p_value: float | None
+    """Of a paired t-test on the first metric against the best model, with Holm's correction; None for the best."""
+    train_seconds: float
+    """Mean."""
+    peak_memory_mb: float
+    """Largest."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The lines, best first, and what they are about."""
+
+    dataset: str
+    protocol: str
+    """As `protocol_words` says it."""
+    num_users: int
+    labels: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def compare(
+    source: Mapping[str, Any],
+    models: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    metrics: Sequence[str] = DEFAULT_LABELS,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    refit: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Table:
+    """Train every model with every seed and evaluate it on test; return the table, and leave it in `out`.
+
+    What `out` holds of the same comparison is not run again: after an interrupt, or with more models or seeds, call it anew.
+
+    Parameters
+    ----------
+    source : dict
+        Arguments of `load_dataset`, by name: which data, and under which protocol. Under `clean`, a model with epochs chooses on
+        validation; under `authors`, on test.
+    models : list of str
+        Of `MODELS`. The settings are those kept for the data set (configs/), else the defaults.
+    seeds : list of int
+        A model that draws nothing runs once, as seed 0.
+    out : Path
+    metrics : list of str
+        Labels; the first one orders the table and is tested user by user, so users must have values of it.
+    settings : dict of model -> dict, optional
+        Hyper-parameters that win over those kept.
+    refit : bool
+        Under `clean`, train every model once more, on train and validation together and for as many epochs as it chose, before test
+        is read.
+    overwrite : bool
+        Drop what `out` holds of another comparison.
+    progress : Progress, optional
+        Shown the runs.
+    tell : callable, optional
+        Called with what is worth knowing before the first run, a sentence at a time.
+
+    Raises
+    ------
+    UsageError
+        Unknown models, metrics or settings, a device that is not there, or an `out` that holds another comparison: before anything
+        is run.
+    MissingDependencyError
+        A package that one of the models needs is not installed: likewise.
+    KeyboardInterrupt
+        With a message that says what is kept.
+    """
+    labels, settings = [str(label) for label in parse_labels(metrics)], settings or {}
+    _refuse_unfit(source, models, seeds, labels, settings, refit)
+    dataset = load_dataset(**source)
+    plan, settings_from = _planned(dataset.known_as, models, seeds, settings)
+    _refuse_others(out)
+    with storage.sole_writer(out):
+        kept_labels = _prepare(out, _about(dataset, labels, refit), overwrite)
+        done = _done(out, plan, kept_labels)
+        todo = [run for run in plan if run not in done]
+        sentences = list(dataset.notes)
+        if done:
+            sentences.append(f"{len(done)} of {len(plan)} runs found, {len(todo)} to do")
+        if others := sorted(_kept_models(out) - {model for model, _ in plan}):
+            sentences.append(f"{out} also holds runs of {', '.join(others)}, which stay; the table has them when --models names them too")
+        for sentence in sentences:
+            if tell is not None:
+                tell(sentence)
+        del dataset
+        failed = _run(plan, todo, source, settings, refit, kept_labels, out, progress or Silent())
+        table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)
+        _write(table, out)
+        return table
+
+
+def markdown(table: Table, failures: bool = True) -> str:
+    """Return the table in Markdown, with lines that say how it is to be read, and why models failed unless without `failures`."""
+    head = ["model", "settings", "seeds", *table.labels, f"95 % interval of {table.labels[0]}", "over seeds", "p", "seconds", "peak MB"]
+    rows = [head, ["---"] * len(head)]
+    first = table.labels[0]
+    for line in table.lines:
+        if not line.num_seeds:
+            continue
+        rows.append([
+            line.model, line.settings_from, str(line.num_seeds), *(f"{line.means[label]:.4f}" for label in table.labels),
+            " - ".join(f"{end:.4f}" for end in line.intervals.get(first, ())), f"± {line.spread:.4f}" if line.num_seeds > 1 else "",
+            "best" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300", f"{line.train_seconds:.3g}",
+            f"{line.peak_memory_mb:.0f}",
+        ])  # fmt: skip
+    about = (
+        f"{table.dataset}, protocol {table.protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of {first} over "
+        f"users against the best model, Holm's correction. Interval: bootstrap over users."
+    )
+    settings = "Settings: kept, chosen for this data set (configs/); given, by --settings; defaults, chosen for no data set."
+    failed = [f"{line.model} failed: {line.settings}" for line in table.lines if failures and not line.num_seeds]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([about, "", *lines, "", settings, *([""] if failed else []), *failed]) + "\n"
+
+
+def protocol_words(about: Mapping[str, Any]) -> str:
+    """Return under which protocol a comparison is, as its title says it; `about` is what its comparison.json holds."""
+    protocol: str = about["protocol"]
+    return protocol + (", refitted on train and validation" if about.get("refit") else "")
+
+
+def _refuse_unfit(
+    source: Mapping[str, Any],
+    models: Sequence[str],
+    seeds: Sequence[int],
+    labels: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    refit: bool,
+) -> None:
+    """Raise what can be said against a comparison before the data are read."""
+    first, *_ = parse_labels(labels)
+    if first.metric in OF_ALL_LISTS:
+        raise UsageError(
+            f"the first metric is tested user by user, and {first.metric} belongs to all lists together; put one such as recall@20 first"
+        )
+    if refit and source.get("protocol", "clean") != "clean":
+        raise UsageError("refit trains on train and validation together, and only the protocol clean holds validation out; leave one out")
+    for name in (*models, *settings):
+        if name not in MODELS:
+            raise unknown_name("model", name, MODELS)
+    if not models or not seeds:
+        raise UsageError("give at least one model and one seed")
+    for model in dict.fromkeys(models):
+        try:
+            unfitted = make_model(model, None, 0, settings.get(model, {}))
+        except UsageError as error:
+            raise UsageError(f"settings of {model}: {error}" if settings.get(model) else str(error)) from None
+        unfitted.check_runnable()
+
+
+def _planned(
+    dataset: str | None, models: Sequence[str], seeds: Sequence[int], settings: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[tuple[str, int], dict[str, str]], dict[str, str]]:
+    """Return the runs, by model and seed, with what `runs.tsv` says of their settings; and where each model has its settings from."""
+    plan, settings_from = {}, {}
+    for model in dict.fromkeys(models):
+        given = settings.get(model, {})
+        random = hasattr(make_model(model, dataset, 0, given).config, "seed")
+        settings_from[model] = _settings_from(model, dataset, given)
+        for seed in dict.fromkeys(seeds) if random else [0]:
+            plan[model, seed] = _columns_of(make_model(model, dataset, seed, given).config)
+    return plan, settings_from
+
+
+def _settings_from(model: str, dataset: str | None, given: Mapping[str, Any]) -> str:
+    """Return the word of the table for where a model's settings are from."""
+    if given:
+        return "given"
+    return "kept" if has_kept_settings(model, dataset) else "defaults"
+
+
+def _columns_of(config: HyperParameters) -> dict[str, str]:
+    """Return the columns that say with which settings a run was made: those that are no defaults, to read, and a hash of all values."""
+    return {"settings": json.dumps(config.changed()), "settings_hash": config.fingerprint()}
+
+
+def _about(dataset: Dataset, labels: Sequence[str], refit: bool) -> dict[str, Any]:
+    return {
+        "dataset": dataset.name, "protocol": dataset.protocol, "refit": refit, "data_hash": dataset.hash, "split_hash": split_hash(dataset),
+        "metrics": list(labels), "dialect": DIALECT, "num_users": int((dataset.test.user_degrees > 0).sum()),
+    }  # fmt: skip
+
+
+def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> list[str]:
+    """Begin a comparison, or go on with the one that is there. Return the metrics in the order in which the folder has them."""
+    try:
+        if (out / COMPARISON).exists() and not overwrite:
+            about = _same_comparison(out, about)
+            storage.write_json(out / COMPARISON, about | {"command": sys.argv})
+            return list(about["metrics"])
+        for name in (RUNS, *(f"{TABLE}.{kind}" for kind in ("tsv", "md", "png"))):
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / VALUES, ignore_errors=True)
+    except OSError as error:
+        raise UsageError(f"cannot use {out} for a comparison: {error.strerror}; choose a folder you can write to") from error
+    storage.write_json(out / COMPARISON, about | {"command": sys.argv})
+    return list(about["metrics"])
+
+
+def _refuse_others(out: Path) -> None:
+    """Refuse a folder that holds something else, before anything is put into it."""
+    try:
+        present = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    except OSError as error:
+        raise UsageError(f"cannot use {out} for a comparison: {error.strerror}; choose a folder you can write to") from error
+    if present and COMPARISON not in present:
+        raise UsageError(f"{out} already holds files of something else ({', '.join(present[:3])}); give another --out")
+
+
+def _same_comparison(out: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Return what the comparison in `out` says of itself, with the metrics in its order; refuse one that is not `about` the same."""
+    present = {"refit": False} | storage.read_json(out / COMPARISON)  # one of before there was a refit does not say so
+    labels: list[str] = present.get("metrics", [])
+    same = present | ({"metrics": about["metrics"]} if sorted(labels) == sorted(about["metrics"]) else {})
+    changed = dict.fromkeys(other for name, other in _OTHER.items() if same.get(name) != about[name])
+    if changed:
+        raise UsageError(f"{out} holds another comparison ({', '.join(changed)}); give another --out, or --overwrite")
+    return present | {"metrics": labels}
+
+
+def _done(out: Path, plan: Mapping[tuple[str, int], dict[str, str]], labels: Sequence[str]) -> dict[tuple[str, int], dict[str, str]]:
+    """Return the rows of runs.tsv that belong to the plan, the last one of each run, where every user's values are there too."""
+    path = out / RUNS
+    if not path.exists() or path.stat().st_size == 0:
+        return {}
+    columns = ["model", "seed", "settings", "settings_hash", *labels, "train_seconds", "peak_memory_mb"]
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.readline().rstrip("\n").split("\t") != columns:
+                raise ValueError("other columns")
+        rows = {(row["model"], int(row["seed"])): row for row in storage.read_rows(path)}
+        for row in rows.values():
+            for name in columns[4:]:
+                float(row[name] or "nan")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not as compare writes it; put it back as it was, or start anew with --overwrite") from error
+    same = {run: row for run, row in rows.items() if run in plan and plan[run]["settings_hash"] == row["settings_hash"]}
+    return {run: row for run, row in same.items() if _values_path(out, *run, row["settings_hash"]).exists()}
+
+
+def _kept_models(out: Path) -> set[str]:
+    return {row["model"] for row in storage.read_rows(out / RUNS)} if (out / RUNS).is_file() else set()
+
+
+def _run(
+    plan: Mapping[tuple[str, int], dict[str, str]],
+    todo: Sequence[tuple[str, int]],
+    source: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]],
+    refit: bool,
+    labels: Sequence[str],
+    out: Path,
+    show: Progress,
+) -> dict[str, str]:
+    """Run what is to do of the plan, a row of runs.tsv for each; return why models failed, which are not tried with other seeds."""
+    failed: dict[str, str] = {}
+    show.start("comparing", len(plan), "run")
+    show.advance(len(plan) - len(todo))
+    try:
+        for model, seed in todo:
+            show.advance(0, {"model": model, "seed": seed})
+            if model not in failed:
+                row, why = _apart(source, model, seed, settings.get(model, {}), refit, labels, out)
+                if why:
+                    failed[model] = why
+                else:
+                    storage.append_row(out / RUNS, {"model": model, "seed": seed} | plan[model, seed] | row)
+            show.advance(1)
+    except KeyboardInterrupt:
+        kept = len(_done(out, plan, labels))
+        raise KeyboardInterrupt(f"interrupted; {kept} of {len(plan)} runs are kept in {out}; the same command goes on from there") from None
+    finally:
+        show.finish()
+    return failed
+
+
+def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], refit: bool,
+           labels: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """Run one model with one seed in a process of its own; return its row, and why it failed if it did."""
+    worker = Worker(run_one)
+    try:
+        worker.call(dict(source), model, seed, dict(settings), refit, list(labels), out)
+        match worker.result():
+            case Done(row):
+                return row, ""
+            case Failed(UltraGCNError() as error):
+                return {}, str(error)
+            case Failed(error):
+                raise error
+        return {}, "its process was killed, most likely because memory ran out"
+    finally:
+        worker.end()
+
+
+def run_one(
+    source: dict[str, Any], model: str, seed: int, settings: dict[str, Any], refit: bool, labels: list[str], out: Path
+) -> dict[str, Any]:
+    """Train and evaluate one model; write every user's values and return the row of runs.tsv."""
+    import polars as pl
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # said once, by the process that compares
+        dataset = load_dataset(**source)
+    fitted: Any = make_model(model, dataset.known_as, seed, settings)
+    settings_hash = fitted.config.fingerprint()
+    on_test = {"select_on": dataset.test} if dataset.protocol == "authors" else {}
+    seconds = 0.0
+    if not refit or chooses_epochs(fitted):
+        seconds += fitted.fit(dataset.train, dataset.valid, **on_test).train_seconds_
+    if refit:
+        train = dataset.train if dataset.valid is None else dataset.train.union(dataset.valid)
+        fitted = unfitted_for_refit(fitted).fit(train)
+        seconds += fitted.train_seconds_
+    result = evaluate_by_user(fitted, dataset.test, labels, DIALECT)
+    with storage.atomic_path(_values_path(out, model, seed, settings_hash)) as temporary:
+        pl.DataFrame({"user_id": fitted.user_ids.ids[result.user_index].tolist(), **result.values}).write_parquet(temporary)
+    measured = {label: result.means[label] for label in labels}
+    return measured | {"train_seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb() or ""}
+
+
+def _values_path(out: Path, model: str, seed: int, settings_hash: str) -> Path:
+    return out / VALUES / f"{model}-{seed}-{settings_hash}.parquet"
+
+
+def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed: Mapping[str, str], settings_from: Mapping[str, str],
+              labels: Sequence[str]) -> Table:  # fmt: skip
+    import polars as pl
+
+    about = storage.read_json(out / COMPARISON)
+    rows: dict[str, list[dict[str, str]]] = {}
+    for (model, _), row in done.items():
+        if model not in failed:
+            rows.setdefault(model, []).append(row)
+    values: dict[str, dict[str, np.ndarray]] = {}
+    for model, of_seeds in rows.items():
+        frames = [pl.read_parquet(_values_path(out, model, int(row["seed"]), row["settings_hash"])) for row in of_seeds]
+        values[model] = {label: np.mean([frame[label] for frame in frames], axis=0) for label in frames[0].columns if label in labels}
+    means = {
+        model: {label: float(np.mean([float(row[label]) for row in of_seeds])) for label in labels} for model, of_seeds in rows.items()
+    }
+    first = labels[0]
+    order = sorted(rows, key=lambda model: -means[model][first])
+    p_values: dict[str, float] = {}
+    if len(order) > 1:
+        tests = significance.compare({model: values[model][first] for model in order}, baseline=order[0])
+        p_values = {test.first: test.p_holm for test in tests}
+    lines = [
+        Line(
+            model, rows[model][0]["settings"], settings_from[model], len(rows[model]), means[model], _intervals(values[model]),
+            _over_seeds([float(row[first]) for row in rows[model]]), p_values.get(model),
+            float(np.mean([float(row["train_seconds"]) for row in rows[model]])),
+            max(float(row["peak_memory_mb"] or "nan") for row in rows[model]),
+        )
+        for model in order
+    ]  # fmt: skip
+    nothing: dict[str, Any] = {}
+    lines += [Line(model, why, settings_from[model], 0, nothing, nothing, np.nan, None, np.nan, np.nan) for model, why in failed.items()]
+    return Table(about["dataset"], protocol_words(about), about["num_users"], tuple(labels), tuple(lines))
+
+
+def _over_seeds(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
+
+
+def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """Return the intervals of metrics that are plain means over users; F1 is not."""
+    kept = {label: given for label, given in values.items() if not label.startswith("f1@")}
+    if not kept:
+        return {}
+    labels = parse_labels(list(kept))
+    ones = {label: np.ones(len(kept[str(label)])) for label in labels}
+    table = UserValues(labels, {label: kept[str(label)] for label in labels}, ones, dialect_of(DIALECT), len(next(iter(ones.values()))))
+    return significance.bootstrap_intervals(table)
+
+
+def _write(table: Table, out: Path) -> None:
+    storage.write_text(out / f"{TABLE}.md", markdown(table))
+    first = table.labels[0]
+    head = [
+        "model",
+        "seeds",
+        *table.labels,
+        f"{first}_low",
+        f"{first}_high",
+        "seed_std",
+        "p_holm",
+        "train_seconds",
+        "peak_memory_mb",
+        "settings_from",
+        "settings",
+    ]
+    rows = [head]
+    for line in table.lines:
+        low, high = line.intervals.get(first, (np.nan, np.nan))
+        numbers = [*(line.means.get(label, np.nan) for label in table.labels), low, high, line.spread, line.p_value, line.train_seconds]
+        cells = ["" if number is None or np.isnan(number) else f"{number:.6g}" for number in [*numbers, line.peak_memory_mb]]
+        rows.append([line.model, str(line.num_seeds), *cells, line.settings_from, line.settings])
+    storage.write_text(out / f"{TABLE}.tsv", "".join("\t".join(row) + "\n" for row in rows))
+    _draw(table, out / f"{TABLE}.png")
+
+
+def _draw(table: Table, path: Path) -> None:
+    """Draw the first metric with its intervals; nothing where matplotlib is not installed."""
+    first = table.labels[0]
+    points = [
+        plots.Point({}, line.means[first], line.intervals.get(first), line.model, line.train_seconds)
+        for line in table.lines
+        if line.num_seeds
+    ]
+    if not points:
+        return
+    try:
+        plots.side_by_side(points, first, f"{table.dataset}, protocol {table.protocol}", "users").write_png(path)
+    except MissingDependencyError:
+        return

@@ -1,0 +1,1 @@
+"""The loss of UltraGCN: the graph weights of pairs, and what is minimised."""

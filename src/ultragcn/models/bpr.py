@@ -1,0 +1,64 @@
+"""BPR-MF: matrix factorisation that learns to put a user's items above others.
+
+Rendle, Freudenthaler, Gantner, Schmidt-Thieme: BPR: Bayesian personalized ranking from implicit feedback (UAI 2009).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ultragcn import rng
+from ultragcn.config import HyperParameters, parameter
+from ultragcn.data.interactions import Interactions
+from ultragcn.errors import NumericalError
+from ultragcn.models.baseline import Baseline
+from ultragcn.models.recommender import EmbeddingRecommender
+from ultragcn.progress import Progress
+
+
+class BPR(Baseline, EmbeddingRecommender):
+    """The minimum, by stochastic gradient descent, of the sum over train pairs (u, i), j uniform among the items u lacks, of
+
+        softplus(s_uj - s_ui) + l2 / 2 (||e_u||^2 + ||e_i||^2 + ||e_j||^2),    s_ui = e_u . e_i
+
+    (paper, section 4.1 and fig. 4: pairs are drawn with replacement).
+    """
+
+    @dataclass(frozen=True)
+    class Settings(HyperParameters):
+        """The hyper-parameters of `BPR`."""
+
+        embedding_dim: int = parameter(64, "length of an embedding", unit="numbers", low=1)
+        learning_rate: float = parameter(0.05, "step size", positive=True)
+        l2: float = parameter(0.01, "L2 strength", low=0)
+        init_std: float = parameter(0.1, "standard deviation of the first embeddings", positive=True)
+        epochs: int = parameter(150, "times as many draws as there are train pairs", unit="epochs", low=1)
+        seed: int = parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
+
+    _recorded = ("seed_", "train_seconds_")
+
+    def _prepare(self) -> None:
+        from ultragcn.kernels import numba_cpu
+
+        super()._prepare()
+        one, zero = np.ones((1, 1), np.float32), np.zeros(1, np.int32)
+        numba_cpu.bpr_epoch(one, one.copy(), zero, zero, zero, np.zeros(2, np.int32), zero, np.float32(0), np.float32(0))
+
+    def _learn(self, targets: Interactions | None, show: Progress) -> None:
+        from ultragcn.kernels import numba_cpu
+
+        config, matrix = self.config, self.train_.matrix
+        start, random = rng.stream(self.seed_, "init"), rng.stream(self.seed_, "bpr")
+        x, y = ((config.init_std * start.standard_normal((rows, config.embedding_dim))).astype(np.float32) for rows in matrix.shape)
+        users, items = self.train_.pairs
+        for epoch in range(1, config.epochs + 1):
+            drawn = random.integers(len(users), size=len(users))
+            negatives = random.integers(len(y), size=len(users), dtype=np.int32)
+            numba_cpu.bpr_epoch(
+                x, y, users[drawn], items[drawn], negatives, matrix.indptr, matrix.indices, np.float32(config.learning_rate),
+                np.float32(config.l2),
+            )  # fmt: skip
+            if not (np.isfinite(x).all() and np.isfinite(y).all()):
+                raise NumericalError(f"the embeddings overflow in epoch {epoch}; lower learning_rate ({config.learning_rate:g})")
+            show.advance(1)
+        self.user_embedding_, self.item_embedding_ = x, y

@@ -1,0 +1,47 @@
+"""ItemKNN: items are alike when the same users have them; a user is recommended what is like the items they have.
+
+Sarwar, Karypis, Konstan, Riedl: Item-based collaborative filtering recommendation algorithms (WWW 2001); the shrinkage is that of Bell
+and Koren (ICDM 2007), in the form of Ferrari Dacrema et al. (RecSys 2019).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ultragcn.config import HyperParameters, parameter
+from ultragcn.data.interactions import Interactions
+from ultragcn.models.item_scorer import ItemWeightModel
+from ultragcn.progress import Progress
+from ultragcn.scoring.item_weights import strongest_neighbors
+
+
+class ItemKNN(ItemWeightModel):
+    """s_uj = sum of c_ij over those K items most like j that user u has, with the shrunk cosine
+
+        c_ij = C_ij / (sqrt(C_ii C_jj) + shrinkage),    C_ij = sum_u w_u^2 A_ui A_uj.
+
+    w_u is 1, or with `weighting` "idf" log(I / d_u): two items of a user who has few say more than two of one who has everything.
+    (BM25 differs from that only by factors of each item, which a cosine cancels.)
+    """
+
+    @dataclass(frozen=True)
+    class Settings(HyperParameters):
+        """The hyper-parameters of `ItemKNN`."""
+
+        num_neighbors: int = parameter(100, "neighbours K that count for an item", unit="items", low=1)
+        shrinkage: float = parameter(10.0, "added to the denominator: pulls cosines made of few users towards 0", low=0)
+        weighting: str = parameter("none", "how much a user counts", choices=("none", "idf"))
+
+    def _learn(self, targets: Interactions | None, show: Progress) -> None:
+        matrix, degrees = self.train_.matrix, self.train_.user_degrees
+        user_weight = np.ones(len(degrees))
+        if self.config.weighting == "idf":
+            user_weight = np.log(self.train_.num_items / np.maximum(degrees, 1)) ** 2
+        length = np.sqrt(matrix.T @ user_weight).astype(np.float32)  # sqrt(C_ii)
+
+        def cosine(i: np.ndarray, j: np.ndarray, c: np.ndarray) -> np.ndarray:
+            denominator = length[i] * length[j] + np.float32(self.config.shrinkage)
+            return np.divide(c, denominator, out=np.zeros_like(c), where=denominator > 0)
+
+        # Row j of the neighbours is what column j of the weights must be.
+        self.item_weights_ = strongest_neighbors(matrix, user_weight, cosine, self.config.num_neighbors).T.tocsr()

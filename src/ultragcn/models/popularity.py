@@ -1,0 +1,58 @@
+"""Popularity: everyone is recommended what most users have. The floor that every other model must clear."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn.config import HyperParameters, parameter
+from ultragcn.data.ids import Id
+from ultragcn.data.interactions import Interactions
+from ultragcn.errors import UsageError
+from ultragcn.models.baseline import Baseline
+from ultragcn.models.recommender import Ranking
+from ultragcn.progress import Progress
+from ultragcn.scoring.ranking import rank
+from ultragcn.scoring.trend import recent_counts
+
+
+class Popularity(Baseline):
+    """s_ui = d_i, the number of users who have item i; with a half-life, recent ones count more.
+
+    Attributes
+    ----------
+    item_scores_ : (I,) float32
+        d_i, or the sum of 2^(-age / half_life) over i's interactions.
+    """
+
+    @dataclass(frozen=True)
+    class Settings(HyperParameters):
+        """Settings of popularity."""
+
+        half_life: float = parameter(
+            0.0, "days after which an interaction counts half, which needs their times; 0: all count the same", unit="days", low=0
+        )
+
+    item_scores_: np.ndarray
+    _learned = ("item_scores_",)
+
+    def _learn(self, targets: Interactions | None, show: Progress) -> None:
+        self.item_scores_ = self.train_.item_degrees.astype(np.float32)
+        if self.config.half_life:
+            if self.train_.times is None:
+                raise UsageError("half_life needs the times of the interactions: give time_column, or a split by time")
+            self.item_scores_ = recent_counts(self.train_, self.config.half_life).astype(np.float32)
+
+    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
+        """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
+        self._check_fitted()
+        # One dimension, in which every user is 1 and every item its degree.
+        return rank(np.ones((len(self.user_ids), 1), np.float32), self.item_scores_[:, None], users, top_k, seen)
+
+    def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
+        rows = matrix.shape[0]
+        return rank(np.ones((rows, 1), np.float32), self.item_scores_[:, None], np.arange(rows), top_k, seen)
+
+    def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Raise `UsageError`: to popularity, no two items have anything to do with each other."""
+        raise UsageError("Popularity knows no similar items; fit ItemKNN or another model for them")

@@ -1,0 +1,38 @@
+"""SparseEASE: EASE for catalogues whose I x I inverse does not fit into memory, by a sparse factor of that inverse.
+
+How: `item_weights.regression_weights`, which UltraGCN uses for its item graph too.
+"""
+
+from dataclasses import dataclass
+
+from ultragcn.config import HyperParameters, parameter
+from ultragcn.data.interactions import Interactions
+from ultragcn.models.item_scorer import ItemWeightModel
+from ultragcn.progress import Progress
+from ultragcn.scoring.item_weights import compile_kernels, regression_weights
+
+
+class SparseEASE(ItemWeightModel):
+    """EASE with an approximate inverse and few weights for each item.
+
+    Attributes
+    ----------
+    item_weights_ : (I, I) csr_matrix, float32
+        B.
+    """
+
+    @dataclass(frozen=True)
+    class Settings(HyperParameters):
+        """The hyper-parameters of `SparseEASE`."""
+
+        num_neighbors: int = parameter(100, "items K that an item is regressed on: the density of the factor", unit="items", low=1)
+        num_weights: int = parameter(500, "weights M kept of an item: the density of B", unit="items", low=1)
+        l2: float = parameter(100.0, "L2 strength, in users: added to the number of users of each item", positive=True)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        compile_kernels()
+
+    def _learn(self, targets: Interactions | None, show: Progress) -> None:
+        settings = self.config
+        self.item_weights_ = regression_weights(self.train_.matrix, settings.num_neighbors, settings.num_weights, settings.l2)

@@ -1,0 +1,401 @@
+"""The estimator: UltraGCN, how it learns and folds in; its other verbs are those of every model (`recommender.py`)."""
+
+import inspect
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn import rng, solvers
+from ultragcn.config import PARAMETERS, Config
+from ultragcn.config.ultragcn import EXACT_GRAPH_WEIGHTS, EXACT_L2_FACTOR, EXACT_L2_FROM, EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS
+from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks, require_interactions
+from ultragcn.errors import UsageError
+from ultragcn.evaluation.evaluate import evaluate
+from ultragcn.evaluation.metrics import labels_in_training
+from ultragcn.loss.objective import Objective
+from ultragcn.models.files import MODEL_FILE
+from ultragcn.models.recommender import EmbeddingRecommender
+from ultragcn.progress import Progress, Silent
+from ultragcn.scoring import item_weights
+from ultragcn.scoring.item_graph import item_graph
+from ultragcn.scoring.ranking import GraphTerm, graph_scale
+from ultragcn.scoring.trend import has_span, log_recent_share
+from ultragcn.training.checkpoint import Checkpoint
+from ultragcn.training.course import Course, Record
+
+__all__ = ["MODEL_FILE", "Record", "UltraGCN"]
+
+
+# Before this epoch, validation passes are `evaluate_every` epochs apart; the authors do the same.
+_EVERY_EPOCH_FROM = 50
+_FOLD_IN_ROWS = 4096
+
+
+class UltraGCN(EmbeddingRecommender):
+    """Graph collaborative filtering without message passing (Mao et al., CIKM 2021).
+
+    Parameters
+    ----------
+    config : Config, optional
+        Hyper-parameters; the defaults when absent.
+    **hyper_parameters
+        Any hyper-parameter by its name (`ultragcn.config.Config`), taking precedence over `config`.
+
+    Attributes
+    ----------
+    user_embedding_, item_embedding_ : (U, D) and (I, D) float32
+    item_graph_ : (I, I) csr_matrix, float32
+        What having item i adds to the scores of the others; empty where it has no weight.
+    user_ids, item_ids : IdMap
+        Ids of their rows.
+    train_, valid_ : Interactions
+        What the model has seen; `valid_` is None when there was none.
+    history_ : list of dict
+        A record per epoch.
+    best_epoch_ : int
+        The epoch whose embeddings were kept.
+    item_trend_ : (I,) float32
+        What is added to the scores of the items for being popular of late; zeros where that has no weight.
+    l2_ : float or None
+        The L2 strength they were trained with, where it was not given but chosen on held-out pairs.
+    item_graph_weight_ : float or None
+        The weight of the item graph, likewise.
+    item_trend_weight_, item_trend_half_life_ : float or None
+        Those of the trend, likewise.
+    stopped_ : {"patience", "epochs", "interrupted"}
+        Why training ended.
+    train_seconds_, compile_seconds_ : float
+        Seconds from data in memory to embeddings, and seconds to compile kernels or load them from disk, apart.
+
+    Examples
+    --------
+    >>> from ultragcn import UltraGCN, load_dataset
+    >>> data = load_dataset("demo")
+    >>> model = UltraGCN(embedding_dim=32, epochs=5).fit(data.train, valid=data.valid)
+    >>> items, scores = model.recommend("user-0001", top_k=3)
+    """
+
+    config: Config
+    _format = "ultragcn-4"
+    _learned = (*EmbeddingRecommender._learned, "item_graph_", "item_trend_")
+    item_graph_weight_: float | None
+    item_trend_weight_: float | None
+    item_trend_half_life_: float | None
+    _deviation: float | None = None
+    """How much the scores of the item graph vary: found once for the same data."""
+    _scale: tuple[np.ndarray, float] | None = None
+    """Item embeddings, and the scale of the item graph with them: made for the first list."""
+    _user_table: tuple[np.ndarray, np.ndarray] | None = None
+    """User embeddings, and the table made of them for ranking."""
+    _item_table: tuple[np.ndarray, np.ndarray] | None = None
+    """The trend, and the table made of it and the item embeddings."""
+    _recorded = (
+        "seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "item_trend_weight_", "item_trend_half_life_", "stopped_",
+        "train_seconds_", "compile_seconds_",
+    )  # fmt: skip
+
+    def __init__(self, config: Config | None = None, **hyper_parameters: Any):
+        self.config = (config or Config()).replace(**hyper_parameters)
+
+    def check_runnable(self) -> None:
+        """Raise now what `fit` would raise for want of a package or of a device."""
+        solvers.check_runnable(self.config)
+
+    def fit(
+        self,
+        train: Interactions,
+        valid: Interactions | None = None,
+        *,
+        select_on: Interactions | None = None,
+        progress: Progress | None = None,
+        on_epoch: Callable[[Record], None] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int = 0,
+    ) -> "UltraGCN":
+        """Learn embeddings from `train`.
+
+        Parameters
+        ----------
+        train : Interactions
+            Everything the loss, the degrees and the item graph are made from.
+        valid : Interactions, optional
+            Held-out pairs that choose the epoch to keep and when to stop (`select_by`, `patience`), and with the exact solver the L2
+            strength, the weight of the item graph, and (where times are known) that of the trend, where they are not given. They
+            count as seen when recommending. Without them, training stops when the loss stops falling, and the last epoch is kept.
+        select_on : Interactions, optional
+            Choose on these instead of `valid`, and do not count them as seen. Selecting on test data is what the `authors`
+            protocol does; nothing else should.
+        progress : Progress, optional
+            Shown a step per epoch.
+        on_epoch : callable, optional
+            Called with every record of the history as it is made.
+        checkpoint : str or Path, optional
+            A file that holds how far training came (docs/training.md). If it is there, training goes on from it, to the embeddings it
+            would have reached without having stopped; else it is made. Remove it when the model is saved.
+        checkpoint_every : int
+            Epochs between checkpoints; 0: by the clock, the first after ten seconds.
+
+        Returns
+        -------
+        UltraGCN
+            This model. An interrupt (Ctrl-C) is raised again after the best embeddings so far were put in place.
+
+        Raises
+        ------
+        UsageError
+            Something else than interactions was given, such as a whole data set; or a checkpoint of another training, or a damaged
+            one.
+        DataError
+            There are no train interactions, or a held-out pair stands in train.
+        NumericalError
+            The loss became infinite; the message says what to change.
+        """
+        self._refuse_unfit(train, valid, select_on)
+        # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
+        compile_seconds = _compile_kernels(self.config)
+        started = time.perf_counter()
+        path = None if checkpoint is None else Path(checkpoint)
+        checkpoints = Checkpoint(path, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
+        course, state = checkpoints.read() or (Course(rng.given_or_fresh(self.config.seed)), None)
+        started -= course.seconds
+        labels = labels_in_training(self.config.select_by)
+        self._set_data(train, valid)
+        self.compile_seconds_ = compile_seconds
+        self.seed_ = course.seed
+        self.history_: list[Record] = course.history
+        self.stopped_ = "epochs"
+        show = progress or Silent()
+        self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config, show), None
+        self.item_trend_weight_ = self.item_trend_half_life_ = None
+        weight = self.config.trend_weight
+        popularity = weight * log_recent_share(train, self.config.trend_half_life) if weight > 0 else None
+        targets = select_on if select_on is not None else valid
+        if self.config.chooses_l2 and targets is not None and course.l2 is None:
+            course.l2 = EXACT_L2_FROM
+        objective = Objective.of(train, self._config_with(course.l2))
+        steps = solvers.solve(objective, self.seed_, self.config.device, state)
+        show.start("training", self.config.max_epochs, "epoch" if self.config.solver == "sgd" else "sweep")
+        show.advance(len(course.history))
+        try:
+            while True:
+                step = next(steps)
+                self._take(step, popularity)
+                record = self._record(step, time.perf_counter() - started, course.l2, targets, labels)
+                course.history.append(record)
+                if targets is None or labels[0] in record:
+                    # Without held-out pairs, creeping on is no better, and nothing says which epoch to keep but that it is the last.
+                    creeping = targets is None and self.config.solver == "exact" and course.best > -np.inf
+                    least = self.config.tolerance * abs(course.best) if creeping else 0.0
+                    value = record.get(labels[0], -step.loss)
+                    course.note(value, step.epoch, (self.user_embedding_, self.item_embedding_), least, latest=targets is None)
+                if on_epoch is not None:
+                    on_epoch(record)
+                shown = {name: figure for name, figure in record.items() if name not in ("epoch", "seconds")}
+                show.advance(1, shown | ({"best": course.best} if labels[0] in record else {}))
+                if course.without_better >= self.config.max_patience:
+                    self.stopped_ = "patience"
+                    break
+                if step.epoch >= self.config.max_epochs:
+                    break
+                going_on = step.state
+                if course.l2 is not None and not course.rising:
+                    # A stronger L2 from here on: a path along which validation says where to stop.
+                    from ultragcn.solvers import exact
+
+                    course.l2 *= EXACT_L2_FACTOR
+                    objective = objective.with_l2(self._config_with(course.l2))
+                    going_on = partial(exact.carry_over, step.state())
+                    steps = solvers.solve(objective, self.seed_, self.config.device, going_on())
+                if checkpoints.is_due(step.epoch):
+                    course.seconds = time.perf_counter() - started
+                    checkpoints.write(course, going_on())
+        except KeyboardInterrupt:
+            self.stopped_ = "interrupted"
+            raise
+        finally:
+            show.finish()
+            if course.kept is not None:
+                self.user_embedding_, self.item_embedding_ = course.kept
+                self.item_trend_ = self._trend(popularity)
+            self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
+            self.train_seconds_ = time.perf_counter() - started
+        if targets is not None:
+            try:
+                self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
+            except BaseException as ended:
+                # What was just being tried is not what was chosen.
+                self.item_graph_weight_ = self.item_trend_weight_ = self.item_trend_half_life_ = None
+                self.item_trend_ = self._trend(popularity)
+                self.stopped_ = "interrupted" if isinstance(ended, KeyboardInterrupt) else self.stopped_
+                raise
+            self.train_seconds_ = time.perf_counter() - started
+        return self
+
+    def _take(self, step: solvers.Step, popularity: np.ndarray | None) -> None:
+        """Put the embeddings of a step in place."""
+        self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
+        self.user_embedding_ = _mean_where_empty(step.user_embedding, self.train_.user_degrees, self._mean_user)
+        self._forget_tables()  # the solver may have written into the same arrays
+        self.item_trend_ = self._trend(popularity)
+
+    def _record(self, step: solvers.Step, seconds: float, l2: float | None, targets: Interactions | None, labels: Sequence[str]) -> Record:
+        """Return the history's record of a step: with metrics on `targets`, where there are any and it is time to evaluate."""
+        record: Record = {"epoch": step.epoch, "seconds": seconds, "loss": step.loss}
+        if l2 is not None:
+            record["l2"] = l2
+        if targets is not None and self._evaluation_is_due(step.epoch):
+            result = evaluate(self, targets, labels)
+            record |= {label: result[label] for label in labels}
+        return record
+
+    def _refuse_unfit(self, train: Interactions, valid: Interactions | None, select_on: Interactions | None) -> None:
+        """Raise what `fit` raises of its data."""
+        require_interactions("fit", "data.train", train, valid, select_on)
+        refuse_empty(train)
+        if self.config.trend_weight > 0 and train.times is None:
+            raise UsageError(
+                "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; "
+                "give it, or set item_trend_weight to 0"
+            )
+        refuse_leaks(train, valid, select_on)
+
+    @property
+    def chosen_(self) -> dict[str, float]:
+        """What training chose on held-out pairs, because it was not given: hyper-parameters by name."""
+        names = ("l2", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
+        return {name: value for name in names if (value := getattr(self, f"{name}_")) is not None}
+
+    def _choose_terms(self, value: Callable[[], float]) -> None:
+        """Choose the weight of the item graph, then that of the trend, where they are not given.
+
+        `value` is the product of the metrics: beyond the best recall, NDCG loses sooner than recall gains.
+        """
+        if self.config.chooses_graph_weight:
+            worth = {}
+            for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
+                worth[self.item_graph_weight_] = value()
+            self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
+        if self.config.chooses_trend and has_span(self.train_):
+            given = self.config.item_trend_half_life
+            half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
+            shares = {half_life: log_recent_share(self.train_, half_life) for half_life in half_lives}
+            trends = {(0.0, self.config.trend_half_life): self.item_trend_}
+            trends |= {
+                (weight, half_life): self._trend(weight * shares[half_life])
+                for weight, half_life in itertools.product(EXACT_TREND_WEIGHTS, half_lives)
+            }
+            values = {}
+            for tried, self.item_trend_ in trends.items():
+                values[tried] = value()
+            best = max(values, key=lambda tried: values[tried])  # the first of equals
+            self.item_trend_weight_, self.item_trend_half_life_ = best
+            self.item_trend_ = trends[best]
+
+    def _trend(self, popularity: np.ndarray | None) -> np.ndarray:
+        """Return what puts `popularity`, b log q_i (I,), in place of the mean user's score: (I,) float32, zeros without it."""
+        if popularity is None:
+            return np.zeros(self.train_.num_items, np.float32)
+        return (popularity - self.item_embedding_ @ self._mean_user()).astype(np.float32)
+
+    def _mean_user(self) -> np.ndarray:
+        """Return the mean embedding of the users with items."""
+        mean: np.ndarray = self.user_embedding_[self.train_.user_degrees > 0].mean(axis=0)
+        return mean
+
+    def _config_with(self, l2: float | None) -> Config:
+        """Return the hyper-parameters with the L2 strength that was chosen, if one was."""
+        return self.config if l2 is None else self.config.with_l2(l2)
+
+    def _evaluation_is_due(self, epoch: int) -> bool:
+        """Return whether validation metrics are measured after `epoch`; always after the last."""
+        often = self.config.solver != "sgd" or epoch >= _EVERY_EPOCH_FROM or epoch % self.config.evaluate_every == 0
+        return often or epoch == self.config.max_epochs
+
+    def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
+        super()._set_data(train, valid)
+        self._frozen_items: Any = None  # made when the first new user comes
+        self._deviation = None
+        self._forget_tables()
+
+    def _forget_tables(self) -> None:
+        self._scale = self._user_table = self._item_table = None
+
+    def _tables(self, user_embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not self.item_trend_.any():
+            return super()._tables(user_embedding)
+        # One more dimension, in which every user is 1 and every item its trend. New users' tables are small, and not kept.
+        table = self._user_table
+        if table is None or table[0] is not user_embedding:
+            table = user_embedding, np.column_stack([user_embedding, np.ones(len(user_embedding), np.float32)])
+            if user_embedding is self.user_embedding_:
+                self._user_table = table
+        if self._item_table is None or self._item_table[0] is not self.item_trend_:
+            self._item_table = self.item_trend_, np.column_stack([self.item_embedding_, self.item_trend_])
+        return table[1], self._item_table[1]
+
+    def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
+        weight = self.config.graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
+        if weight == 0:
+            return None
+        if self._scale is None or self._scale[0] is not self.item_embedding_:
+            if self._deviation is None:
+                self._deviation = item_weights.mean_deviation(self.item_graph_, self.train_.matrix)
+            scale = graph_scale(self.user_embedding_, self.item_embedding_, self.train_.matrix, self._deviation)
+            self._scale = self.item_embedding_, scale
+        return GraphTerm(self.item_graph_, owned, weight * self._scale[1])
+
+    def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
+        """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.
+
+        Each row is solved to convergence, items held still; folding in a train user gives what training converges to. A user without
+        items gets the mean of the train users, as in training.
+        """
+        from ultragcn.solvers.fold_in import FrozenItems, fold_in
+
+        matrix = self._as_rows(matrix)
+        if self._frozen_items is None or self._frozen_items.embedding is not self.item_embedding_:
+            self._frozen_items = FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
+        # In batches, because folding in remembers several steps of every row.
+        starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
+        folded = [fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts]
+        embedding = np.concatenate([np.zeros((0, self.config.embedding_dim), np.float32), *folded])
+        return _mean_where_empty(embedding, np.diff(matrix.indptr), self._mean_user)
+
+
+def _mean_where_empty(embedding: np.ndarray, degrees: np.ndarray, mean: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return embeddings with the mean user's for users without items: of them the loss says nothing but to be zero."""
+    empty = degrees == 0
+    return np.where(empty[:, None], mean(), embedding) if empty.any() else embedding
+
+
+# The one declaration of every hyper-parameter is `Config`; help(UltraGCN) shows it as the signature.
+UltraGCN.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY),
+        inspect.Parameter("config", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=Config | None),
+        *(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=declared.default, annotation=declared.type)
+            for name, declared in PARAMETERS.items()
+        ),
+    ]
+)
+
+
+def _compile_kernels(config: Config) -> float:
+    """Compile the kernels of ranking, of graphs and of the solver, or load them from the cache on disk; return the seconds."""
+    from ultragcn.kernels import numba_cpu
+
+    started = time.perf_counter()
+    with numba_cpu.interrupts_kept():
+        numba_cpu.compile_kernels()
+        solvers.compile_kernels(config)
+        if config.graph_weight > 0:
+            item_weights.compile_kernels()
+    return time.perf_counter() - started

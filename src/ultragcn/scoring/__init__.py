@@ -1,0 +1,1 @@
+"""Scoring: what a fitted model ranks by. Nothing here trains."""

@@ -1,0 +1,119 @@
+"""Full ranking: every item scored for every user asked about, in blocks, seen items left out.
+
+U users, I items, D dimensions, B users of a block, K list length.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn.scoring.item_weights import sample
+
+BATCH_USERS = 8192  # users ranked before their lists are handed over
+_BLOCK, _TILE = 128, 512  # users and items whose scores are made together: a quarter of a megabyte, near the processor
+_GRAPH_BYTES = 16 * 2**20  # what the scores of the item graph take of a block of users, on each thread
+
+
+class GraphTerm(NamedTuple):
+    """What the item graph adds to the score: s_ui = e_u . e_i + scale g_ui, g = owned w."""
+
+    weights: sp.csr_matrix  # (I, I) float32, w: row i has what having item i adds to the others
+    owned: sp.csr_matrix  # (U, I), what each user has
+    scale: float
+
+
+def graph_scale(user_embedding: np.ndarray, item_embedding: np.ndarray, owned: sp.csr_matrix, deviation: float) -> float:
+    """Return the scale at which the graph's scores vary as much as the product of the embeddings.
+
+    mean_u std_i(e_u . e_i) / deviation, over a sample of users (`item_weights.sample`).
+
+    Parameters
+    ----------
+    user_embedding, item_embedding : (U, D) and (I, D) float32
+    owned : csr_matrix (U, I)
+    deviation : float
+        mean_u std_i(g_ui) of the graph, from `item_weights.mean_deviation`.
+
+    Returns
+    -------
+    float
+        0 when the graph says nothing of any of them.
+    """
+    from ultragcn.kernels import numba_cpu
+
+    centred = item_embedding - item_embedding.mean(axis=0, dtype=np.float64)
+    rows = user_embedding[sample(owned)].astype(np.float64)
+    with numba_cpu.numba_threads():  # a thread of BLAS's own would spin for a while, in the way of the kernels that come next
+        covariance = centred.T @ centred / len(item_embedding)
+        product = np.sqrt(np.maximum(np.einsum("ud,ud->u", rows @ covariance, rows), 0))
+    return float(product.mean() / deviation) if deviation > 0 else 0.0
+
+
+def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None,
+         graph: GraphTerm | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:  # fmt: skip
+    """Yield, block by block, the top_k items of `users`, by (higher score, then lower item index).
+
+    Parameters
+    ----------
+    user_embedding : (U, D) float32
+    item_embedding : (I, D) float32
+    users : (Q,) int
+        User rows to rank for.
+    top_k : int
+        K >= 1; may exceed I.
+    seen : csr_matrix, U x I, optional
+        Items that are never listed.
+    graph : GraphTerm, optional
+        A second term of the score.
+
+    Yields
+    ------
+    users : (B,) int64
+    items : (B, K) int32
+        -1 where fewer than K items may be listed.
+    scores : (B, K) float32
+        -inf there.
+    """
+    from ultragcn.kernels import numba_cpu
+
+    users = np.asarray(users, dtype=np.int64)
+    tables = (np.ascontiguousarray(user_embedding, np.float32), np.ascontiguousarray(item_embedding, np.float32))
+    nothing = np.zeros(len(user_embedding) + 1, np.int64), np.zeros(0, np.int32)
+    seen_indptr, seen_indices = nothing if seen is None else _rows(seen)
+    block = _BLOCK
+    if graph is None:
+        term = (*nothing, *nothing, np.zeros(0, np.float32), 0.0)
+    else:
+        term = (*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.scale))
+        block = int(np.clip(_GRAPH_BYTES // (4 * len(item_embedding)), 1, _BLOCK))
+    for start in range(0, len(users), BATCH_USERS):
+        batch = users[start : start + BATCH_USERS]
+        with numba_cpu.numba_threads():
+            lists = numba_cpu.rank_users(*tables, batch, min(top_k, len(item_embedding)), seen_indptr, seen_indices, term, block, _TILE)
+        yield batch, *_padded(lists, top_k)
+
+
+def best_columns(scores: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the top_k columns of largest score of each row of (B, N) float32, and the scores: (B, K) each, as `rank` yields them."""
+    from ultragcn.kernels import numba_cpu
+
+    with numba_cpu.numba_threads():
+        lists = numba_cpu.top_k(scores, min(top_k, scores.shape[1]))
+    return _padded(lists, top_k)
+
+
+def _padded(lists: tuple[np.ndarray, np.ndarray], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return items and scores of lists (B, N) with empty places up to top_k: item -1, score -inf.
+
+    Time and memory of the kernels grow with the places of a list, so they are not asked for more than there are items.
+    """
+    items, scores = lists
+    width = ((0, 0), (0, top_k - items.shape[1]))
+    return np.pad(items, width, constant_values=-1), np.pad(scores, width, constant_values=-np.inf)
+
+
+def _rows(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return indptr and indices with the types that the kernel is compiled for."""
+    return matrix.indptr.astype(np.int64, copy=False), matrix.indices.astype(np.int32, copy=False)

@@ -1,0 +1,48 @@
+"""The course of a training: what was measured, what is best so far, and what is kept."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Record = dict[str, Any]
+"""One line of a training history: epoch, seconds, loss, and metrics when they were measured."""
+Kept = tuple[np.ndarray, np.ndarray]
+"""Embeddings of users and items."""
+
+
+@dataclass
+class Course:
+    """How a training went so far."""
+
+    seed: int
+    history: list[Record] = field(default_factory=list)
+    best: float = -math.inf
+    """The best value so far, larger is better."""
+    best_epoch: int = 0
+    """The epoch kept: the one of that value; without held-out pairs the last."""
+    without_better: int = 0
+    """Evaluations since the best value."""
+    last: float = -math.inf
+    """The value measured last."""
+    rising: bool = True
+    """Whether it was better than the one before."""
+    l2: float | None = None
+    """The L2 strength in use, where training chooses it."""
+    kept_l2: float | None = None
+    """The geometric mean of that of the epoch kept and of the one before: right after a rise, embeddings lie between what the two make."""
+    seconds: float = 0.0
+    kept: Kept | None = None
+
+    def note(self, value: float, epoch: int, embeddings: Kept, least: float, latest: bool) -> None:
+        """Keep an epoch's embeddings if its value is better than the best by more than `least`; else count it, and keep it if `latest`."""
+        self.rising, self.last = value > self.last, value
+        better = value > self.best + least
+        self.without_better = 0 if better else self.without_better + 1
+        if better:
+            self.best = value
+        if better or latest:
+            self.best_epoch = epoch
+            self.kept = embeddings[0].copy(), embeddings[1].copy()
+            self.kept_l2 = None if self.l2 is None else math.sqrt(self.l2 * self.history[-2:][0]["l2"])
