@@ -41,7 +41,6 @@ def values(model, held_out) -> list[float]:
 def with_trend(model: UltraGCN, half_life: float, weight: float) -> UltraGCN:
     """Put a trend in the place of the one that was chosen."""
     model.item_trend_ = model._trend(weight * log_recent_share(model.train_, half_life))
-    model._forget_tables()
     return model
 
 

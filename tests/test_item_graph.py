@@ -67,7 +67,7 @@ def test_scores_are_the_formula_of_the_documentation(data, with_graph):
         expected = every_product[row] + scale * np.asarray(every_graph)[row]
         items, scores = with_graph.recommend(user, top_k=10, exclude_seen=False)
         np.testing.assert_array_equal(with_graph.item_ids.rows(items), np.argsort(-expected, kind="stable")[:10])
-        np.testing.assert_allclose(scores, np.sort(expected)[::-1][:10], rtol=1e-4)
+        np.testing.assert_allclose(scores, np.sort(expected)[::-1][:10], rtol=1e-4, atol=1e-6)
 
 
 def test_a_very_heavy_graph_ranks_as_its_weights_alone(data):

@@ -3,14 +3,16 @@
 Letters: U users, I items, B users of a block.
 """
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.data.ids import Id
 from ultragcn.models.baseline import Baseline
-from ultragcn.models.recommender import Ranking, best_others
-from ultragcn.scoring.item_weights import blocks
-from ultragcn.scoring.ranking import best_columns
+from ultragcn.models.recommender import best_others
+from ultragcn.scoring.scorer import OwnedScorer
 
 
 class ItemScorer(Baseline):
@@ -20,25 +22,13 @@ class ItemScorer(Baseline):
         """Return the scores of all items for users given by their items: (B, I) csr_matrix to (B, I) float32."""
         raise NotImplementedError
 
-    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
-        """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
-        self._check_fitted()
-        users = np.asarray(users, np.int64)
-        for block, items, scores in self._rank_rows(self.train_.matrix[users], top_k, None if seen is None else seen[users]):
-            yield users[block], items, scores
+    def _make_scorer(self) -> OwnedScorer:
+        return OwnedScorer(self.scores_of, self.train_.matrix)
 
-    def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
-        return self._rank_rows(matrix, top_k, seen)
-
-    def _rank_rows(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
-        from ultragcn.kernels import numba_cpu
-
-        for rows in blocks(*matrix.shape):
-            scores = self.scores_of(matrix[rows])
-            if seen is not None:
-                with numba_cpu.numba_threads():
-                    numba_cpu.mask_seen(scores, rows, seen.indptr, seen.indices)
-            yield rows, *best_columns(scores, top_k)
+    def _scorer_of(self, matrix: sp.csr_matrix) -> OwnedScorer:
+        scorer: Any = self.scorer
+        made: OwnedScorer = scorer.of_users(matrix)
+        return made
 
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Return the top_k items whose scores `item_id` raises most, and by how much: (K,) each, fewer where it raises fewer."""
@@ -64,5 +54,12 @@ class ItemWeightModel(ItemScorer):
 
     def scores_of(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the scores of all items for users given by their items: (B, I) csr_matrix to (B, I) float32."""
-        product = matrix @ self.item_weights_
-        return product.toarray() if sp.issparse(product) else product
+        return _product(self.item_weights_, matrix)
+
+    def _make_scorer(self) -> OwnedScorer:
+        return OwnedScorer(partial(_product, self.item_weights_), self.train_.matrix)
+
+
+def _product(item_weights: sp.csr_matrix | np.ndarray, matrix: sp.csr_matrix) -> np.ndarray:
+    product = matrix @ item_weights
+    return product.toarray() if sp.issparse(product) else product

@@ -10,9 +10,8 @@ from ultragcn.data.ids import Id
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError
 from ultragcn.models.baseline import Baseline
-from ultragcn.models.recommender import Ranking
 from ultragcn.progress import Progress
-from ultragcn.scoring.ranking import rank
+from ultragcn.scoring.scorer import Scorer
 from ultragcn.scoring.trend import recent_counts
 
 
@@ -43,15 +42,12 @@ class Popularity(Baseline):
                 raise UsageError("half_life needs the times of the interactions: give time_column, or a split by time")
             self.item_scores_ = recent_counts(self.train_, self.config.half_life).astype(np.float32)
 
-    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
-        """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
-        self._check_fitted()
+    def _make_scorer(self) -> Scorer:
         # One dimension, in which every user is 1 and every item its degree.
-        return rank(np.ones((len(self.user_ids), 1), np.float32), self.item_scores_[:, None], users, top_k, seen)
+        return Scorer(np.ones((len(self.user_ids), 1), np.float32), self.item_scores_[:, None], self.train_.matrix)
 
-    def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
-        rows = matrix.shape[0]
-        return rank(np.ones((rows, 1), np.float32), self.item_scores_[:, None], np.arange(rows), top_k, seen)
+    def _scorer_of(self, matrix: sp.csr_matrix) -> Scorer:
+        return Scorer(np.ones((matrix.shape[0], 1), np.float32), self.item_scores_[:, None], matrix)
 
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Raise `UsageError`: to popularity, no two items have anything to do with each other."""

@@ -5,7 +5,7 @@ UltraGCN and for every baseline.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -32,11 +32,9 @@ from ultragcn.models.files import (
     _unpack_pairs,
     _unpack_texts,
 )
-from ultragcn.scoring.ranking import GraphTerm, best_columns, rank
+from ultragcn.scoring.ranking import best_columns
+from ultragcn.scoring.scorer import Ranking, Scorer, Scoring
 from ultragcn.storage import read_safetensors, write_safetensors
-
-Ranking = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""Blocks of (users (B,) int64, items (B, K) int32, scores (B, K) float32), as `evaluation.ranking.rank` yields them."""
 
 
 class Recommender:
@@ -61,6 +59,8 @@ class Recommender:
     train_seconds_: float
     _seen: sp.csr_matrix | None
     """`seen_`, made for the first list."""
+    _scorer: Scoring | None
+    """`scorer`, made for the first list."""
 
     _format: ClassVar[str]
     """Name and version of the model's file."""
@@ -71,6 +71,11 @@ class Recommender:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config.changed().items())})"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name.endswith("_"):  # learned state has changed, so what ranks by it is made anew
+            vars(self)["_scorer"] = None
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         for name in self._learned:  # of other data, if it was fitted before: nothing that may be asked until this fit has learned its own
@@ -106,13 +111,25 @@ class Recommender:
             self._seen = self.train_.matrix if self.valid_ is None else self.train_.union(self.valid_).matrix
         return self._seen
 
-    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
-        """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
+    @property
+    def scorer(self) -> Scoring:
+        """What the model ranks by; it stays as it is when the model is fitted again."""
+        self._check_fitted()
+        if self._scorer is None:
+            self._scorer = self._make_scorer()
+        return self._scorer
+
+    def _make_scorer(self) -> Scoring:
+        """Return the scorer of what was learned."""
         raise NotImplementedError
 
-    def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
-        """Yield the top_k items of users that training has not seen, given by their items: a B x I matrix."""
+    def _scorer_of(self, matrix: sp.csr_matrix) -> Scoring:
+        """Return the scorer of users that training has not seen, given by their items: a (B, I) matrix."""
         raise NotImplementedError
+
+    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
+        """Yield the top_k items of user rows in blocks; see `scoring.scorer.Scoring.rank`."""
+        return self.scorer.rank(users, top_k, seen)
 
     def recommend(
         self, user_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 20, exclude_seen: bool = True
@@ -172,7 +189,11 @@ class Recommender:
         """
         _check_top_k(top_k)
         one, matrix = self._baskets(item_ids)
-        return _named(self.item_ids, *_joined(self._rank_new(matrix, top_k, matrix if exclude_seen else None), top_k), one)
+        return _named(
+            self.item_ids,
+            *_joined(self._scorer_of(matrix).rank(np.arange(matrix.shape[0]), top_k, matrix if exclude_seen else None), top_k),
+            one,
+        )
 
     def _baskets(self, item_ids: Any) -> tuple[bool, sp.csr_matrix]:
         """Return whether one user is meant, and the B x I matrix of what the users have."""
@@ -281,28 +302,19 @@ class EmbeddingRecommender(Recommender):
 
     _learned: ClassVar[tuple[str, ...]] = ("user_embedding_", "item_embedding_")
 
-    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
-        """Yield the top_k items of user rows in blocks; see `evaluation.ranking.rank`."""
-        self._check_fitted()
-        return rank(*self._tables(self.user_embedding_), users, top_k, seen, self._graph_term(self.train_.matrix))
+    def _make_scorer(self) -> Scorer:
+        return Scorer(self.user_embedding_, self.item_embedding_, self.train_.matrix)
 
-    def _tables(self, user_embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the tables of users and items whose product is the score, but for the graph term."""
-        return user_embedding, self.item_embedding_
-
-    def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
-        """Return what is added to the product for users who have what `owned` (B, I) says."""
-        return None
+    def _scorer_of(self, matrix: sp.csr_matrix) -> Scorer:
+        scorer: Any = self.scorer
+        made: Scorer = scorer.of_users(self.fold_in(matrix), matrix)
+        return made
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32."""
         raise UsageError(
             f"{type(self).__name__} learns a user's embedding only by training; for someone new, fit again or use UltraGCN or IALS"
         )
-
-    def _rank_new(self, matrix: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
-        embedding = self.fold_in(matrix)
-        return rank(*self._tables(embedding), np.arange(len(embedding)), top_k, seen, self._graph_term(matrix))
 
     def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Return the top_k items whose embeddings point most nearly the same way, and the cosines: (K,) each."""

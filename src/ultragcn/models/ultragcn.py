@@ -25,7 +25,7 @@ from ultragcn.models.recommender import EmbeddingRecommender
 from ultragcn.progress import Progress, Silent
 from ultragcn.scoring import item_weights
 from ultragcn.scoring.item_graph import item_graph
-from ultragcn.scoring.ranking import GraphTerm, graph_scale
+from ultragcn.scoring.scorer import Scorer
 from ultragcn.scoring.trend import has_span, log_recent_share
 from ultragcn.training.checkpoint import Checkpoint
 from ultragcn.training.course import Course, Record
@@ -90,12 +90,6 @@ class UltraGCN(EmbeddingRecommender):
     item_trend_half_life_: float | None
     _deviation: float | None = None
     """How much the scores of the item graph vary: found once for the same data."""
-    _scale: tuple[np.ndarray, float] | None = None
-    """Item embeddings, and the scale of the item graph with them: made for the first list."""
-    _user_table: tuple[np.ndarray, np.ndarray] | None = None
-    """User embeddings, and the table made of them for ranking."""
-    _item_table: tuple[np.ndarray, np.ndarray] | None = None
-    """The trend, and the table made of it and the item embeddings."""
     _recorded = (
         "seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "item_trend_weight_", "item_trend_half_life_", "stopped_",
         "train_seconds_", "compile_seconds_",
@@ -242,7 +236,6 @@ class UltraGCN(EmbeddingRecommender):
         """Put the embeddings of a step in place."""
         self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
         self.user_embedding_ = _mean_where_empty(step.user_embedding, self.train_.user_degrees, self._mean_user)
-        self._forget_tables()  # the solver may have written into the same arrays
         self.item_trend_ = self._trend(popularity)
 
     def _record(self, step: solvers.Step, seconds: float, l2: float | None, targets: Interactions | None, labels: Sequence[str]) -> Record:
@@ -277,11 +270,14 @@ class UltraGCN(EmbeddingRecommender):
 
         `value` is the product of the metrics: beyond the best recall, NDCG loses sooner than recall gains.
         """
+        scorer: Any = self.scorer
         if self.config.chooses_graph_weight:
             worth = {}
             for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
+                self._scorer = scorer = scorer.with_graph_weight(self.item_graph_weight_)
                 worth[self.item_graph_weight_] = value()
             self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
+            self._scorer = scorer = scorer.with_graph_weight(self.item_graph_weight_)
         if self.config.chooses_trend and has_span(self.train_):
             given = self.config.item_trend_half_life
             half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
@@ -293,10 +289,12 @@ class UltraGCN(EmbeddingRecommender):
             }
             values = {}
             for tried, self.item_trend_ in trends.items():
+                self._scorer = scorer = scorer.with_item_bias(self.item_trend_)
                 values[tried] = value()
             best = max(values, key=lambda tried: values[tried])  # the first of equals
             self.item_trend_weight_, self.item_trend_half_life_ = best
             self.item_trend_ = trends[best]
+            self._scorer = scorer = scorer.with_item_bias(self.item_trend_)
 
     def _trend(self, popularity: np.ndarray | None) -> np.ndarray:
         """Return what puts `popularity`, b log q_i (I,), in place of the mean user's score: (I,) float32, zeros without it."""
@@ -322,34 +320,13 @@ class UltraGCN(EmbeddingRecommender):
         super()._set_data(train, valid)
         self._frozen_items: Any = None  # made when the first new user comes
         self._deviation = None
-        self._forget_tables()
 
-    def _forget_tables(self) -> None:
-        self._scale = self._user_table = self._item_table = None
-
-    def _tables(self, user_embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not self.item_trend_.any():
-            return super()._tables(user_embedding)
-        # One more dimension, in which every user is 1 and every item its trend. New users' tables are small, and not kept.
-        table = self._user_table
-        if table is None or table[0] is not user_embedding:
-            table = user_embedding, np.column_stack([user_embedding, np.ones(len(user_embedding), np.float32)])
-            if user_embedding is self.user_embedding_:
-                self._user_table = table
-        if self._item_table is None or self._item_table[0] is not self.item_trend_:
-            self._item_table = self.item_trend_, np.column_stack([self.item_embedding_, self.item_trend_])
-        return table[1], self._item_table[1]
-
-    def _graph_term(self, owned: sp.csr_matrix) -> GraphTerm | None:
+    def _make_scorer(self) -> Scorer:
         weight = self.config.graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
-        if weight == 0:
-            return None
-        if self._scale is None or self._scale[0] is not self.item_embedding_:
-            if self._deviation is None:
-                self._deviation = item_weights.mean_deviation(self.item_graph_, self.train_.matrix)
-            scale = graph_scale(self.user_embedding_, self.item_embedding_, self.train_.matrix, self._deviation)
-            self._scale = self.item_embedding_, scale
-        return GraphTerm(self.item_graph_, owned, weight * self._scale[1])
+        if weight != 0 and self._deviation is None:
+            self._deviation = item_weights.mean_deviation(self.item_graph_, self.train_.matrix)
+        tables = self.user_embedding_, self.item_embedding_
+        return Scorer(*tables, self.train_.matrix, self.item_trend_, self.item_graph_, weight, self._deviation)
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.

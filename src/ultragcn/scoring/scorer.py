@@ -1,0 +1,252 @@
+"""What a fitted model ranks by, as one object: it ranks, it scores pairs, and it says what a score is made of.
+
+A scorer is immutable, so threads may share it. A scorer with another weight, or for other users, shares all its arrays.
+
+Letters: U users, I items, D dimensions, B users asked about, C candidates, K places of a list, N pairs.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from ultragcn.scoring.item_weights import blocks, mean_deviation
+from ultragcn.scoring.ranking import BATCH_USERS, GraphTerm, best_columns, graph_scale, rank
+
+Ranking = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Blocks of (users (B,) int64, items (B, K) int32, scores (B, K) float32), as `ranking.rank` yields them."""
+
+
+class Scoring(Protocol):
+    """What every scorer can do; users and items are rows."""
+
+    @property
+    def num_items(self) -> int:
+        """I, the number of items."""
+
+    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None) -> Ranking:
+        """Yield the top_k items of `users` (B,) in blocks, by (higher score, then lower item).
+
+        Parameters
+        ----------
+        users : (B,) int
+        top_k : int
+            K >= 1; may exceed the number of items.
+        seen : csr_matrix (U, I), optional
+            Items that are never listed.
+        candidates : (C,) int, ascending, optional
+            The only items that may be listed.
+
+        Yields
+        ------
+        users : (B,) int64
+        items : (B, K) int32
+            -1 where fewer than K items may be listed.
+        scores : (B, K) float32
+            -inf there.
+        """
+
+    def parts(self, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the scores of N pairs are made of: name of the part to (N,) float64. The parts add up to the score."""
+
+
+def scores(scorer: Scoring, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the scores of pairs, the same numbers that rank: users (N,) and items (N,) to (N,) float32."""
+    users, items = np.asarray(users, np.int64), np.asarray(items, np.int64)
+    result = np.full(len(users), -np.inf, np.float32)
+    order = np.argsort(users, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(users[order]) != 0]) if len(users) else order
+    for pairs in np.split(order, starts[1:]):
+        wanted, places = np.unique(items[pairs], return_inverse=True)
+        for _, listed, values in scorer.rank(users[pairs[:1]], len(wanted), None, wanted):
+            of_item = np.full(len(wanted), -np.inf, np.float32)
+            found = listed[0] >= 0
+            of_item[np.searchsorted(wanted, listed[0][found])] = values[0][found]
+            result[pairs] = of_item[places]
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """The score of a model with embeddings: s_ui = e_u . e_i + b_i + scale g_ui, g = owned W.
+
+    Attributes
+    ----------
+    user_embedding, item_embedding : (U, D) and (I, D) float32
+    owned : csr_matrix (U, I)
+        What each user has: what the item graph starts from.
+    item_bias : (I,) float32, optional
+        b, such as the trend.
+    item_graph : csr_matrix (I, I) float32, optional
+        W: row i is what having item i adds to the others.
+    graph_weight : float
+        How much the graph's scores vary, relative to how much the products vary. 0: there is no such term.
+    deviation : float, optional
+        How much the graph's scores vary by themselves (`item_weights.mean_deviation`); found when it is first needed.
+
+    Examples
+    --------
+    >>> import numpy as np, scipy.sparse as sp
+    >>> scorer = Scorer(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), sp.csr_matrix((2, 2)))
+    >>> [items.tolist() for _, items, _ in scorer.rank(np.array([0, 1]), 1)]
+    [[[0], [1]]]
+    """
+
+    user_embedding: np.ndarray
+    item_embedding: np.ndarray
+    owned: sp.csr_matrix
+    item_bias: np.ndarray | None = None
+    item_graph: sp.csr_matrix | None = None
+    graph_weight: float = 0.0
+    deviation: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.item_bias is not None and not self.item_bias.any():
+            object.__setattr__(self, "item_bias", None)
+
+    @property
+    def num_items(self) -> int:
+        """I, the number of items."""
+        return len(self.item_embedding)
+
+    @cached_property
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tables of users and items whose product is the score but for the graph: (U, D or D + 1) and (I, D or D + 1) float32.
+
+        A bias is one more dimension, in which every user is 1.
+        """
+        user, item = self.user_embedding, self.item_embedding
+        if self.item_bias is None:
+            return user, item
+        return np.column_stack([user, np.ones(len(user), np.float32)]), np.column_stack([item, self.item_bias])
+
+    @cached_property
+    def unit_scale(self) -> float:
+        """The scale at which the graph's scores vary as much as the products."""
+        if self.item_graph is None:
+            return 0.0
+        deviation = mean_deviation(self.item_graph, self.owned) if self.deviation is None else self.deviation
+        return graph_scale(self.user_embedding, self.item_embedding, self.owned, deviation)
+
+    @property
+    def scale(self) -> float:
+        """What the graph's scores are multiplied by; 0 without a graph."""
+        return 0.0 if self.graph_weight == 0 else self.graph_weight * self.unit_scale
+
+    def with_graph_weight(self, weight: float) -> Self:
+        """Return the scorer with another weight of the item graph."""
+        return self._sharing("tables", "unit_scale", graph_weight=weight)
+
+    def with_item_bias(self, bias: np.ndarray | None) -> Self:
+        """Return the scorer with another bias of the items, (I,) float32."""
+        return self._sharing("unit_scale", item_bias=bias)
+
+    def of_users(self, user_embedding: np.ndarray, owned: sp.csr_matrix) -> Self:
+        """Return the scorer of other users, such as new ones: their embeddings (B, D) and what they have (B, I)."""
+        if self.graph_weight != 0:
+            _ = self.unit_scale  # is that of the users it was made for
+        other = self._sharing("unit_scale", user_embedding=user_embedding, owned=owned)
+        if self.item_bias is not None:
+            ones = np.ones(len(user_embedding), np.float32)
+            vars(other)["tables"] = np.column_stack([user_embedding, ones]), self.tables[1]
+        return other
+
+    def _sharing(self, *known: str, **changes: object) -> Self:
+        other = replace(self, **changes)  # type: ignore[arg-type]
+        vars(other).update({name: vars(self)[name] for name in known if name in vars(self)})
+        return other
+
+    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None) -> Ranking:
+        """Yield the top_k items of `users`; see `Scoring.rank`."""
+        graph = self.item_graph if self.scale != 0 else None
+        if candidates is None:
+            term = None if graph is None else GraphTerm(graph, self.owned, self.scale)
+            return rank(*self.tables, users, top_k, seen, term)
+        return self._rank_some(np.asarray(users, np.int64), top_k, seen, np.asarray(candidates, np.int64), graph)
+
+    def _rank_some(
+        self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None, candidates: np.ndarray, graph: sp.csr_matrix | None
+    ) -> Ranking:
+        user_table, item_table = self.tables[0], self.tables[1][candidates]
+        weights = None if graph is None else graph[:, candidates]
+        for start in range(0, len(users), BATCH_USERS):
+            batch = users[start : start + BATCH_USERS]
+            rows = np.arange(len(batch))
+            left_out = None if seen is None else seen[batch][:, candidates]
+            term = None if weights is None else GraphTerm(weights, self.owned[batch], self.scale)
+            for _, items, values in rank(user_table[batch], item_table, rows, top_k, left_out, term):
+                yield batch, _named(items, candidates), values
+
+    def parts(self, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the scores of pairs are made of; see `Scoring.parts`."""
+        x, y = (table[rows].astype(np.float64) for table, rows in ((self.user_embedding, users), (self.item_embedding, items)))
+        found = {"embeddings": np.einsum("nd,nd->n", x, y)}
+        if self.item_graph is not None and self.scale != 0:
+            found["item graph"] = self.scale * _sums(self.owned, self.item_graph, users, items)
+        if self.item_bias is not None:
+            found["trend"] = self.item_bias[items].astype(np.float64)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class OwnedScorer:
+    """The score of a model that knows users by their items alone: any function of what they have.
+
+    Attributes
+    ----------
+    scores_of : callable
+        From what B users have, csr_matrix (B, I), to the scores of all items, (B, I) float32, which may be overwritten.
+    owned : csr_matrix (U, I)
+        What each user has.
+    """
+
+    scores_of: Callable[[sp.csr_matrix], np.ndarray]
+    owned: sp.csr_matrix
+
+    @property
+    def num_items(self) -> int:
+        """I, the number of items."""
+        return int(self.owned.shape[1])
+
+    def of_users(self, owned: sp.csr_matrix) -> "OwnedScorer":
+        """Return the scorer of other users, by what they have, (B, I)."""
+        return replace(self, owned=owned)
+
+    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None) -> Ranking:
+        """Yield the top_k items of `users`; see `Scoring.rank`."""
+        from ultragcn.kernels import numba_cpu
+
+        users = np.asarray(users, np.int64)
+        for block in blocks(len(users), self.num_items):
+            rows = users[block]
+            values = self.scores_of(self.owned[rows])
+            if seen is not None:
+                with numba_cpu.numba_threads():
+                    numba_cpu.mask_seen(values, rows, seen.indptr, seen.indices)
+            if candidates is None:
+                yield rows, *best_columns(values, top_k)
+            else:
+                columns, best = best_columns(np.ascontiguousarray(values[:, candidates]), top_k)
+                yield rows, _named(columns, candidates), best
+
+    def parts(self, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the scores of pairs as their one part; see `Scoring.parts`."""
+        return {"item weights": scores(self, users, items).astype(np.float64)}
+
+
+def _named(columns: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Return which items the columns of a list of candidates are: (B, K) int32, -1 where a place is empty."""
+    listed = np.full(columns.shape, -1, np.int32)
+    listed[columns >= 0] = candidates[columns[columns >= 0]]
+    return listed
+
+
+def _sums(owned: sp.csr_matrix, weights: sp.csr_matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return sum_j owned_uj weights_ji of N pairs (u, i): (N,) float64."""
+    wanted, places = np.unique(items, return_inverse=True)
+    rows, of_user = np.unique(users, return_inverse=True)
+    product = sp.csr_matrix(owned[rows].astype(np.float64) @ weights[:, wanted].astype(np.float64))
+    return np.asarray(product[of_user, places], np.float64).ravel()

@@ -1,0 +1,112 @@
+"""The scorer: its lists, its pair scores and the parts of a score agree with each other and with plain sums."""
+
+import threading
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from ultragcn.scoring.scorer import OwnedScorer, Scorer, scores
+
+USERS, ITEMS, DIM = 7, 23, 4
+
+
+def made(with_graph=True, with_bias=True) -> Scorer:
+    random = np.random.default_rng(0)
+    x, y = (random.standard_normal((rows, DIM)).astype(np.float32) for rows in (USERS, ITEMS))
+    owned = sp.csr_matrix((random.random((USERS, ITEMS)) < 0.3).astype(np.float32))
+    graph = sp.random(ITEMS, ITEMS, 0.3, "csr", np.float32, 0)
+    bias = random.standard_normal(ITEMS).astype(np.float32)
+    return Scorer(x, y, owned, bias if with_bias else None, graph if with_graph else None, 0.4 if with_graph else 0.0)
+
+
+def dense(scorer: Scorer) -> np.ndarray:
+    whole = scorer.user_embedding.astype(np.float64) @ scorer.item_embedding.T
+    if scorer.item_graph is not None:
+        whole += scorer.scale * (scorer.owned @ scorer.item_graph).toarray()
+    return whole if scorer.item_bias is None else whole + scorer.item_bias
+
+
+def lists(scorer, *arguments):
+    blocks = list(scorer.rank(*arguments))
+    return np.concatenate([items for _, items, _ in blocks]), np.concatenate([values for _, _, values in blocks])
+
+
+@pytest.mark.parametrize("with_graph", [True, False])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_lists_are_those_of_the_plain_sum(with_graph, with_bias):
+    scorer = made(with_graph, with_bias)
+    whole = dense(scorer)
+    items, values = lists(scorer, np.arange(USERS), ITEMS)
+    assert (items == np.argsort(-whole, axis=1, kind="stable")).all()
+    np.testing.assert_allclose(values, -np.sort(-whole, axis=1), rtol=1e-5, atol=1e-5)
+
+
+def test_candidates_alone_are_listed_in_the_order_of_the_whole_list():
+    scorer, candidates = made(), np.array([1, 4, 5, 17, 22])
+    whole, _ = lists(scorer, np.arange(USERS), ITEMS, scorer.owned)
+    some, values = lists(scorer, np.array([3, 0]), 6, scorer.owned, candidates)
+    for user, items, own in zip([3, 0], some, values, strict=True):
+        wanted = [item for item in whole[user] if item in candidates]
+        assert items[: len(wanted)].tolist() == wanted
+        assert (items[len(wanted) :] == -1).all()
+        assert np.isneginf(own[len(wanted) :]).all()
+
+
+def test_the_score_of_a_pair_is_the_number_that_ranks_and_the_sum_of_its_parts():
+    scorer = made()
+    items, values = lists(scorer, np.arange(USERS), 5)
+    users, listed = np.repeat(np.arange(USERS), 5), items.ravel()
+    order = np.random.default_rng(1).permutation(len(users))
+    found = scores(scorer, users[order], listed[order])
+    assert (found == values.ravel()[order]).all()
+    parts = scorer.parts(users[order], listed[order])
+    assert set(parts) == {"embeddings", "item graph", "trend"}
+    np.testing.assert_allclose(sum(parts.values()), found, rtol=1e-5, atol=1e-5)
+
+
+def test_new_users_are_ranked_with_the_scale_of_the_users_of_training():
+    scorer = made()
+    rows = np.array([2, 5])
+    others = scorer.of_users(scorer.user_embedding[rows], scorer.owned[rows])
+    assert others.scale == scorer.scale
+    for mine, theirs in zip(lists(others, np.arange(2), 8), lists(scorer, rows, 8), strict=True):
+        assert (mine == theirs).all()
+
+
+def test_another_weight_is_another_scorer_and_the_first_stays_as_it_was():
+    scorer = made()
+    before = lists(scorer, np.arange(USERS), 4)
+    heavier = scorer.with_graph_weight(3.0)
+    assert heavier.scale == pytest.approx(scorer.scale * 3.0 / 0.4)
+    without = scorer.with_graph_weight(0.0).with_item_bias(None)
+    np.testing.assert_allclose(
+        lists(without, np.arange(USERS), ITEMS)[1], -np.sort(-(without.user_embedding @ without.item_embedding.T)), rtol=1e-5
+    )
+    for mine, theirs in zip(lists(scorer, np.arange(USERS), 4), before, strict=True):
+        assert (mine == theirs).all()
+    with pytest.raises(AttributeError):
+        scorer.graph_weight = 1.0
+
+
+def test_a_scorer_of_owned_items_agrees_with_the_product_it_is_made_of():
+    weights, owned = sp.random(ITEMS, ITEMS, 0.4, "csr", np.float32, 1), made().owned
+    scorer = OwnedScorer(lambda matrix: (matrix @ weights).toarray(), owned)
+    whole = (owned @ weights).toarray()
+    items, _ = lists(scorer, np.arange(USERS), ITEMS, owned, np.array([0, 7, 9]))
+    for user in range(USERS):
+        allowed = [item for item in (0, 7, 9) if owned[user, item] == 0]
+        assert items[user][items[user] >= 0].tolist() == sorted(allowed, key=lambda item: (-whole[user, item], item))
+    np.testing.assert_allclose(scores(scorer, np.arange(USERS), np.arange(USERS)), whole[np.arange(USERS), np.arange(USERS)])
+
+
+def test_threads_share_a_scorer():
+    scorer = made()
+    alone, found = lists(made(), np.arange(USERS), 5), []
+    threads = [threading.Thread(target=lambda: found.append(lists(scorer, np.arange(USERS), 5))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert all((items == alone[0]).all() for items, _ in found)
