@@ -9,7 +9,7 @@ import pytest
 @contextmanager
 def opened(path, **options):
     """Open the page in Chromium or Chrome; yield it and what it complained about and asked for. Skip where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -r requirements.txt")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -r requirements-dev.txt")
     program = next((found for name in ("chromium", "google-chrome", "chromium-browser") if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip("needs Chromium or Chrome: apt-get install chromium")
