@@ -63,9 +63,22 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+_NEAR = 0.6
+"""Least share of letters in common, by difflib: with less, `lr` is near `solver` and `iterations` near `tolerance`. Names of the same
+length need half: `l3` is near `l2`."""
+_WHOLE_WORD = 4
+"""Letters from which on the beginning of a name stands for it."""
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """Return '; did you mean X?' for the nearest allowed name, or '' when none is near."""
-    near = difflib.get_close_matches(given.lower(), list(allowed), n=1, cutoff=0.5)
+    """Return '; did you mean X?' for the nearest allowed name, or '' when none is near.
+
+    A name that begins with what was given, or is the beginning of it, is near, however long the rest is.
+    """
+    typed, names = given.lower(), list(allowed)
+    near = [name for name in names if len(typed) >= _WHOLE_WORD and (name.startswith(typed) or typed.startswith(name))]
+    near = near or difflib.get_close_matches(typed, names, n=1, cutoff=_NEAR)
+    near = near or difflib.get_close_matches(typed, [name for name in names if len(name) == len(typed)], n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 from ultragcn import rng
 from ultragcn.config import HyperParameters
+from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks, require_interactions
-from ultragcn.errors import UsageError, did_you_mean
 from ultragcn.models.recommender import Recommender
 from ultragcn.progress import Progress, Silent
 
@@ -38,8 +38,7 @@ class Baseline(Recommender):
         names = [declared.name for declared in fields(self.Settings)]
         for name in hyper_parameters:
             if name not in names:
-                allowed = f" (allowed: {', '.join(names)})"
-                raise UsageError(f"unknown hyper-parameter {name!r} of {type(self).__name__}{did_you_mean(name, names)}{allowed}")
+                raise unknown_parameter(f"hyper-parameter of {type(self).__name__}", name, names)
         self.config = self.Settings(**hyper_parameters)
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -31,6 +31,7 @@ from typing import Any
 
 from ultragcn import storage
 from ultragcn.config import checked
+from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.options import DATA_OPTIONS
@@ -252,7 +253,7 @@ def _declared(names: str, declared: Mapping[str, Any]) -> Any:
     """Return how the first of some hyper-parameters that have one value is declared; all of them must be known."""
     for name in (every := [name.strip() for name in names.split(",")]):
         if name not in declared:
-            raise UsageError(f"unknown hyper-parameter {name!r}{did_you_mean(name, declared)} (allowed: {', '.join(declared) or 'none'})")
+            raise unknown_parameter("hyper-parameter", name, declared)
     return declared[every[0]]
 
 
