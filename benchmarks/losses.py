@@ -25,7 +25,7 @@ from measure import data_dir, report
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.config import configuration_for
 from ultragcn.loss.objective import Objective
-from ultragcn.models.registry import unfitted_for_refit
+from ultragcn.models.refit import unfitted_for_refit
 from ultragcn.scoring.item_weights import mean_deviation
 from ultragcn.scoring.ranking import graph_scale
 

@@ -13,7 +13,7 @@ from measure import data_dir, report
 
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.data.split import hold_out
-from ultragcn.models.registry import unfitted_for_refit
+from ultragcn.models.refit import unfitted_for_refit
 
 SPLIT_SEED = 99
 """Of what is held out again."""

@@ -23,7 +23,7 @@ from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.config.ultragcn import EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS
 from ultragcn.errors import DataWarning
 from ultragcn.models.popularity import Popularity
-from ultragcn.models.registry import unfitted_for_refit
+from ultragcn.models.refit import unfitted_for_refit
 from ultragcn.scoring.trend import log_recent_share
 
 SHARES = (1.0, 0.85, 0.7, 0.55)

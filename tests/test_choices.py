@@ -10,7 +10,7 @@ from ultragcn.cli import main
 from ultragcn.config import Config
 from ultragcn.config.ultragcn import EXACT_GRAPH_WEIGHT, EXACT_GRAPH_WEIGHTS, EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM
 from ultragcn.loss.objective import Objective
-from ultragcn.models.registry import unfitted_for_refit
+from ultragcn.models.refit import unfitted_for_refit
 from ultragcn.solvers.fold_in import FrozenItems, fold_in
 
 QUICK = {"embedding_dim": 16, "negative_weight": 50.0}

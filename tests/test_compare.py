@@ -24,7 +24,8 @@ from ultragcn.experiments.studies import compare
 from ultragcn.models.ease import EASE
 from ultragcn.models.itemknn import ItemKNN
 from ultragcn.models.lightgcn import LightGCN
-from ultragcn.models.registry import baseline_for, every_value, make_model, unfitted_for_refit
+from ultragcn.models.refit import unfitted_for_refit
+from ultragcn.models.registry import baseline_for, every_value, make_model
 from ultragcn.progress import Silent
 
 SRC = Path(__file__).parents[1] / "src"

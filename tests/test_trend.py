@@ -10,7 +10,7 @@ from ultragcn.config import Config
 from ultragcn.config.ultragcn import EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS
 from ultragcn.errors import DataError, DataWarning, UsageError
 from ultragcn.models.popularity import Popularity
-from ultragcn.models.registry import unfitted_for_refit
+from ultragcn.models.refit import unfitted_for_refit
 from ultragcn.scoring.trend import PRIOR, has_span, log_recent_share, recent_counts
 
 DAY = 86_400_000_000

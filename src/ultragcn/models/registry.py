@@ -4,7 +4,7 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ultragcn.config import PARAMETERS, configs_folder, configuration_for, kept_configuration
 from ultragcn.errors import unknown_name
@@ -62,7 +62,6 @@ def kept_settings(name: str, dataset: str) -> dict[str, Any] | None:
     return settings
 
 
-_Model = TypeVar("_Model", bound=Recommender)
 VARIANTS: dict[str, dict[str, Any]] = {
     "ultragcn": {"solver": "exact"},
     "ultragcn-default": {"solver": "exact"},
@@ -95,30 +94,6 @@ def load_model(folder: str | Path) -> Recommender:
     known: tuple[type[Recommender], ...] = (UltraGCN, *BASELINES.values())
     classes = {one.kind(): one for one in known}
     return classes.get(kind, UltraGCN).load(folder)  # which says what a file of no kind is
-
-
-def chooses_epochs(model: Recommender) -> bool:
-    """Return whether `model` chooses on validation for how many epochs it trains."""
-    return "best_epoch_" in model._recorded
-
-
-def unfitted_for_refit(model: _Model) -> _Model:
-    """Return an untrained model with the settings of a trained one and what that chose itself, such as its number of epochs.
-
-    It is to be trained on train and validation together, with nothing left to choose on.
-    """
-    trained: Any = model
-    changes = {"seed": trained.seed_} if hasattr(model, "seed_") else {}
-    if chooses_epochs(model):
-        changes |= {"epochs": trained.best_epoch_, "patience": trained.best_epoch_}  # else the loss alone might end it earlier
-    config: Any = model.config
-    if hasattr(config, "schedule_epochs"):  # its steps are those of the training that was stopped there
-        changes["schedule_epochs"] = config.schedule_epochs or config.epochs
-    if isinstance(model, UltraGCN):
-        chosen = dict(model.chosen_)
-        config = config.with_l2(chosen.pop("l2")) if "l2" in chosen else config
-        changes |= chosen
-    return type(model)(**(config.to_dict() | changes))
 
 
 def every_value(model: Recommender) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from ultragcn.experiments.runs.manifest import (
 from ultragcn.experiments.runs.trackers import Tracking, check_installed
 from ultragcn.machine import peak_memory_mb
 from ultragcn.models.files import MODEL_FILE
-from ultragcn.models.registry import unfitted_for_refit
+from ultragcn.models.refit import unfitted_for_refit
 from ultragcn.models.ultragcn import UltraGCN
 from ultragcn.progress import Progress
 from ultragcn.training.checkpoint import Checkpoint

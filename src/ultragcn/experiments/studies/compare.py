@@ -32,7 +32,8 @@ from ultragcn.experiments import plots
 from ultragcn.experiments.runs.manifest import split_hash
 from ultragcn.experiments.studies.workers import Done, Failed, Worker
 from ultragcn.machine import peak_memory_mb
-from ultragcn.models.registry import MODELS, chooses_epochs, has_kept_settings, make_model, unfitted_for_refit
+from ultragcn.models.refit import chooses_epochs, unfitted_for_refit
+from ultragcn.models.registry import MODELS, has_kept_settings, make_model
 from ultragcn.progress import Progress, Silent
 
 DEFAULT_MODELS = ("popularity", "itemknn", "rp3beta", "ease", "ials", "ultragcn")
