@@ -242,7 +242,7 @@ def test_a_folder_tells_its_files_by_their_names(tmp_path, log):
     log.write_csv(home / "ratings.csv")
     pl.DataFrame({"item": range(60), "name": [f"Item\n no. {number}" for number in range(60)]}).write_csv(home / "products.csv")
     data = quiet_load(home)
-    assert data.train.item_ids.titles[data.train.item_ids.rows([7])[0]] == "Item no. 7"
+    assert data.item_titles[data.train.item_ids.rows([7])[0]] == "Item no. 7"
     log.write_parquet(home / "ratings.parquet")
     with pytest.raises(DataError, match=r"several files of one kind, ratings.csv and ratings.parquet"):
         load_dataset(home)

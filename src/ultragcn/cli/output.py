@@ -16,7 +16,7 @@ from ultragcn.errors import UsageError
 from ultragcn.storage import output_path
 
 if TYPE_CHECKING:
-    from ultragcn.data.ids import IdMap
+    from ultragcn.models.recommender import Recommender
 
 Row = tuple[Any, ...]
 FORMATS = ("tsv", "csv", "json", "parquet")
@@ -41,15 +41,16 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError("parquet is not text; give --output FILE with --format parquet")
 
 
-def item_columns(item_ids: "IdMap") -> tuple[str, ...]:
+def item_columns(model: "Recommender") -> tuple[str, ...]:
     """Return the names of the columns that say which item."""
-    return ("item_id",) if item_ids.titles is None else ("item_id", "title")
+    return ("item_id",) if model.item_titles_ is None else ("item_id", "title")
 
 
-def item_cells(item_ids: "IdMap", rows: np.ndarray) -> Iterator[Row]:
+def item_cells(model: "Recommender", rows: np.ndarray) -> Iterator[Row]:
     """Yield what stands in those columns for each item row."""
+    ids, titles = model.item_ids.ids, model.item_titles_
     for row in rows:
-        yield (item_ids.ids[row],) if item_ids.titles is None else (item_ids.ids[row], item_ids.titles[row])
+        yield (ids[row],) if titles is None else (ids[row], titles[row])
 
 
 def write(arguments: argparse.Namespace, names: tuple[str, ...], rows: Iterable[Row]) -> None:

@@ -32,13 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.run_folder)
     if arguments.items:
         items, scores = model.recommend_for(model.item_ids.parse(arguments.items), arguments.top_k, not arguments.include_seen)
-        named = output.item_cells(model.item_ids, model.item_ids.rows(items))
+        named = output.item_cells(model, model.item_ids.rows(items))
         ranked = ((place, *cells, float(score)) for place, (cells, score) in enumerate(zip(named, scores, strict=True), start=1))
-        output.write(arguments, ("rank", *output.item_columns(model.item_ids), "score"), ranked)
+        output.write(arguments, ("rank", *output.item_columns(model), "score"), ranked)
         return 0
     users = model.user_ids.rows(model.user_ids.ids if arguments.all else model.user_ids.parse(arguments.users))
     rows = _rows(model, users, arguments.top_k, not arguments.include_seen)
-    output.write(arguments, ("user_id", "rank", *output.item_columns(model.item_ids), "score"), rows)
+    output.write(arguments, ("user_id", "rank", *output.item_columns(model), "score"), rows)
     return 0
 
 
@@ -48,5 +48,5 @@ def _rows(model: "Recommender", users: np.ndarray, top_k: int, exclude_seen: boo
         for user, user_items, user_scores in zip(block, items, scores, strict=True):
             user_id = model.user_ids.ids[user]
             places = np.flatnonzero(user_items >= 0)
-            for place, cells in zip(places, output.item_cells(model.item_ids, user_items[places]), strict=True):
+            for place, cells in zip(places, output.item_cells(model, user_items[places]), strict=True):
                 yield user_id, int(place) + 1, *cells, float(user_scores[place])

@@ -24,8 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.run_folder)
     if arguments.item is not None:
         ids, likeness = model.similar_items(model.item_ids.parse([arguments.item])[0], arguments.top_k)
-        columns = output.item_columns(model.item_ids)
-        named = output.item_cells(model.item_ids, model.item_ids.rows(ids))
+        columns = output.item_columns(model)
+        named = output.item_cells(model, model.item_ids.rows(ids))
     else:
         ids, likeness = model.similar_users(model.user_ids.parse([arguments.user])[0], arguments.top_k)
         columns = ("user_id",)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ultragcn.data import synthetic, times
 from ultragcn.data.folders import _Files, _files_in, _find_files
 from ultragcn.data.interactions import Interactions, refuse_leaks
@@ -46,6 +48,8 @@ class Dataset:
     """What to give `load_dataset` to get it again: `source`, and `test`, `valid`, `titles` if given; None for data in memory."""
     notes: tuple[str, ...] = ()
     """What was read and kept, a sentence each."""
+    item_titles: np.ndarray | None = None
+    """(I,) array of str: what to call each item when showing it to people, "" where there is no title; None without titles."""
 
     def __post_init__(self) -> None:
         refuse_leaks(self.train, self.valid, self.test)
@@ -180,10 +184,7 @@ def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int, p
     train, test, valid = parts["train"], parts["test"], parts.get("valid")
     if published is not None:
         _check_sizes(published, Path(files.train).parent, train.interactions, test.interactions)
-    if files.titles is not None:
-        # All parts share one map of the items.
-        item_ids = train.interactions.item_ids
-        item_ids.titles = read_titles(files.titles, item_ids, options)
+    titles = None if files.titles is None else read_titles(files.titles, train.interactions.item_ids, options)
     warn_of_gaps(train.interactions, test.interactions)
     data_hash = hash_bytes([part.interactions.hash.encode() for part in parts.values()])
     if protocol == "clean" and valid is None:
@@ -191,7 +192,7 @@ def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int, p
     notes.append(_summary(train, valid, test, options, given=files.test is not None))
     return Dataset(
         files.name, protocol, train.interactions, None if valid is None else valid.interactions, test.interactions, data_hash, split_seed,
-        options=options, notes=tuple(notes), **where,
+        options=options, notes=tuple(notes), item_titles=titles, **where,
     )  # fmt: skip
 
 

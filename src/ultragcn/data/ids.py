@@ -21,14 +21,11 @@ class IdMap:
         Distinct and ascending. Use `IdMap.of` for ids in any order.
     what : {"user", "item"}
         For messages.
-    titles : array of str (dtype object), optional
-        What to call each id when showing it to people; "" where there is no title. Titles are no part of what an id is.
     """
 
-    def __init__(self, ids: np.ndarray, what: str, titles: np.ndarray | None = None):
+    def __init__(self, ids: np.ndarray, what: str):
         self.ids = ids
         self.what = what
-        self.titles = titles
 
     @classmethod
     def of(cls, ids: Iterable[Id] | np.ndarray, what: str) -> "IdMap":
@@ -46,8 +43,8 @@ class IdMap:
     __hash__ = None  # type: ignore[assignment]
 
     def part(self, rows: np.ndarray) -> "IdMap":
-        """Return the map of the ids at ascending `rows`, with their titles."""
-        return IdMap(self.ids[rows], self.what, None if self.titles is None else self.titles[rows])
+        """Return the map of the ids at ascending `rows`."""
+        return IdMap(self.ids[rows], self.what)
 
     def shown(self, row: int) -> str:
         """Return the id at `row` for messages, strings in quotes."""

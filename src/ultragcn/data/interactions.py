@@ -7,44 +7,62 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
+from ultragcn.data.matrices import own_csr
 from ultragcn.errors import DataError, UsageError, counted
 from ultragcn.storage import hash_bytes
 
 
 class Interactions:
-    """Distinct (user, item) pairs. U users, I items, N pairs.
+    """Distinct (user, item) pairs, which never change once they are made. U users, I items, N pairs.
 
     Parameters
     ----------
-    matrix : scipy.sparse.csr_matrix, U x I
-        An entry wherever the user has the item; values are ignored, duplicates merged, columns sorted.
+    matrix : SciPy sparse matrix, U x I
+        An entry wherever the user has the item; values are ignored, duplicates merged, columns sorted. It is checked and copied: what
+        the caller does with it later changes nothing here.
     user_ids, item_ids : IdMap
         Ids of the rows and of the columns.
     times : (N,) int64, optional
         When each pair happened, in microseconds since 1970, aligned with the entries of a canonical `matrix`; None: not known.
     """
 
+    matrix: sp.csr_matrix
+    """U x I, float32 ones, columns ascending."""
+    user_ids: IdMap
+    item_ids: IdMap
+    times: np.ndarray | None
+
     def __init__(self, matrix: sp.csr_matrix, user_ids: IdMap, item_ids: IdMap, times: np.ndarray | None = None):
         if matrix.shape != (len(user_ids), len(item_ids)):
             raise DataError(f"a matrix of shape {matrix.shape} does not fit {len(user_ids)} users and {len(item_ids)} items")
-        matrix = sp.csr_matrix(matrix)
-        if times is not None and (len(times) != matrix.nnz or not matrix.has_canonical_format):
-            pairs = counted(matrix.nnz, "pair")
-            raise DataError(f"{len(times)} times do not go with {pairs}; give one for each, columns sorted, none twice")
-        if not matrix.has_canonical_format:
-            matrix = matrix.copy()
-            matrix.sum_duplicates()
-        self.matrix = sp.csr_matrix(
-            (
-                np.ones(matrix.nnz, dtype=np.float32),
-                matrix.indices.astype(np.int32, copy=False),
-                matrix.indptr.astype(np.int64),
-            ),
-            shape=matrix.shape,
-        )
-        self.user_ids = user_ids
-        self.item_ids = item_ids
-        self.times = times
+        ours = own_csr(matrix)
+        if times is not None:
+            in_order = matrix.format == "csr" and np.array_equal(matrix.indices, ours.indices)
+            if len(times) != ours.nnz or not in_order:
+                raise DataError(
+                    f"{len(times)} times do not go with {counted(matrix.nnz, 'pair')}; give one for each, columns sorted, none twice"
+                )
+            times = np.array(times)
+        self._set(ours, user_ids, item_ids, times)
+
+    def _set(self, matrix: sp.csr_matrix, user_ids: IdMap, item_ids: IdMap, times: np.ndarray | None) -> None:
+        """Keep a canonical matrix that nobody else holds."""
+        indices, indptr = matrix.indices.astype(np.int32, copy=False), matrix.indptr.astype(np.int64)
+        ours = sp.csr_matrix((np.ones(matrix.nnz, dtype=np.float32), indices, indptr), shape=matrix.shape)
+        vars(self).update(matrix=ours, user_ids=user_ids, item_ids=item_ids, times=times)
+
+    @classmethod
+    def _of(cls, matrix: sp.csr_matrix, user_ids: IdMap, item_ids: IdMap, times: np.ndarray | None = None) -> "Interactions":
+        """Return the interactions of a canonical matrix that the library made itself: nothing is checked or copied."""
+        made = cls.__new__(cls)
+        made._set(matrix, user_ids, item_ids, times)
+        return made
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"interactions do not change, so {name} cannot be set; make others, for example with part or union")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"interactions do not change, so {name} cannot be deleted")
 
     @classmethod
     def from_pairs(
@@ -62,7 +80,8 @@ class Interactions:
         item_ids = item_ids or IdMap.of(items, "item")
         rows, columns = user_ids.rows(users), item_ids.rows(items)
         matrix = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(user_ids), len(item_ids)))
-        return cls(matrix, user_ids, item_ids)
+        matrix.sum_duplicates()
+        return cls._of(matrix, user_ids, item_ids)
 
     @classmethod
     def from_frame(cls, frame: Any, **options: Any) -> "Interactions":
@@ -141,21 +160,22 @@ class Interactions:
         indptr = np.concatenate(([0], np.cumsum(np.bincount(users[mask], minlength=self.num_users))))
         ones = np.ones(indptr[-1], dtype=np.float32)
         times = None if self.times is None else self.times[mask]
-        return self.with_matrix(sp.csr_matrix((ones, items[mask], indptr), shape=self.matrix.shape), times)
+        matrix = sp.csr_matrix((ones, items[mask], indptr), shape=self.matrix.shape)
+        return Interactions._of(matrix, self.user_ids, self.item_ids, times)
 
     def union(self, other: "Interactions") -> "Interactions":
         """Return the pairs in either; both must have the same ids. Of a pair in both the later time counts."""
         matrix = sp.csr_matrix(self.matrix + other.matrix)
+        matrix.sum_duplicates()
+        union = Interactions._of(matrix, self.user_ids, self.item_ids)
         if self.times is None or other.times is None:
-            return self.with_matrix(matrix)
-        matrix.sort_indices()
-        union = self.with_matrix(matrix)
+            return union
         times = np.full(len(union), np.iinfo(np.int64).min)
         for part in (self, other):
             assert part.times is not None
             places = np.searchsorted(union._keys, part._keys)
             times[places] = np.maximum(times[places], part.times)
-        return self.with_matrix(union.matrix, times)
+        return Interactions._of(union.matrix, self.user_ids, self.item_ids, times)
 
     @property
     def _keys(self) -> np.ndarray:

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from ultragcn.data import times
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.matrices import own_csr
 from ultragcn.data.options import TIMED_SPLITS, DataOptions
 from ultragcn.data.tables import ROW, Table, first_line, is_frame, open_table, require_file, suffix_of
 from ultragcn.data.user_lines import read_user_lines
@@ -166,7 +167,7 @@ def _interactions(keys: np.ndarray, user_ids: IdMap, item_ids: IdMap, latest: np
     indptr = np.concatenate(([0], np.cumsum(counts)))
     indices = (keys % len(item_ids)).astype(np.int32)
     shape = (len(user_ids), len(item_ids))
-    return Interactions(sp.csr_matrix((np.ones(len(keys), np.float32), indices, indptr), shape=shape), user_ids, item_ids, latest)
+    return Interactions._of(sp.csr_matrix((np.ones(len(keys), np.float32), indices, indptr), shape=shape), user_ids, item_ids, latest)
 
 
 def _starts(sorted_keys: np.ndarray) -> np.ndarray:
@@ -221,11 +222,8 @@ def _of_matrix(matrix: Any, options: DataOptions) -> Log:
     if options.needs_times:
         asking = f"split {options.split} needs" if options.split in TIMED_SPLITS else "time_column asks for"
         raise UsageError(f"{asking} times, and a matrix has none; give a frame or a file")
-    cells = sp.coo_matrix(matrix)
+    cells = own_csr(matrix).tocoo()
     values = cells.data
-    if not np.isfinite(values).all():
-        bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise DataError(f"the matrix, row {cells.row[bad]}: {values[bad]} is no rating")
     # Rated 4.2 in single precision is rated 4.2: NumPy rounds the threshold as the ratings are.
     keep = (values != 0) & (values >= options.min_rating)
     user_ids, item_ids = (IdMap(np.arange(size), what) for size, what in zip(cells.shape, ("user", "item"), strict=True))

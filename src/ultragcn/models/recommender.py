@@ -57,6 +57,8 @@ class Recommender:
     user_ids: IdMap
     item_ids: IdMap
     train_seconds_: float
+    item_titles_: np.ndarray | None = None
+    """Titles of the items, (I,) array of str, "" where there is none; None when the data came without. May be set after `fit`."""
     _seen: sp.csr_matrix | None
     """`seen_`, made for the first list."""
     _scorer: Scoring | None
@@ -81,6 +83,7 @@ class Recommender:
         for name in self._learned:  # of other data, if it was fitted before: nothing that may be asked until this fit has learned its own
             vars(self).pop(name, None)
         self.train_, self.valid_, self._seen = train, valid, None
+        self.item_titles_ = None
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
 
     @property
@@ -96,12 +99,6 @@ class Recommender:
         """Raise now what `fit` would raise for want of a package or of a device."""
 
     # ------------------------------------------------------------ recommending
-
-    @property
-    def item_titles_(self) -> np.ndarray | None:
-        """Titles of the items, (I,) array of str, "" where there is none; None when the data came without."""
-        self._check_fitted()
-        return self.item_ids.titles
 
     @property
     def seen_(self) -> sp.csr_matrix:
@@ -249,8 +246,8 @@ class Recommender:
         arrays |= _pack_ids("user_ids", self.user_ids) | _pack_ids("item_ids", self.item_ids) | _pack_pairs("train", self.train_)
         if self.valid_ is not None:
             arrays |= _pack_pairs("valid", self.valid_)
-        if self.item_ids.titles is not None:
-            arrays |= _pack_texts("item_titles", self.item_ids.titles)
+        if self.item_titles_ is not None:
+            arrays |= _pack_texts("item_titles", self.item_titles_)
         state = {"config": self.config.to_dict()} | {name.rstrip("_"): getattr(self, name) for name in self._recorded}
         write_safetensors(Path(folder) / MODEL_FILE, arrays, {"format": self._format, "state": json.dumps(state)})
         return Path(folder)
@@ -279,9 +276,9 @@ class Recommender:
         state = json.loads(metadata["state"])
         model = cls(**state["config"])
         user_ids, item_ids = _unpack_ids("user_ids", arrays, "user"), _unpack_ids("item_ids", arrays, "item")
-        item_ids.titles = _unpack_texts("item_titles", arrays) if "item_titles.ends" in arrays else None
         train = _unpack_pairs("train", arrays, user_ids, item_ids)
         model._set_data(train, _unpack_pairs("valid", arrays, user_ids, item_ids) if "valid.indptr" in arrays else None)
+        model.item_titles_ = _unpack_texts("item_titles", arrays) if "item_titles.ends" in arrays else None
         for name in cls._learned:
             setattr(model, name, _unpack(name.rstrip("_"), arrays))
         for name in cls._recorded:

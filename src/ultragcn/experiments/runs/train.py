@@ -211,12 +211,12 @@ def _train(
             left = f"the model in {out} is as it was" if (out / MODEL_FILE).exists() else f"there is no model in {out}"
             again = "go on" if (out / CHECKPOINT).exists() else "begin again"
             raise KeyboardInterrupt(f"interrupted before an epoch ended; {left}; {again} by --resume {out}") from None
-        model.save(out)
+        _save(model, dataset, out)
         summary = _summary(dataset, model, {}, model.train_seconds_, model.compile_seconds_, model.chosen_)
         # The model may be one that was trained to its end, and the refit of it interrupted.
         storage.write_json(out / METRICS, summary | {"stopped": "interrupted"})
         raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}; go on by --resume {out}") from None
-    model.save(out)
+    _save(model, dataset, out)
     measured = {"valid": valid} if valid is not None else {}
     test = evaluate(model, dataset.test, _labels(config))
     metrics = _summary(dataset, model, measured | {"test": test}, seconds, compile_seconds, chosen) | {"best_epoch": best_epoch}
@@ -224,6 +224,12 @@ def _train(
     _clear(out, *_UNFINISHED)
     tracking.finish(metrics)
     return metrics
+
+
+def _save(model: UltraGCN, dataset: Dataset, out: Path) -> None:
+    """Write the model, which knows pairs alone, with the titles of the data set."""
+    model.item_titles_ = dataset.item_titles
+    model.save(out)
 
 
 def check_run(
