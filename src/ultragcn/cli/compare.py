@@ -32,9 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn compare`."""
-    from ultragcn.cli.progress import Bars
     from ultragcn.experiments.studies import compare
-    from ultragcn.progress import Silent
+    from ultragcn.progress import Bars, Silent
 
     models = compare.DEFAULT_MODELS if arguments.models is None else _listed("--models", arguments.models)
     metrics = _listed("--metrics", arguments.metrics)

@@ -48,11 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn sweep`."""
-    from ultragcn.cli.progress import Bars
     from ultragcn.experiments.studies import model_study
     from ultragcn.experiments.studies.study import in_words
     from ultragcn.experiments.studies.sweep import check_workers, sweep
-    from ultragcn.progress import Silent
+    from ultragcn.progress import Bars, Silent
 
     said = _said(arguments)
     source = model_study.source_of(said)

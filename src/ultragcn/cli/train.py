@@ -111,7 +111,7 @@ def _go_on(arguments: argparse.Namespace) -> int:
 
 
 def _progress(arguments: argparse.Namespace) -> Progress:
-    from ultragcn.cli.progress import Bars
+    from ultragcn.progress import Bars
 
     return Silent() if arguments.quiet else Bars()
 
