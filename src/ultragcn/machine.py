@@ -1,10 +1,44 @@
-"""The machine: how many cores this process may use, how much memory is free, and how much it took."""
+"""The machine: how many cores this process may use and how many of them it does use, how much memory is free, and how much it took."""
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 _MEMORY_FILE = Path("/proc/meminfo")
+_limit: ContextVar[int | None] = ContextVar("thread_limit", default=None)
+
+
+@contextmanager
+def limited_threads(number: int | None) -> Iterator[None]:
+    """Let the work inside use `number` threads at most; None: leave it as it is.
+
+    The limit belongs to the calling thread: others that work at the same time have limits of their own. What starts threads respects
+    `thread_limit`.
+
+    Examples
+    --------
+    >>> with limited_threads(2):
+    ...     thread_limit()
+    2
+    >>> thread_limit() is None
+    True
+    """
+    if number is None:
+        yield
+        return
+    before = _limit.set(number)
+    try:
+        yield
+    finally:
+        _limit.reset(before)
+
+
+def thread_limit() -> int | None:
+    """Return how many threads the work at hand may use; None: as many as there are cores."""
+    return _limit.get()
 
 
 def num_cores() -> int:

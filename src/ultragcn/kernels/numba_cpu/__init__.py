@@ -31,12 +31,13 @@ from ultragcn.kernels.numba_cpu.sweeps import (
     half_sweep,
     quadratic_half_sweep,
 )  # fmt: skip
-from ultragcn.kernels.numba_cpu.threads import interrupts_kept, numba_threads
+from ultragcn.kernels.numba_cpu.threads import blas_threads, interrupts_kept, numba_threads
 
 __all__ = [
     "PIECE_PRODUCT",
     "PIECE_ROWS",
     "activate_tile",
+    "blas_threads",
     "bpr_epoch",
     "cholesky_solve",
     "compile_kernels",

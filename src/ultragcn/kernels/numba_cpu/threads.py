@@ -13,10 +13,12 @@ import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that Numba calls, loade
 from threadpoolctl import ThreadpoolController
 
 from ultragcn.errors import UsageError
+from ultragcn.machine import thread_limit
 
 _lock = threading.Lock()
-_inside = 0  # calls, of any thread, that want BLAS to have one thread
-_before = 1  # how many threads BLAS had, if the first of them is out already
+_limits: list[int] = []  # what calls, of any thread, want BLAS to have at most
+_in_force: int | None = None  # the least of them, once it is set
+_before: list[int] = []  # how many threads each BLAS had before there were any
 _lost = False  # whether this process was forked from one whose threads it would need
 
 
@@ -39,7 +41,7 @@ def numba_threads() -> Iterator[None]:
             'multiprocessing.get_context("spawn"), or load the model in the new process alone'
         )
     try:
-        with _blas_on_one_thread(), numba.parallel_chunksize(1):
+        with blas_threads(1), _numba_limited(), numba.parallel_chunksize(1):
             yield
     except SystemError as error:
         cause: BaseException | None = error
@@ -48,6 +50,21 @@ def numba_threads() -> Iterator[None]:
         if cause is not None and not isinstance(cause, Exception):
             raise cause from error
         raise
+
+
+@contextmanager
+def _numba_limited() -> Iterator[None]:
+    """Keep Numba to the limit of the work at hand (`machine.thread_limit`). Numba's own number is the calling thread's alone."""
+    limit = thread_limit()
+    if limit is None:
+        yield
+        return
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(limit, before))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 @contextmanager
@@ -73,49 +90,62 @@ def interrupts_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _blas_on_one_thread() -> Iterator[None]:
-    """Limit BLAS to one thread. The limit is the whole process's: of several threads the first one in sets it, the last one out ends it.
+def blas_threads(number: int) -> Iterator[None]:
+    """Let BLAS use `number` threads at most.
 
-    threadpoolctl lets no thread undo what another one set, and one that came in meanwhile takes the limit for what was there before.
+    The limit is the whole process's: while several threads want one, the smallest counts. The last one out restores what was there
+    before the first one came. threadpoolctl alone would let no thread undo what another one set, and one that came in meanwhile would
+    take the limit for what was there before.
     """
-    global _inside, _before
+    global _before
     with _lock:
-        mine = _blas().limit(limits=1, user_api="blas").__enter__() if _inside == 0 else None
-        _inside += 1
+        if not _limits:
+            _before = _blas_threads()
+        _limits.append(number)
+        _set_blas_threads()
     try:
         yield
     finally:
         with _lock:
-            _inside -= 1
-            if mine is not None:
-                mine.__exit__(None, None, None)
-                if _inside > 0:  # others still want it
-                    _before = max((library["num_threads"] for library in _blas().info() if library["user_api"] == "blas"), default=1)
-                    _set_blas_threads(1)
-            elif _inside == 0:
-                _set_blas_threads(_before)
+            _limits.remove(number)
+            _set_blas_threads()
 
 
-def _set_blas_threads(number: int) -> None:
-    """Set how many threads BLAS has, in such a way that any thread may change it again."""
-    _blas().limit(limits=number, user_api="blas")
-    with _blas().limit(limits=None):  # the limit before belongs to this thread until it is through with some `with`
-        pass
+def _set_blas_threads() -> None:
+    """Set how many threads each BLAS has: as many as before, and no more than any limit."""
+    global _in_force
+    least = min(_limits, default=None)
+    if least == _in_force:
+        return
+    _in_force = least
+    for library, threads in zip(_blas().lib_controllers, _before, strict=True):
+        # Newer versions of threadpoolctl let only the first thread that sets a limit change it; any of ours may.
+        free = getattr(library, "clear_controlling_thread", lambda force: None)
+        free(force=True)
+        library.set_num_threads(threads if least is None else min(threads, least))
+        free(force=True)
+
+
+def _blas_threads() -> list[int]:
+    return [library.get_num_threads() for library in _blas().lib_controllers]
 
 
 @cache
 def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _in_child() -> None:
     """Take note, in a process that was forked, of what does not work in it."""
-    global _lock, _inside, _lost
+    global _lock, _lost
     try:
         _lost = numba.threading_layer() == "omp"
     except ValueError:  # no kernel has run yet, so there are no threads to lose
         _lost = False
-    _lock, _inside = threading.Lock(), 0
+    _lock = threading.Lock()
+    if _limits:  # of threads that did not come along
+        _limits.clear()
+        _set_blas_threads()
 
 
 if hasattr(os, "register_at_fork"):
