@@ -1,4 +1,4 @@
-"""The baselines: one contract for all, closed forms against dense float64 arithmetic, then two-sided bands on real data."""
+"""The baselines: closed forms against dense float64 arithmetic, then two-sided bands on real data. All share `test_contract.py`."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from ultragcn import Interactions, evaluate, load_dataset, machine
 from ultragcn.data.ids import IdMap
 from ultragcn.data.sources import dataset_names
 from ultragcn.data.split import hold_out
-from ultragcn.errors import DataError, MissingDependencyError, NotFittedError, UsageError
+from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.kernels import numba_cpu, reference, torch_ops
 from ultragcn.models import lightgcn
 from ultragcn.models.bpr import BPR
@@ -36,126 +36,10 @@ QUICK = {
     "lightgcn": {"embedding_dim": 8, "epochs": 60, "learning_rate": 0.05, "device": "cpu"},
 }  # fmt: skip
 ROOT = Path(__file__).parents[1]
-NO_TASTE = ("popularity",)
-ONLY_KNOWN_USERS = ("bpr", "lightgcn")
 
 
 def quick(name, **changes):
     return BASELINES[name](**QUICK.get(name, {}) | changes)
-
-
-@pytest.fixture(scope="module", params=BASELINES)
-def fitted(request):
-    size = 20
-    dense = (np.add.outer(np.arange(size), np.arange(size)) % 2 == 0) & ~np.eye(size, dtype=bool)
-    return request.param, quick(request.param).fit(interactions_of(dense))
-
-
-def test_even_users_like_even_items(fitted):
-    name, model = fitted
-    for user in range(20):
-        items, _ = model.recommend(user, top_k=1)
-        if name not in NO_TASTE:
-            # The one even (or odd) item a user lacks is the one of their own number.
-            assert items.tolist() == [user]
-
-
-def test_even_items_are_similar_to_even_items_and_never_to_themselves(fitted):
-    name, model = fitted
-    if name in NO_TASTE:
-        with pytest.raises(UsageError, match="no similar items"):
-            model.similar_items(0)
-        return
-    for item in range(6):
-        others, values = model.similar_items(item, top_k=8)
-        assert item not in others
-        assert len(others) > 0
-        assert all(other % 2 == item % 2 for other in others)
-        assert (np.diff(values) <= 0).all()
-
-
-def test_seen_items_are_never_recommended_unless_asked_for(fitted):
-    _, model = fitted
-    items, scores = model.recommend([0, 1], top_k=30)
-    for user in (0, 1):
-        listed = items[user][scores[user] > -np.inf]
-        assert not set(listed) & set(model.train_.items_of(user))
-        assert len(listed) == 11
-        assert (items[user][11:] == -1).all()
-    assert set(model.recommend(0, top_k=20, exclude_seen=False)[0]) == set(range(20))
-
-
-def test_one_id_gives_one_list_and_several_give_several(fitted):
-    _, model = fitted
-    items, scores = model.recommend(3, top_k=5)
-    assert items.shape == scores.shape == (5,)
-    many, many_scores = model.recommend([4, 3], top_k=5)
-    assert many.shape == many_scores.shape == (2, 5)
-    assert many[1].tolist() == items.tolist()
-    np.testing.assert_array_equal(many_scores[1], scores)
-
-
-def test_someone_new_is_recommended_what_goes_with_their_items(fitted):
-    name, model = fitted
-    if name in ONLY_KNOWN_USERS:
-        with pytest.raises(UsageError, match="only by training"):
-            model.recommend_for([0, 2])
-        return
-    items, _ = model.recommend_for([0, 2, 4], top_k=5)
-    assert len(items) == 5
-    assert not set(items) & {0, 2, 4}
-    if name not in NO_TASTE:
-        assert all(item % 2 == 0 for item in items)
-    # Someone new with the items of a known user gets what the known user gets.
-    same, _ = model.recommend_for([model.train_.items_of(user) for user in (0, 1)], top_k=1)
-    assert same.tolist() == model.recommend([0, 1], top_k=1)[0].tolist()
-
-
-def test_what_is_saved_recommends_the_same_after_loading(fitted, tmp_path):
-    name, model = fitted
-    loaded = BASELINES[name].load(model.save(tmp_path / "model"))
-    for mine, theirs in zip(loaded.recommend(list(range(20)), 7), model.recommend(list(range(20)), 7), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    assert loaded.config == model.config
-    assert loaded.train_seconds_ == model.train_seconds_
-    assert repr(loaded) == repr(model)
-
-
-def test_a_model_of_another_kind_is_not_loaded(fitted, tmp_path):
-    name, model = fitted
-    other = EASE if name != "ease" else ItemKNN
-    with pytest.raises(UsageError, match=f"holds a model of another kind .{type(model).__name__.lower()}, not {other.__name__.lower()}"):
-        other.load(model.save(tmp_path))
-
-
-def test_all_models_are_evaluated_alike(fitted):
-    _, model = fitted
-    targets = interactions_of(np.eye(20))
-    result = evaluate(model, targets, ["recall@1", "recall@20"])
-    assert result == model.evaluate(targets, ["recall@1", "recall@20"])
-    assert result["recall@20"] == 1.0
-    assert result["num_users"] == 20
-
-
-@pytest.mark.parametrize("name", BASELINES)
-def test_validation_items_count_as_seen(name):
-    valid = np.zeros((20, 20))
-    valid[np.arange(20), (np.arange(20) + 1) % 20] = 1
-    dense = (np.add.outer(np.arange(20), np.arange(20)) % 2 == 0) & ~np.eye(20, dtype=bool)
-    model = quick(name, **({"epochs": 5} if "epochs" in QUICK.get(name, {}) else {})).fit(interactions_of(dense), interactions_of(valid))
-    items, _ = model.recommend(list(range(20)), top_k=20)
-    assert all((user + 1) % 20 not in items[user] for user in range(20))
-
-
-@pytest.mark.parametrize("name", BASELINES)
-def test_the_same_seed_gives_the_same_scores_and_another_seed_others(name):
-    train = random_interactions(30, 25, 0.3)
-    few = {"epochs": 3} if "epochs" in QUICK.get(name, {}) else {}
-    seeds = (1, 1, 2) if few else (None, None)
-    scores = [quick(name, **few, **({} if seed is None else {"seed": seed})).fit(train).recommend(list(range(30)), 10)[1] for seed in seeds]
-    np.testing.assert_array_equal(scores[0], scores[1])
-    if few:
-        assert not np.allclose(scores[0], scores[2])
 
 
 @pytest.mark.parametrize("name", ["popularity", "itemknn", "rp3beta", "ease", "sparse-ease"])
@@ -168,29 +52,12 @@ def test_permuting_users_permutes_results(name):
     np.testing.assert_allclose(shuffled, scores[order], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", BASELINES)
-@pytest.mark.parametrize("dense", [[[1]], [[1, 1, 1]], [[1], [1]], [[1, 0, 0], [0, 0, 0]], [[1, 1], [1, 1]], [[1, 0, 1], [1, 1, 1]]])
-def test_awkward_data_give_finite_scores(name, dense):
-    model = quick(name, **({"epochs": 3} if "epochs" in QUICK.get(name, {}) else {})).fit(interactions_of(dense))
-    _, scores = model.recommend(list(range(len(dense))), len(dense[0]), exclude_seen=False)
-    assert np.isfinite(scores).all()
-
-
-@pytest.mark.parametrize("name", BASELINES)
-def test_no_interactions_are_refused_and_so_is_asking_before_fitting(name):
-    with pytest.raises(DataError, match="no train interactions"):
-        quick(name).fit(interactions_of(np.zeros((3, 3))))
-    for ask in (lambda m: m.recommend(1), lambda m: m.recommend_for([1]), lambda m: m.save("x"), lambda m: m.evaluate(None)):
-        with pytest.raises(NotFittedError, match=f"call fit.train. or {BASELINES[name].__name__}.load"):
-            ask(quick(name))
-
-
 @pytest.mark.parametrize(
     ("model", "values", "allowed"),
     [(EASE, {"l2": 0}, "l2 must be a number above 0"), (ItemKNN, {"num_neighbors": 2.5}, "whole number of 1 or more"),
      (ItemKNN, {"weighting": "tfidf"}, "did you mean idf"), (ItemKNN, {"num_neighbours": 3}, "did you mean num_neighbors"),
      (IALS, {"embedding_dim": 0}, "1 or more"), (LightGCN, {"device": "gpu"}, "allowed: auto, cpu, cuda"), (BPR, {"seed": -2}, "seed"),
-     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"), (Popularity, {"l2": 1}, "of Popularity .allowed: half_life")],
+     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"), (Popularity, {"l2": 1}, "of Popularity 'l2' .allowed: half_life")],
 )  # fmt: skip
 def test_a_hyper_parameter_that_is_wrong_is_refused_with_what_is_allowed(model, values, allowed):
     with pytest.raises(UsageError, match=allowed):

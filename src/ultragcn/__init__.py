@@ -1,4 +1,4 @@
-"""UltraGCN: graph collaborative filtering without message passing (Mao et al., CIKM 2021).
+"""UltraGCN: graph collaborative filtering without message passing (Mao et al., CIKM 2021), and models to compare it with.
 
     from ultragcn import UltraGCN, load_dataset, evaluate
 
@@ -13,20 +13,58 @@ if TYPE_CHECKING:
     from ultragcn.data.datasets import Dataset, load_dataset
     from ultragcn.data.interactions import Interactions
     from ultragcn.data.options import DataOptions
+    from ultragcn.data.reading import read_interactions
     from ultragcn.evaluation.evaluate import evaluate
+    from ultragcn.models.bpr import BPR
+    from ultragcn.models.ease import EASE
+    from ultragcn.models.ials import IALS
+    from ultragcn.models.itemknn import ItemKNN
+    from ultragcn.models.lightgcn import LightGCN
+    from ultragcn.models.popularity import Popularity
+    from ultragcn.models.registry import load_model
+    from ultragcn.models.rp3beta import RP3beta
+    from ultragcn.models.sparse_ease import SparseEASE
     from ultragcn.models.ultragcn import UltraGCN
 
 __version__ = "0.1.0"
-__all__ = ["Config", "DataOptions", "Dataset", "Interactions", "UltraGCN", "evaluate", "load_dataset"]
+__all__ = [
+    "BPR",
+    "EASE",
+    "IALS",
+    "Config",
+    "DataOptions",
+    "Dataset",
+    "Interactions",
+    "ItemKNN",
+    "LightGCN",
+    "Popularity",
+    "RP3beta",
+    "SparseEASE",
+    "UltraGCN",
+    "evaluate",
+    "load_dataset",
+    "load_model",
+    "read_interactions",
+]
 
 _HOME = {
+    "BPR": "ultragcn.models.bpr",
     "Config": "ultragcn.config",
     "DataOptions": "ultragcn.data.options",
     "Dataset": "ultragcn.data.datasets",
+    "EASE": "ultragcn.models.ease",
+    "IALS": "ultragcn.models.ials",
     "Interactions": "ultragcn.data.interactions",
+    "ItemKNN": "ultragcn.models.itemknn",
+    "LightGCN": "ultragcn.models.lightgcn",
+    "Popularity": "ultragcn.models.popularity",
+    "RP3beta": "ultragcn.models.rp3beta",
+    "SparseEASE": "ultragcn.models.sparse_ease",
     "UltraGCN": "ultragcn.models.ultragcn",
     "evaluate": "ultragcn.evaluation.evaluate",
     "load_dataset": "ultragcn.data.datasets",
+    "load_model": "ultragcn.models.registry",
+    "read_interactions": "ultragcn.data.reading",
 }
 
 

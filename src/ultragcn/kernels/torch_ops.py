@@ -32,6 +32,17 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+@contextlib.contextmanager
+def cpu_threads(number: int) -> Iterator[None]:
+    """Let PyTorch use `number` threads of the processor at most; afterwards, as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(number, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class BatchLoss(NamedTuple):
     """What `batch_loss` returns."""
 

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self
 from ultragcn import rng
 from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
-from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks, require_interactions
-from ultragcn.models.recommender import Recommender
-from ultragcn.progress import Progress, Silent
+from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
+from ultragcn.models.recommender import Recommender, checked_threads, fit_progress
+from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
+from ultragcn.progress import Progress
 
 
 class Baseline(Recommender):
@@ -23,6 +24,8 @@ class Baseline(Recommender):
     ----------
     **hyper_parameters
         Any hyper-parameter of `Settings` by its name; the others have their defaults.
+    num_threads : int, optional
+        How many threads the verbs use at most; by default as many as there are cores. It changes no scores (of EASE's, the last digits).
 
     Raises
     ------
@@ -34,40 +37,42 @@ class Baseline(Recommender):
     config: Any
     seed_: int
 
-    def __init__(self, **hyper_parameters: Any):
+    def __init__(self, *given: Any, num_threads: int | None = None, **hyper_parameters: Any):
+        refuse_positional(type(self), given, fields(self.Settings)[0].name)
         names = [declared.name for declared in fields(self.Settings)]
         for name in hyper_parameters:
             if name not in names:
-                raise unknown_parameter(f"hyper-parameter of {type(self).__name__}", name, names)
+                raise unknown_parameter(f"hyper-parameter of {type(self).__name__}", name, [*names, "num_threads"])
         self.config = self.Settings(**hyper_parameters)
+        self.num_threads = checked_threads(num_threads)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "Settings" in vars(cls):
             cls._format = f"{cls.__name__.lower()}-1"
             # help() shows the hyper-parameters as the signature.
-            cls.__signature__ = inspect.signature(cls.Settings)  # type: ignore[attr-defined]
+            settings = inspect.signature(cls.Settings).parameters.values()
+            by_name = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*settings, NUM_THREADS)]
+            cls.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
 
-    def fit(
-        self,
-        train: Interactions,
-        valid: Interactions | None = None,
-        *,
-        select_on: Interactions | None = None,
-        progress: Progress | None = None,
-    ) -> Self:
-        """Learn from `train`.
+    @verb
+    def fit(self, data: Any, valid: Any = None, *, select_on: Any = None, progress: Progress | bool | None = None, **reading: Any) -> Self:
+        """Learn from `data`.
 
         Parameters
         ----------
-        train : Interactions
-        valid : Interactions, optional
+        data : Dataset, Interactions, frame, str, Path or sparse matrix
+            A data set as `load_dataset` returns it: its train pairs, and its validation pairs as `valid`. Or train pairs alone: as
+            interactions, in a polars or pandas frame, in a file, or as a SciPy matrix of users by items.
+        valid : Interactions or the like, optional
             Held-out pairs: they count as seen when recommending, and a model that chooses its epoch (LightGCN) does so on them.
-        select_on : Interactions, optional
+        select_on : Interactions or the like, optional
             Choose the epoch on these instead of `valid`, and do not count them as seen. Selecting on test data is what the `authors`
-            protocol does; nothing else should.
-        progress : Progress, optional
-            Shown the epochs of a model that has them.
+            protocol does, also for a data set loaded under it; nothing else should.
+        progress : bool or Progress, optional
+            True shows a bar, in a terminal and in a notebook, for a model that has epochs.
+        **reading
+            How a file, a frame or a matrix is read, as in `read_interactions`: `user_column`, `item_column`, `min_rating` and the like.
 
         Returns
         -------
@@ -81,13 +86,21 @@ class Baseline(Recommender):
         MissingDependencyError
             A package this model needs is not installed; the message says what to install.
         UsageError
-            The model would need more memory than there is; the message says how much, and what to use instead. Or something else
-            than interactions was given, such as a whole data set.
+            The model would need more memory than there is; the message says how much, and what to use instead. Or something was given
+            that cannot be read.
+
+        Examples
+        --------
+        >>> from ultragcn import EASE, load_dataset
+        >>> EASE(l2=100.0).fit(load_dataset("demo")).is_fitted
+        True
         """
-        require_interactions("fit", "data.train", train, valid, select_on)
+        train, valid, select_on, titles = self._given(data, valid, select_on, reading)
+        show = fit_progress(progress)
         refuse_empty(train)
         refuse_leaks(train, valid, select_on)
         self._set_data(train, valid)
+        self.item_titles_ = titles
         if hasattr(self.config, "seed"):
             self.seed_ = rng.given_or_fresh(self.config.seed)
         self.check_runnable()
@@ -96,7 +109,6 @@ class Baseline(Recommender):
         with numba_cpu.interrupts_kept():
             self._prepare()
         started = time.perf_counter()
-        show = progress or Silent()
         show.start("training", getattr(self.config, "epochs", None), "epoch")
         try:
             self._learn(select_on if select_on is not None else valid, show)

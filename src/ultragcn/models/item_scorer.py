@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ultragcn.data.ids import Id
 from ultragcn.models.baseline import Baseline
-from ultragcn.models.recommender import best_others
+from ultragcn.models.lists import empty_lists, joined
+from ultragcn.scoring.item_weights import blocks
+from ultragcn.scoring.ranking import best_columns
 from ultragcn.scoring.scorer import OwnedScorer
 
 
@@ -30,14 +31,18 @@ class ItemScorer(Baseline):
         made: OwnedScorer = scorer.of_users(matrix)
         return made
 
-    def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Return the top_k items whose scores `item_id` raises most, and by how much: (K,) each, fewer where it raises fewer."""
-        self._check_fitted()
-        row = int(self.item_ids.rows([item_id])[0])
-        alone = sp.csr_matrix((np.ones(1, np.float32), ([0], [row])), shape=(1, len(self.item_ids)))
-        weights = self.scores_of(alone)[0]
-        weights[weights <= 0] = -np.inf
-        return best_others(row, weights, self.item_ids, top_k)
+    def _similar_items(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the items whose scores those at `rows` raise most, and by how much; fewer where they raise fewer."""
+        num_items = len(self.item_ids)
+        found = [empty_lists(0, top_k)]
+        for places in blocks(len(rows), num_items):
+            items = rows[places]
+            alone = (np.ones(len(items), np.float32), (np.arange(len(items)), items))
+            weights = self.scores_of(sp.csr_matrix(alone, shape=(len(items), num_items)))
+            weights[weights <= 0] = -np.inf
+            weights[np.arange(len(items)), items] = -np.inf
+            found.append(best_columns(weights, top_k))
+        return joined(found, top_k)
 
 
 class ItemWeightModel(ItemScorer):

@@ -63,6 +63,10 @@ class LightGCN(Baseline, EmbeddingRecommender):
 
     _recorded = ("seed_", "history_", "best_epoch_", "train_seconds_")
 
+    @property
+    def _learns_with_torch(self) -> bool:
+        return True
+
     def check_runnable(self) -> None:
         """Raise now what `fit` would raise for want of a package or of a device."""
         try:
@@ -72,6 +76,11 @@ class LightGCN(Baseline, EmbeddingRecommender):
                 "LightGCN needs PyTorch, which is not installed; in the repository, run: pip install '.[torch]'"
             ) from error
         torch_ops.choose_device(self.config.device)
+
+    def _chosen(self) -> dict[str, Any]:
+        # The steps of a cosine are those of the training that was stopped at the best epoch.
+        length = self.config.schedule_epochs or self.config.epochs
+        return super()._chosen() | {"epochs": self.best_epoch_, "patience": self.best_epoch_, "schedule_epochs": length}
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         import torch

@@ -6,7 +6,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.config import HyperParameters, parameter
-from ultragcn.data.ids import Id
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError
 from ultragcn.models.baseline import Baseline
@@ -49,6 +48,9 @@ class Popularity(Baseline):
     def _scorer_of(self, matrix: sp.csr_matrix) -> Scorer:
         return Scorer(np.ones((matrix.shape[0], 1), np.float32), self.item_scores_[:, None], matrix)
 
-    def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Raise `UsageError`: to popularity, no two items have anything to do with each other."""
+    @property
+    def _needs_times(self) -> bool:
+        return bool(self.config.half_life > 0)
+
+    def _similar_items(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         raise UsageError("Popularity knows no similar items; fit ItemKNN or another model for them")

@@ -1,11 +1,13 @@
-"""What every model can be asked: recommend, recommend_for, similar_items, evaluate, save and load.
+"""What every model can do: fit, refit, recommend, score, similar items and users, evaluate, save and load.
 
-A model says how it learns (`fit`), how it ranks (`rank`) and which arrays it has learned (`_learned`); the rest is here, once for
-UltraGCN and for every baseline.
+A model says how it learns (`fit`), what it ranks by (`_make_scorer`) and which arrays it has learned (`_learned`); the rest is here, once
+for UltraGCN and for every baseline.
 """
 
+import inspect
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,12 +15,15 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.config import HyperParameters
-from ultragcn.data.ids import Id, IdMap
+from ultragcn.config.foreign_names import unknown_parameter
+from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.reading import READING
 from ultragcn.errors import NotFittedError, UsageError
 from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
+from ultragcn.machine import limited_threads
 from ultragcn.models.files import (
     MODEL_FILE,
     _kind_in,
@@ -32,17 +37,23 @@ from ultragcn.models.files import (
     _unpack_pairs,
     _unpack_texts,
 )
-from ultragcn.scoring.ranking import best_columns
-from ultragcn.scoring.scorer import Ranking, Scorer, Scoring
+from ultragcn.models.given import Given, given
+from ultragcn.models.ranking_verbs import RankingVerbs
+from ultragcn.models.verbs import verb
+from ultragcn.progress import Bars, Progress, progress_of
+from ultragcn.scoring.scorer import Scorer, Scoring
+from ultragcn.scoring.similar import nearest_rows
 from ultragcn.storage import read_safetensors, write_safetensors
 
 
-class Recommender:
+class Recommender(RankingVerbs):
     """The verbs that all models share.
 
     Attributes
     ----------
     config : HyperParameters
+    num_threads : int or None
+        How many threads the verbs use at most; None: as many as there are cores.
     train_, valid_ : Interactions
         What the model has seen; `valid_` is None when there was none.
     user_ids, item_ids : IdMap
@@ -52,6 +63,7 @@ class Recommender:
     """
 
     config: HyperParameters
+    num_threads: int | None = None
     train_: Interactions
     valid_: Interactions | None
     user_ids: IdMap
@@ -59,9 +71,9 @@ class Recommender:
     train_seconds_: float
     item_titles_: np.ndarray | None = None
     """Titles of the items, (I,) array of str, "" where there is none; None when the data came without. May be set after `fit`."""
-    _seen: sp.csr_matrix | None
+    _seen: sp.csr_matrix | None = None
     """`seen_`, made for the first list."""
-    _scorer: Scoring | None
+    _scorer: Scoring | None = None
     """`scorer`, made for the first list."""
 
     _format: ClassVar[str]
@@ -70,9 +82,17 @@ class Recommender:
     """Attributes that hold what was learned, arrays or csr_matrix: their presence means fitted, and `save` writes them."""
     _recorded: ClassVar[tuple[str, ...]] = ("train_seconds_",)
     """Attributes that `save` writes as JSON."""
+    _caches: ClassVar[tuple[str, ...]] = ("_seen", "_scorer")
+    """Attributes that are made again when they are needed; None in the class."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config.changed().items())})"
+        threads = {} if self.num_threads is None else {"num_threads": self.num_threads}
+        shown = self.config.changed() | threads
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a copy of the model holds: all but what is made again when it is needed."""
+        return {name: value for name, value in vars(self).items() if name not in self._caches}
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -93,12 +113,161 @@ class Recommender:
 
     def _check_fitted(self) -> None:
         if not self.is_fitted:
-            raise NotFittedError(f"this model is not fitted yet; call fit(train) or {type(self).__name__}.load(folder) first")
+            raise NotFittedError(f"this model is not fitted yet; call fit(data) or {type(self).__name__}.load(folder) first")
 
     def check_runnable(self) -> None:
         """Raise now what `fit` would raise for want of a package or of a device."""
 
-    # ------------------------------------------------------------ recommending
+    @contextmanager
+    def _limited(self, name: str = "") -> Iterator[None]:
+        """Keep the work of the verb `name` to `num_threads`."""
+        if self.num_threads is None:
+            yield
+            return
+        from ultragcn.kernels import numba_cpu
+
+        with ExitStack() as limits:
+            limits.enter_context(limited_threads(self.num_threads))
+            limits.enter_context(numba_cpu.blas_threads(self.num_threads))
+            if name == "fit" and self._learns_with_torch:
+                self.check_runnable()
+                from ultragcn.kernels import torch_ops
+
+                limits.enter_context(torch_ops.cpu_threads(self.num_threads))
+            yield
+
+    @property
+    def _learns_with_torch(self) -> bool:
+        """Whether `fit` computes with PyTorch."""
+        return False
+
+    # ----------------------------------------------------------- hyper-parameters
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return all that the model can be made with, by name; with `set_params`, what scikit-learn's `clone` needs.
+
+        Parameters
+        ----------
+        deep : bool
+            Without effect: no hyper-parameter is a model.
+
+        Examples
+        --------
+        >>> from ultragcn import EASE
+        >>> EASE(l2=20.0).get_params()
+        {'l2': 20.0, 'num_threads': None}
+        """
+        return self.config.to_dict() | {"num_threads": self.num_threads}
+
+    def set_params(self, **hyper_parameters: Any) -> Self:
+        """Change hyper-parameters by name; return the model.
+
+        A model whose hyper-parameters change has to be fitted again, unless `num_threads` is the only one.
+
+        Raises
+        ------
+        UsageError
+            An unknown name, or a value out of range; nothing has changed then.
+
+        Examples
+        --------
+        >>> from ultragcn import EASE
+        >>> EASE().set_params(l2=20.0)
+        EASE(l2=20.0)
+        """
+        changed = type(self)(**(self.get_params() | hyper_parameters))
+        self.num_threads = changed.num_threads
+        if changed.config != self.config:
+            for name in self._learned:
+                vars(self).pop(name, None)
+            self.config = changed.config
+        return self
+
+    def untrained(self) -> Self:
+        """Return a model that is not fitted, with the hyper-parameters of this one and what fitting it chose, such as its epochs.
+
+        Examples
+        --------
+        >>> from ultragcn import UltraGCN, load_dataset
+        >>> chosen = UltraGCN(embedding_dim=8, epochs=3).fit(load_dataset("demo"))
+        >>> chosen.untrained().config.epochs == chosen.best_epoch_
+        True
+        """
+        self._check_fitted()
+        return type(self)(**(self.get_params() | self._chosen()))
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return the hyper-parameters that fitting chose or drew, by name."""
+        return {"seed": self.seed_} if hasattr(self, "seed_") else {}
+
+    # ------------------------------------------------------------------- learning
+
+    def fit(self, data: Any, valid: Any = None, *, progress: Progress | bool | None = None, **options: Any) -> Self:
+        """Learn from `data`; see `fit` of the model."""
+        raise NotImplementedError
+
+    def _given(self, data: Any, valid: Any, select_on: Any, reading: Mapping[str, Any]) -> Given:
+        """Return the interactions in what `fit` was given."""
+        for name in reading:
+            if name not in READING:
+                own = [one.name for one in inspect.signature(self.fit).parameters.values() if one.kind is not one.VAR_KEYWORD]
+                raise unknown_parameter("argument of fit", name, [*own, *READING])
+        return given(data, valid, select_on, **reading)
+
+    def refit(self, data: Any = None, *, progress: Progress | bool | None = None, **options: Any) -> Self:
+        """Return a new model, trained on train and validation together with what this one chose, such as its number of epochs.
+
+        Parameters
+        ----------
+        data : optional
+            Train on these instead, on all of them: anything that `fit` takes. Of a `Dataset`, train and validation.
+        progress : bool or Progress, optional
+            As in `fit`.
+        **options
+            Other arguments of `fit`.
+
+        Returns
+        -------
+        Recommender
+            Of the same class; this model stays as it is.
+
+        Raises
+        ------
+        NotFittedError
+            This model has chosen nothing yet.
+        UsageError
+            The model ranks by the times of the interactions, and was loaded: its file does not hold them. Give `data`.
+
+        Examples
+        --------
+        >>> from ultragcn import UltraGCN, load_dataset
+        >>> data = load_dataset("demo")
+        >>> model = UltraGCN(embedding_dim=8, epochs=3).fit(data).refit()
+        >>> len(model.train_) == len(data.train) + len(data.valid)
+        True
+        """
+        new = self.untrained()
+        for name in ("valid", "select_on"):
+            if options.get(name) is not None:
+                raise UsageError(f"refit has nothing left to choose, so it takes no {name}; add those pairs to data, or call fit")
+        reading = {name: options.pop(name) for name in READING if name in options}
+        if data is None:
+            train, titles = self.train_ if self.valid_ is None else self.train_.union(self.valid_), self.item_titles_
+            if new._needs_times and train.times is None:
+                raise UsageError("this model needs the times of the interactions, which its file does not hold; give refit the data")
+        else:
+            taken = self._given(data, None, None, reading)
+            train, titles = taken.train if taken.valid is None else taken.train.union(taken.valid), taken.item_titles
+        new.fit(train, progress=progress, **options)
+        new.item_titles_ = titles
+        return new
+
+    @property
+    def _needs_times(self) -> bool:
+        """Whether the model can be fitted only to interactions whose times are known."""
+        return False
+
+    # ------------------------------------------------------------- what ranks
 
     @property
     def seen_(self) -> sp.csr_matrix:
@@ -124,89 +293,6 @@ class Recommender:
         """Return the scorer of users that training has not seen, given by their items: a (B, I) matrix."""
         raise NotImplementedError
 
-    def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
-        """Yield the top_k items of user rows in blocks; see `scoring.scorer.Scoring.rank`."""
-        return self.scorer.rank(users, top_k, seen)
-
-    def recommend(
-        self, user_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 20, exclude_seen: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items with the highest scores for one user or several.
-
-        Parameters
-        ----------
-        user_ids : id, or list of B ids
-        top_k : int
-            K >= 1.
-        exclude_seen : bool
-            Leave out what the user has in train and validation.
-
-        Returns
-        -------
-        items : (K,) for one id, (B, K) for a list
-            Item ids, best first. A user with fewer than K items left gets fewer (one id), or places of score -inf, whose id is
-            -1 or "" (a list).
-        scores : float32, same shape
-            Only their order means something.
-
-        Raises
-        ------
-        UsageError
-            Unknown user, or top_k below 1.
-        """
-        self._check_fitted()
-        one, ids = _one_or_many(user_ids)
-        rows = self.user_ids.rows(ids)
-        _check_top_k(top_k)
-        return _named(self.item_ids, *_joined(self.rank(rows, top_k, self.seen_ if exclude_seen else None), top_k), one)
-
-    def recommend_for(
-        self, item_ids: Sequence[Id] | Sequence[Sequence[Id]] | np.ndarray, top_k: int = 20, exclude_seen: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items with the highest scores for someone training has not seen, by what they have.
-
-        Nothing is retrained: an embedding model solves the new user's row, items held still; others need the items alone.
-
-        Parameters
-        ----------
-        item_ids : list of ids, or list of such lists
-            What one new user has, or several.
-        top_k, exclude_seen
-            As in `recommend`; seen is what was given.
-
-        Returns
-        -------
-        items, scores : (K,) for one user, (B, K) for several
-            As in `recommend`.
-
-        Raises
-        ------
-        UsageError
-            Unknown item, no item, top_k below 1, or a model that learns its users' embeddings only by training.
-        """
-        _check_top_k(top_k)
-        one, matrix = self._baskets(item_ids)
-        return _named(
-            self.item_ids,
-            *_joined(self._scorer_of(matrix).rank(np.arange(matrix.shape[0]), top_k, matrix if exclude_seen else None), top_k),
-            one,
-        )
-
-    def _baskets(self, item_ids: Any) -> tuple[bool, sp.csr_matrix]:
-        """Return whether one user is meant, and the B x I matrix of what the users have."""
-        self._check_fitted()
-        if _is_one(item_ids):
-            raise UsageError(f"give the items of a new user as a list, such as [{item_ids!r}]")
-        listed = list(item_ids)
-        one = not listed or _is_one(listed[0])
-        baskets = [self.item_ids.rows(basket) for basket in ([listed] if one else listed)]
-        if any(len(basket) == 0 for basket in baskets):
-            raise UsageError("a new user needs at least one item; for nobody in particular, recommend what is popular")
-        rows = np.repeat(np.arange(len(baskets)), [len(basket) for basket in baskets])
-        columns = np.concatenate(baskets)
-        matrix = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(baskets), len(self.item_ids)))
-        return one, self._as_rows(matrix)
-
     def _as_rows(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
         """Return the items of new users as training has those of its own: ones, columns ascending, none twice."""
         self._check_fitted()
@@ -216,14 +302,7 @@ class Recommender:
             raise UsageError(f"users to fold in need a column for each of the {len(self.item_ids)} items, not {matrix.shape[1]}")
         return Interactions(matrix, IdMap(np.arange(matrix.shape[0]), "user"), self.item_ids).matrix
 
-    def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Return the top_k items most like `item_id`, itself left out, and how like they are: (K,) each, fewer if there are fewer."""
-        raise NotImplementedError
-
-    def similar_users(self, user_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Return the top_k users most like `user_id`, and how like they are: (K,) each; only of models that learn users' embeddings."""
-        raise UsageError(f"{type(self).__name__} learns no embeddings of users, by which they could be compared; UltraGCN does")
-
+    @verb
     def evaluate(
         self, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
     ) -> dict[str, float]:
@@ -313,61 +392,28 @@ class EmbeddingRecommender(Recommender):
             f"{type(self).__name__} learns a user's embedding only by training; for someone new, fit again or use UltraGCN or IALS"
         )
 
-    def similar_items(self, item_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Return the top_k items whose embeddings point most nearly the same way, and the cosines: (K,) each."""
-        self._check_fitted()
-        return _similar(self.item_embedding_, self.item_ids, item_id, top_k)
+    def _similar_items(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        return nearest_rows(self.item_embedding_, rows, top_k)
 
-    def similar_users(self, user_id: Id, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Return the top_k users whose embeddings point most nearly the same way, and the cosines: (K,) each."""
-        self._check_fitted()
-        return _similar(self.user_embedding_, self.user_ids, user_id, top_k)
+    def _similar_users(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        return nearest_rows(self.user_embedding_, rows, top_k)
 
 
-def _joined(blocks: Ranking, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return items and scores of all blocks, (B, K) each."""
-    listed = list(blocks)
-    if not listed:
-        return np.zeros((0, top_k), np.int32), np.zeros((0, top_k), np.float32)
-    return np.concatenate([items for _, items, _ in listed]), np.concatenate([scores for _, _, scores in listed])
+def fit_progress(progress: Progress | bool | None) -> Progress:
+    """Return what shows the progress of `fit`; bars begin with a note where the kernels are compiled for the first time."""
+    show = progress_of(progress)
+    if progress is True and isinstance(show, Bars):
+        from ultragcn.kernels import numba_cpu
+
+        if not numba_cpu.is_compiled():
+            show.note("compiling, once after installing: this takes about a minute")
+    return show
 
 
-def _is_one(ids: Any) -> bool:
-    """Return whether an id is given and not a list; what is neither is refused later, as the id that it is not."""
-    return isinstance(ids, str) or not isinstance(ids, Iterable)
-
-
-def _one_or_many(ids: Id | Sequence[Id] | np.ndarray) -> tuple[bool, list[Id] | np.ndarray]:
-    if isinstance(ids, np.ndarray) and ids.ndim:
-        return False, ids
-    one = _is_one(ids)
-    return one, [ids] if one else list(ids)  # type: ignore[arg-type, list-item]
-
-
-def _check_top_k(top_k: int) -> None:
-    if not isinstance(top_k, (int, np.integer)) or top_k < 1:
-        raise UsageError(f"top_k must be a whole number of 1 or more, not {top_k!r}")
-
-
-def _named(ids: IdMap, rows: np.ndarray, scores: np.ndarray, one: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows (B, K) as ids, empty places (-1) as -1 or ""; the first line alone, without empty places, for `one`."""
-    names = np.where(rows >= 0, ids.ids[rows], "" if ids.are_strings else -1)
-    if one:
-        listed = rows[0] >= 0
-        return names[0][listed], scores[0][listed]
-    return names, scores
-
-
-def best_others(row: int, scores: np.ndarray, ids: IdMap, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids of the top_k largest of `scores` (N,) float32 without that of `row` itself, and the scores: (K,) each."""
-    _check_top_k(top_k)
-    scores[row] = -np.inf
-    columns, values = best_columns(scores[None, :], top_k)
-    return _named(ids, columns, values, one=True)
-
-
-def _similar(embedding: np.ndarray, ids: IdMap, one_id: Id, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    row = int(ids.rows([one_id])[0])
-    lengths = np.linalg.norm(embedding, axis=1)
-    unit = embedding / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
-    return best_others(row, (unit[row] @ unit.T).astype(np.float32), ids, top_k)
+def checked_threads(num_threads: Any) -> int | None:
+    """Return how many threads a model may use, checked: a whole number of 1 or more, or None."""
+    if num_threads is None:
+        return None
+    if isinstance(num_threads, bool) or not isinstance(num_threads, (int, np.integer)) or num_threads < 1:
+        raise UsageError(f"num_threads must be a whole number of 1 or more, or None for all cores, not {num_threads!r}")
+    return int(num_threads)

@@ -35,13 +35,5 @@ def unfitted_for_refit(model: _Model) -> _Model:
     >>> again.config.epochs == chosen.best_epoch_
     True
     """
-    changes = {"seed": model.seed_} if hasattr(model, "seed_") else {}
-    if chooses_epochs(model):
-        changes |= {"epochs": model.best_epoch_, "patience": model.best_epoch_}  # else the loss alone might end it earlier
-    config = model.config
-    if hasattr(config, "schedule_epochs"):  # its steps are those of the training that was stopped there
-        changes["schedule_epochs"] = config.schedule_epochs or config.epochs
-    chosen = dict(getattr(model, "chosen_", {}))
-    config = config.with_l2(chosen.pop("l2")) if "l2" in chosen else config
-    unfitted: _Model = type(model)(**(config.to_dict() | changes | chosen))
+    unfitted: _Model = model.untrained()
     return unfitted

@@ -13,16 +13,18 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn import rng, solvers
-from ultragcn.config import PARAMETERS, Config
+from ultragcn.config import AUTHORS_NAMES, PARAMETERS, Config
+from ultragcn.config.foreign_names import suggestion
 from ultragcn.config.ultragcn import EXACT_GRAPH_WEIGHTS, EXACT_L2_FACTOR, EXACT_L2_FROM, EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS
-from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks, require_interactions
+from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import labels_in_training
 from ultragcn.loss.objective import Objective
 from ultragcn.models.files import MODEL_FILE
-from ultragcn.models.recommender import EmbeddingRecommender
-from ultragcn.progress import Progress, Silent
+from ultragcn.models.recommender import EmbeddingRecommender, checked_threads, fit_progress
+from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
+from ultragcn.progress import Progress
 from ultragcn.scoring import item_weights
 from ultragcn.scoring.item_graph import item_graph
 from ultragcn.scoring.scorer import Scorer
@@ -47,6 +49,8 @@ class UltraGCN(EmbeddingRecommender):
         Hyper-parameters; the defaults when absent.
     **hyper_parameters
         Any hyper-parameter by its name (`ultragcn.config.Config`), taking precedence over `config`.
+    num_threads : int, optional
+        How many threads the verbs use at most; by default as many as there are cores. It changes no scores.
 
     Attributes
     ----------
@@ -90,44 +94,58 @@ class UltraGCN(EmbeddingRecommender):
     item_trend_half_life_: float | None
     _deviation: float | None = None
     """How much the scores of the item graph vary: found once for the same data."""
+    _frozen_items: Any = None
+    """What new users are folded in by: made when the first one comes."""
+    _caches = (*EmbeddingRecommender._caches, "_deviation", "_frozen_items")
     _recorded = (
         "seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "item_trend_weight_", "item_trend_half_life_", "stopped_",
         "train_seconds_", "compile_seconds_",
     )  # fmt: skip
 
-    def __init__(self, config: Config | None = None, **hyper_parameters: Any):
+    def __init__(self, config: Config | None = None, *given: Any, num_threads: int | None = None, **hyper_parameters: Any):
+        positional = given if config is None or isinstance(config, Config) else (config, *given)
+        refuse_positional(type(self), positional, "embedding_dim")
+        for name in hyper_parameters:
+            if name not in PARAMETERS and name not in AUTHORS_NAMES:
+                near = suggestion(name, [*PARAMETERS, "num_threads"])
+                raise UsageError(f"unknown hyper-parameter of UltraGCN {name!r}{near or '; help(UltraGCN) lists them all'}")
         self.config = (config or Config()).replace(**hyper_parameters)
+        self.num_threads = checked_threads(num_threads)
 
     def check_runnable(self) -> None:
         """Raise now what `fit` would raise for want of a package or of a device."""
         solvers.check_runnable(self.config)
 
+    @verb
     def fit(
         self,
-        train: Interactions,
-        valid: Interactions | None = None,
+        data: Any,
+        valid: Any = None,
         *,
-        select_on: Interactions | None = None,
-        progress: Progress | None = None,
+        select_on: Any = None,
+        progress: Progress | bool | None = None,
         on_epoch: Callable[[Record], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 0,
+        **reading: Any,
     ) -> "UltraGCN":
-        """Learn embeddings from `train`.
+        """Learn embeddings from `data`.
 
         Parameters
         ----------
-        train : Interactions
-            Everything the loss, the degrees and the item graph are made from.
-        valid : Interactions, optional
+        data : Dataset, Interactions, frame, str, Path or sparse matrix
+            A data set as `load_dataset` returns it: its train pairs, and its validation pairs as `valid`. Or train pairs alone: as
+            interactions, in a polars or pandas frame, in a file, or as a SciPy matrix of users by items. The loss, the degrees and the
+            item graph are made from train pairs.
+        valid : Interactions or the like, optional
             Held-out pairs that choose the epoch to keep and when to stop (`select_by`, `patience`), and with the exact solver the L2
             strength, the weight of the item graph, and (where times are known) that of the trend, where they are not given. They
             count as seen when recommending. Without them, training stops when the loss stops falling, and the last epoch is kept.
-        select_on : Interactions, optional
+        select_on : Interactions or the like, optional
             Choose on these instead of `valid`, and do not count them as seen. Selecting on test data is what the `authors`
-            protocol does; nothing else should.
-        progress : Progress, optional
-            Shown a step per epoch.
+            protocol does, also for a data set loaded under it; nothing else should.
+        progress : bool or Progress, optional
+            True shows a bar, in a terminal and in a notebook.
         on_epoch : callable, optional
             Called with every record of the history as it is made.
         checkpoint : str or Path, optional
@@ -135,6 +153,8 @@ class UltraGCN(EmbeddingRecommender):
             would have reached without having stopped; else it is made. Remove it when the model is saved.
         checkpoint_every : int
             Epochs between checkpoints; 0: by the clock, the first after ten seconds.
+        **reading
+            How a file, a frame or a matrix is read, as in `read_interactions`: `user_column`, `item_column`, `min_rating` and the like.
 
         Returns
         -------
@@ -144,13 +164,20 @@ class UltraGCN(EmbeddingRecommender):
         Raises
         ------
         UsageError
-            Something else than interactions was given, such as a whole data set; or a checkpoint of another training, or a damaged
-            one.
+            Something was given that cannot be read; or a checkpoint of another training, or a damaged one.
         DataError
             There are no train interactions, or a held-out pair stands in train.
         NumericalError
             The loss became infinite; the message says what to change.
+
+        Examples
+        --------
+        >>> from ultragcn import UltraGCN, load_dataset
+        >>> UltraGCN(embedding_dim=8, epochs=3).fit(load_dataset("demo")).is_fitted
+        True
         """
+        train, valid, select_on, titles = self._given(data, valid, select_on, reading)
+        show = fit_progress(progress)
         self._refuse_unfit(train, valid, select_on)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels(self.config)
@@ -161,11 +188,11 @@ class UltraGCN(EmbeddingRecommender):
         started -= course.seconds
         labels = labels_in_training(self.config.select_by)
         self._set_data(train, valid)
+        self.item_titles_ = titles
         self.compile_seconds_ = compile_seconds
         self.seed_ = course.seed
         self.history_: list[Record] = course.history
         self.stopped_ = "epochs"
-        show = progress or Silent()
         self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config, show), None
         self.item_trend_weight_ = self.item_trend_half_life_ = None
         weight = self.config.trend_weight
@@ -248,9 +275,23 @@ class UltraGCN(EmbeddingRecommender):
             record |= {label: result[label] for label in labels}
         return record
 
+    def _chosen(self) -> dict[str, Any]:
+        chosen = dict(self.chosen_)
+        strength = chosen.pop("l2", None)
+        kept = {} if strength is None else self.config.with_l2(strength).to_dict()
+        # Patience too: else the loss alone might end it earlier.
+        return kept | super()._chosen() | {"epochs": self.best_epoch_, "patience": self.best_epoch_} | chosen
+
+    @property
+    def _learns_with_torch(self) -> bool:
+        return self.config.solver == "sgd"
+
+    @property
+    def _needs_times(self) -> bool:
+        return self.config.trend_weight > 0
+
     def _refuse_unfit(self, train: Interactions, valid: Interactions | None, select_on: Interactions | None) -> None:
         """Raise what `fit` raises of its data."""
-        require_interactions("fit", "data.train", train, valid, select_on)
         refuse_empty(train)
         if self.config.trend_weight > 0 and train.times is None:
             raise UsageError(
@@ -318,8 +359,7 @@ class UltraGCN(EmbeddingRecommender):
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         super()._set_data(train, valid)
-        self._frozen_items: Any = None  # made when the first new user comes
-        self._deviation = None
+        self._frozen_items = self._deviation = None
 
     def _make_scorer(self) -> Scorer:
         weight = self.config.graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
@@ -361,6 +401,7 @@ UltraGCN.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-define
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=declared.default, annotation=declared.type)
             for name, declared in PARAMETERS.items()
         ),
+        NUM_THREADS,
     ]
 )
 

@@ -1,0 +1,55 @@
+"""Interactions from whatever a caller has them in: a file, a frame, a matrix."""
+
+from typing import Any
+
+from ultragcn.data.interactions import Interactions
+from ultragcn.data.log import events_of, k_core, over_same_ids, read_log
+from ultragcn.data.options import DataOptions
+from ultragcn.errors import UsageError
+
+READING = ("user_column", "item_column", "rating_column", "time_column", "header", "separator", "min_rating", "k_core")
+"""The data options that say how one source is read, and nothing of a split."""
+
+
+def read_interactions(source: Any, options: DataOptions | None = None, **choices: Any) -> Interactions:
+    """Return the interactions in a file, a frame or a matrix.
+
+    Parameters
+    ----------
+    source : str, Path, frame or sparse matrix
+        A text file (CSV, TSV and the like) or Parquet; a polars or pandas frame; a SciPy sparse matrix, users by items, whose ids are its
+        row and column numbers.
+    options : DataOptions, optional
+        How it is read.
+    **choices
+        Any of `user_column`, `item_column`, `rating_column`, `time_column`, `header`, `separator`, `min_rating` and `k_core`, taking
+        precedence over `options`. Times are read when `time_column` is given.
+
+    Returns
+    -------
+    Interactions
+        The distinct pairs.
+
+    Raises
+    ------
+    DataError
+        What cannot be read, with its row.
+    UsageError
+        `source` is nothing that can be read, or there is no such option.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> read_interactions(pl.DataFrame({"user": ["ann", "bob", "bob"], "item": [1, 1, 2]}))
+    Interactions(2 users x 2 items, 3 pairs)
+    """
+    chosen = (options or DataOptions()).replace(**choices)
+    return k_core(events_of(read_log(source, chosen)), chosen.k_core).interactions
+
+
+def read_together(sources: list[Any], **choices: Any) -> list[Interactions]:
+    """Return the interactions of several sources over the ids that occur in any of them."""
+    chosen = DataOptions().replace(**choices)
+    if chosen.k_core > 1:
+        raise UsageError("k_core would change a split that is given; drop it, or give one source")
+    return [events_of(log).interactions for log in over_same_ids([read_log(source, chosen) for source in sources])]

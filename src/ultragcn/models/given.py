@@ -1,0 +1,69 @@
+"""What a model is fitted to: interactions, or anything that they can be read from."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ultragcn.data.datasets import Dataset
+from ultragcn.data.interactions import Interactions
+from ultragcn.data.reading import read_interactions, read_together
+from ultragcn.data.sources import dataset_names
+from ultragcn.errors import UsageError
+
+
+class Given(NamedTuple):
+    """What `fit` was given, as interactions over the same ids."""
+
+    train: Interactions
+    valid: Interactions | None
+    select_on: Interactions | None
+    item_titles: np.ndarray | None = None
+
+
+def given(data: Any, valid: Any = None, select_on: Any = None, **reading: Any) -> Given:
+    """Return the interactions in what `fit` was given.
+
+    Parameters
+    ----------
+    data : Dataset, Interactions, frame, str, Path or sparse matrix
+        A `Dataset` has its own validation pairs. Under the protocol `authors` it has none, and choices are made on test, which is what
+        that protocol does.
+    valid, select_on : Interactions, frame, str, Path or sparse matrix, optional
+    **reading
+        How files, frames and matrices are read: `reading.READING`.
+
+    Raises
+    ------
+    UsageError
+        Something that cannot be fitted to, or things that contradict each other.
+    DataError
+        What cannot be read, with its row.
+    """
+    reading = {name: value for name, value in reading.items() if value is not None}
+    if isinstance(data, Dataset):
+        if valid is not None:
+            raise UsageError("a data set brings its own validation pairs; drop valid, or give data.train as the first argument")
+        on_test = data.test if data.protocol == "authors" else None
+        _refuse_reading(reading, "a data set")
+        return Given(data.train, data.valid, select_on if select_on is not None else on_test, getattr(data, "item_titles", None))
+    parts = [data, valid, select_on]
+    for part in parts:
+        if isinstance(part, Dataset):
+            raise UsageError("fit takes held-out pairs, such as data.valid, not a whole Dataset; or give the data set alone: fit(data)")
+        if isinstance(part, str) and part in dataset_names() and not Path(part).exists():
+            raise UsageError(f"{part!r} is the name of a data set, not a file; give load_dataset({part!r})")
+    present = [data, *(part for part in (valid, select_on) if part is not None)]
+    if all(isinstance(part, Interactions) for part in present):
+        _refuse_reading(reading, "interactions")
+    elif any(isinstance(part, Interactions) for part in present):
+        raise UsageError("fit takes train and held-out pairs in one form: give all of them as interactions, or none")
+    else:
+        found = iter([read_interactions(data, **reading)] if len(present) == 1 else read_together(present, **reading))
+        parts = [next(found), *(None if part is None else next(found) for part in (valid, select_on))]
+    return Given(*parts)
+
+
+def _refuse_reading(reading: dict[str, Any], what: str) -> None:
+    if reading:
+        raise UsageError(f"{next(iter(reading))} says how to read files, frames and matrices, and {what} is read already; leave it out")

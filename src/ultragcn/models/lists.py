@@ -1,0 +1,184 @@
+"""Ranked lists between ids and rows: which items may be listed, empty places, and frames of lists.
+
+Letters: U users, I items, B users asked about, K places of a list, C candidates, E items left out.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from ultragcn.data.ids import Id, IdMap, as_ids
+from ultragcn.errors import UsageError
+from ultragcn.scoring.ranking import BATCH_USERS, best_columns
+from ultragcn.scoring.scorer import Ranking, Scoring
+
+UNKNOWN = ("raise", "popular", "skip")
+"""What can be done about users that a model does not know."""
+_FEW = 1000
+"""Items that are left out by longer lists, which are then shortened; more of them are left out by listing candidates alone."""
+
+
+def is_one(ids: Any) -> bool:
+    """Return whether an id is given and not a list; what is neither is refused later, as the id that it is not."""
+    return isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable) or (isinstance(ids, np.ndarray) and ids.ndim == 0)
+
+
+def one_or_many(ids: Id | Iterable[Id] | np.ndarray) -> tuple[bool, Any]:
+    """Return whether one id is given, and the ids as a list or an array."""
+    if is_one(ids):
+        return True, [ids.item() if isinstance(ids, np.ndarray) else ids]
+    return False, ids if isinstance(ids, np.ndarray) else list(ids)  # type: ignore[arg-type]
+
+
+def check_top_k(top_k: Any) -> None:
+    """Raise `UsageError` unless `top_k` is the length of a list."""
+    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
+        raise UsageError(f"top_k must be a whole number of 1 or more, not {top_k!r}")
+
+
+def check_unknown(unknown: Any) -> None:
+    """Raise `UsageError` unless `unknown` says what to do about users that a model does not know."""
+    if unknown not in UNKNOWN:
+        raise UsageError(f"unknown must be raise, popular or skip, not {unknown!r}")
+
+
+class Allowed(NamedTuple):
+    """Which items may be listed, as rows."""
+
+    candidates: np.ndarray | None
+    """The only ones, (C,) ascending; None: all."""
+    left_out: np.ndarray
+    """Of those the ones that may not, (E,) ascending."""
+
+
+def allowed(item_ids: IdMap, candidates: Any, exclude: Any) -> Allowed:
+    """Return which items may be listed, given the ids of the only ones that may and of those that may not."""
+    left_out = np.zeros(0, np.int64) if exclude is None else np.unique(_rows(item_ids, exclude, "exclude"))
+    if candidates is None and len(left_out) <= _FEW:
+        return Allowed(None, left_out)
+    among = np.arange(len(item_ids)) if candidates is None else np.unique(_rows(item_ids, candidates, "candidates"))
+    return Allowed(np.setdiff1d(among, left_out, assume_unique=True), left_out[:0])
+
+
+def _rows(item_ids: IdMap, ids: Any, name: str) -> np.ndarray:
+    try:
+        return item_ids.rows(one_or_many(ids)[1])
+    except UsageError as error:
+        raise UsageError(f"{name} has an id that cannot be meant: {error}") from None
+
+
+def ranked(scorer: Scoring, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None, items: Allowed) -> Ranking:
+    """Yield the top_k allowed items of user rows in blocks; see `scoring.scorer.Scoring.rank`."""
+    candidates, left_out = items
+    if candidates is not None and len(candidates) == 0:
+        yield users, *empty_lists(len(users), top_k)
+        return
+    for block, listed, scores in scorer.rank(users, top_k + len(left_out), seen, candidates):
+        if len(left_out):
+            # A list that is longer by as many places has enough others: they move up.
+            order = np.argsort(np.isin(listed, left_out), axis=1, kind="stable")[:, :top_k]
+            listed, scores = (np.take_along_axis(table, order, axis=1) for table in (listed, scores))
+        yield block, listed, scores
+
+
+def popular(item_degrees: np.ndarray, top_k: int, items: Allowed) -> tuple[np.ndarray, np.ndarray]:
+    """Return the top_k allowed items that most users have, and how many do: (K,) each."""
+    scores = item_degrees.astype(np.float32)
+    if items.candidates is not None:
+        scores = np.full_like(scores, -np.inf)
+        scores[items.candidates] = item_degrees[items.candidates]
+    scores[items.left_out] = -np.inf
+    listed, values = best_columns(scores[None, :], top_k)
+    return listed[0], values[0]
+
+
+def empty_lists(num_lists: int, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return lists without items: (B, K) int32 of -1 and (B, K) float32 of -inf."""
+    return np.full((num_lists, top_k), -1, np.int32), np.full((num_lists, top_k), -np.inf, np.float32)
+
+
+def joined(blocks: Iterable[tuple[np.ndarray, np.ndarray]], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return items and scores of all blocks, (B, K) each."""
+    items, scores = zip(*(empty_lists(0, top_k), *blocks), strict=True)
+    return np.concatenate(items), np.concatenate(scores)
+
+
+def lists_in_blocks(
+    scorer: Scoring | None, rows: np.ndarray, top_k: int, seen: sp.csr_matrix | None, items: Allowed, instead: tuple | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the lists of user rows (B,) in order, a block of them at a time: items (b, K) and scores (b, K).
+
+    Row -1 is a user that the model does not know, who gets the list `instead`, or an empty one. `scorer` may be None where all are.
+    """
+    for start in range(0, len(rows), BATCH_USERS):
+        block = rows[start : start + BATCH_USERS]
+        listed, scores = empty_lists(len(block), top_k)
+        known = np.flatnonzero(block >= 0)
+        if scorer is not None and len(known):
+            listed[known], scores[known] = joined(((one, own) for _, one, own in ranked(scorer, block[known], top_k, seen, items)), top_k)
+        if instead is not None:
+            listed[block < 0], scores[block < 0] = instead
+        yield listed, scores
+
+
+def named(ids: IdMap, rows: np.ndarray, scores: np.ndarray, one: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows (B, K) as ids, empty places (-1) as -1 or ""; the first line alone, without empty places, for `one`."""
+    names = np.where(rows >= 0, ids.ids[rows], "" if ids.are_strings else -1) if len(ids) else np.full(rows.shape, -1)
+    if one:
+        listed = rows[0] >= 0
+        return names[0][listed], scores[0][listed]
+    return names, scores
+
+
+def frame_of(user_ids: np.ndarray, items: np.ndarray, scores: np.ndarray, item_ids: IdMap, titles: np.ndarray | None) -> pl.DataFrame:
+    """Return the lists (B, K) of B users as a frame: user_id, rank, item_id, title where titles are known, score; no empty places.
+
+    No Python object is made for a row: ids and titles are gathered from columns of those that occur.
+    """
+    listed, places = np.nonzero(items >= 0)
+    rows = items[listed, places]
+    occurring, which = np.unique(rows, return_inverse=True)
+    columns = {
+        "user_id": _series(user_ids).gather(pl.Series(listed)),
+        "rank": pl.Series((places + 1).astype(np.int32)),
+        "item_id": _series(item_ids.ids[occurring]).gather(pl.Series(which)),
+    }
+    if titles is not None:
+        columns["title"] = _series(titles[occurring]).gather(pl.Series(which))
+    return pl.DataFrame(columns | {"score": pl.Series(scores[listed, places])})
+
+
+def _series(ids: np.ndarray) -> pl.Series:
+    return pl.Series(ids.tolist(), dtype=pl.String) if ids.dtype == object else pl.Series(ids)
+
+
+def pairs_of(user_ids: IdMap, item_ids: IdMap, users: Any, items: Any) -> tuple[bool, np.ndarray, np.ndarray]:
+    """Return whether one pair is meant, and the rows of N pairs, (N,) each: one user with each item, or users and items in step."""
+    (one_user, given_users), (one_item, given_items) = one_or_many(users), one_or_many(items)
+    rows, columns = user_ids.rows(given_users), item_ids.rows(given_items)
+    if not one_user and not one_item and len(rows) != len(columns):
+        raise UsageError(f"{len(rows)} users do not pair with {len(columns)} items; give one user, or as many users as items")
+    rows, columns = np.broadcast_arrays(rows if not one_user else rows[0], columns if not one_item else columns[0])
+    return one_user and one_item, np.atleast_1d(rows), np.atleast_1d(columns)
+
+
+def baskets_of(item_ids: IdMap, given: Any, unknown: str) -> tuple[bool, list[np.ndarray]]:
+    """Return whether one new user is meant, and the item rows of each."""
+    if is_one(given):
+        raise UsageError(f"give the items of a new user as a list, such as [{given!r}]")
+    listed: Sequence[Any] = list(given)
+    one = not listed or is_one(listed[0])
+    baskets = []
+    for basket in [listed] if one else listed:
+        if unknown == "raise":
+            rows = item_ids.rows(basket)
+            if len(rows) == 0:
+                raise UsageError('a new user needs at least one item; give unknown="popular" for what is popular')
+        else:
+            rows = item_ids.find(as_ids(basket, item_ids.what))
+            rows = rows[rows >= 0]
+        baskets.append(rows)
+    return one, baskets
