@@ -306,7 +306,15 @@ class Recommender(RankingVerbs):
     def evaluate(
         self, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
     ) -> dict[str, float]:
-        """Return metrics on held-out interactions; see `ultragcn.evaluate`."""
+        """Return metrics on held-out interactions; see `ultragcn.evaluate`.
+
+        Examples
+        --------
+        >>> from ultragcn import EASE, load_dataset
+        >>> data = load_dataset("demo")
+        >>> sorted(EASE().fit(data).evaluate(data.test, ["recall@20"]))
+        ['num_users', 'recall@20']
+        """
         self._check_fitted()
         return evaluate(self, targets, metrics, dialect)
 
@@ -317,6 +325,15 @@ class Recommender(RankingVerbs):
 
         The file appears whole or not at all, and holds everything that recommending needs: what was learned, ids, seen pairs,
         hyper-parameters, seconds. The times of the train pairs are not among it.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from ultragcn import EASE, load_dataset, load_model
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     loaded = load_model(EASE(l2=100.0).fit(load_dataset("demo")).save(folder))
+        >>> loaded
+        EASE(l2=100.0)
         """
         self._check_fitted()
         arrays: dict[str, np.ndarray] = {}
@@ -344,6 +361,15 @@ class Recommender(RankingVerbs):
         ------
         UsageError
             There is no model, it is of another kind, or its file is damaged.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from ultragcn import EASE, load_dataset
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     loaded = EASE.load(EASE(l2=100.0).fit(load_dataset("demo")).save(folder))
+        >>> loaded.recommend("user-0001", top_k=5)[0].shape
+        (5,)
         """
         path = _model_file(folder)
         arrays, metadata = read_safetensors(path)

@@ -1,0 +1,37 @@
+"""The examples in docstrings are true: each of them runs, and what it prints is what it says."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import ultragcn
+
+NEED_TORCH = ("ultragcn.kernels.torch_ops", "ultragcn.solvers.sgd")
+
+
+def modules():
+    """All modules of the library."""
+    found = (module.name for module in pkgutil.walk_packages(ultragcn.__path__, "ultragcn."))
+    return [name for name in found if name != "ultragcn.__main__"]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_the_examples_in_docstrings_are_true(name):
+    if name in NEED_TORCH:
+        pytest.importorskip("torch")
+    done = doctest.testmod(importlib.import_module(name))
+    assert done.failed == 0
+
+
+VERBS = (
+    "fit", "refit", "recommend", "recommend_frame", "recommend_for", "score", "similar_items", "similar_users", "evaluate", "save", "load",
+    "get_params", "set_params", "untrained",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["UltraGCN", "EASE"])
+def test_every_verb_has_an_example(model):
+    for verb in VERBS:
+        assert ">>>" in getattr(getattr(ultragcn, model), verb).__doc__, verb
