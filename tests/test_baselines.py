@@ -17,7 +17,7 @@ from ultragcn.data.ids import IdMap
 from ultragcn.data.sources import dataset_names
 from ultragcn.data.split import hold_out
 from ultragcn.errors import MissingDependencyError, UsageError
-from ultragcn.kernels import numba_cpu, reference, torch_ops
+from ultragcn.kernels import numba_cpu, reference
 from ultragcn.models import lightgcn
 from ultragcn.models.bpr import BPR
 from ultragcn.models.ease import EASE
@@ -200,101 +200,25 @@ def test_ials_lowers_its_loss_with_every_epoch(taste):
 # ------------------------------------------------------------------ kernels and their twins
 
 
-@pytest.mark.parametrize(("rows", "columns", "dim", "density"), [(1, 1, 1, 1), (9, 40, 5, 0.2), (3, 1300, 17, 0.9), (70, 30, 64, 0.3)])
-def test_ridge_rows_equal_their_twin(rows, columns, dim, density):
-    random = np.random.default_rng(6)
-    pairs = random_interactions(rows, columns, density).matrix
-    y = random.standard_normal((columns, dim)).astype(np.float32)
-    l2 = (0.1 + random.random(rows)).astype(np.float32)
-    gram = 0.2 * y.T @ y
-    ours, theirs = np.empty((rows, dim), np.float32), np.empty((rows, dim))
-    numba_cpu.ridge_rows(y, gram, pairs.indptr, pairs.indices, l2, ours)
-    reference.ridge_rows(y, gram, pairs.indptr, pairs.indices, l2, theirs)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * max(np.abs(theirs).max(), 1e-3))
-
-
-@pytest.mark.parametrize(("items", "k"), [(1, 1), (5, 9), (40, 1), (40, 7), (90, 33)])
-def test_inverse_factor_equals_its_twin_and_with_all_items_before_the_inverse(items, k):
+@pytest.mark.parametrize("items", [1, 5, 40])
+def test_an_inverse_factor_of_all_items_before_is_the_inverse(items):
     random = np.random.default_rng(7)
     a = (random.random((3 * items, items)) < 0.3).astype(np.float64)
     dense = a.T @ a + 2 * np.eye(items)
     above = sp.csr_matrix(np.triu(dense, 1), dtype=np.float32)
-    before = [np.sort(random.permutation(i)[:k]).astype(np.int32) for i in range(items)]
-    indptr, regressed = np.concatenate([[0], np.cumsum([len(s) for s in before])]), np.concatenate(before)
-    outcomes = []
-    for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
-        weights, pivots = np.empty(len(regressed), dtype), np.empty(items, dtype)
-        rows = (above.indptr.astype(np.int64), above.indices, above.data, np.diag(dense).astype(np.float32))
-        kernels.inverse_factor(*rows, indptr, regressed, k, weights, pivots)
-        outcomes.append((weights, pivots))
-    for mine, theirs in zip(*outcomes, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
-    if k >= items - 1:
-        w = np.eye(items) - sp.csr_matrix((outcomes[0][0], regressed, indptr), shape=(items, items)).toarray()
-        np.testing.assert_allclose(w.T @ np.diag(1 / outcomes[0][1]) @ w @ dense, np.eye(items), atol=1e-3)
+    regressed = np.concatenate([[0], np.cumsum(np.arange(items))]), np.concatenate([np.arange(i, dtype=np.int32) for i in range(items)])
+    weights, pivots = np.empty(len(regressed[1]), np.float32), np.empty(items, np.float32)
+    rows = above.indptr.astype(np.int64), above.indices, above.data
+    numba_cpu.inverse_factor(rows, np.diag(dense).astype(np.float32), regressed, items, weights, pivots)
+    w = np.eye(items) - sp.csr_matrix((weights, *regressed[::-1]), shape=(items, items)).toarray()
+    np.testing.assert_allclose(w.T @ np.diag(1 / pivots) @ w @ dense, np.eye(items), atol=1e-3)
 
 
-@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 4, 31), (300, 20, 7)])
-def test_a_sparse_product_equals_its_twin(shape, density):
-    rows, inner, columns = shape
-    random = np.random.default_rng(13)
-    left, right = (sp.random(*of, density, "csr", random_state=3, dtype=np.float32) for of in ((rows, inner), (inner, columns)))
-    right.data *= random.choice(np.float32([-1, 1]), right.nnz)  # some sums are near zero
-    arguments = [part for matrix in (left, right) for part in (matrix.indptr.astype(np.int64), matrix.indices, matrix.data)]
-    mine, theirs = (kernels.sparse_product(*arguments, columns) for kernels in (numba_cpu, reference))
-    for ours, twin in zip(mine[:2], theirs[:2], strict=True):
-        np.testing.assert_array_equal(ours, twin)
-    np.testing.assert_allclose(mine[2], theirs[2], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("k", [1, 3, 50])
-@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
-def test_largest_entries_equal_their_twin_with_ties_and_unsorted_columns(k, density):
-    random = np.random.default_rng(10)
-    matrix = sp.random(9, 31, density, "csr", random_state=2, dtype=np.float32)
-    for row in range(9):
-        own = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        matrix.indices[own] = random.permutation(matrix.indices[own])
-    values = random.integers(-1, 4, matrix.nnz).astype(np.float32)
-    arguments = (matrix.indptr.astype(np.int64), matrix.indices, values, k)
-    np.testing.assert_array_equal(numba_cpu.largest_entries(*arguments), reference.largest_entries(*arguments))
-
-
-@pytest.mark.parametrize("dim", [1, 5, 64])
-def test_an_epoch_of_bpr_equals_its_twin(dim):
-    random = np.random.default_rng(11)
-    pairs = random_interactions(6, 9, 0.4).matrix
-    drawn = random.integers(0, pairs.nnz, 50)
-    users, positives = np.repeat(np.arange(6, dtype=np.int32), np.diff(pairs.indptr))[drawn], pairs.indices[drawn]
-    triples = users, positives, random.integers(0, 9, 50).astype(np.int32)
-    outcomes = []
-    for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
-        tables = [np.random.default_rng(12).standard_normal((rows, dim)).astype(dtype) for rows in (6, 9)]
-        taken = kernels.bpr_epoch(*tables, *triples, pairs.indptr, pairs.indices, dtype(0.3), dtype(0.1))
-        outcomes.append((taken, *tables))
-    assert outcomes[0][0] == outcomes[1][0] < 50
-    for mine, theirs in zip(outcomes[0][1:], outcomes[1][1:], strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("num_layers", [0, 1, 3])
-def test_propagation_equals_its_twin(taste, num_layers):
-    graph = lightgcn.normalised_adjacency(taste.matrix)
-    assert (graph != graph.T).nnz == 0
-    embedding = np.random.default_rng(8).standard_normal((84, 6)).astype(np.float32)
-    ours = torch_ops.propagate(torch_ops.sparse_matrix(graph, torch.device("cpu")), torch.from_numpy(embedding), num_layers)
-    np.testing.assert_allclose(ours.numpy(), reference.propagate(graph, embedding, num_layers), rtol=1e-4, atol=1e-6)
-
-
-def test_the_pairwise_loss_equals_its_twin_and_its_gradient_finite_differences():
+def test_the_gradient_of_the_pairwise_loss_is_its_finite_difference():
     random = np.random.default_rng(9)
     embedding = random.standard_normal((12, 3))
     triple = [random.integers(0, 12, 20) for _ in range(3)]
-    loss, gradient = reference.pairwise_loss(embedding, *triple)
-    tensors = [torch.from_numpy(array) for array in (embedding, *triple)]
-    for mine, theirs in zip(torch_ops.pairwise_loss(*tensors), (loss, gradient), strict=True):
-        np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-6)
+    gradient = reference.pairwise_loss(embedding, *triple)[1]
     step = np.zeros_like(embedding)
     step[4, 1] = 1e-6
     slope = (reference.pairwise_loss(embedding + step, *triple)[0] - reference.pairwise_loss(embedding - step, *triple)[0]) / 2e-6

@@ -13,6 +13,7 @@ from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.config import Config
 from ultragcn.errors import NumericalError, UsageError
 from ultragcn.kernels import numba_cpu, reference
+from ultragcn.kernels.arguments import Curvature, Entries
 from ultragcn.loss.objective import Objective
 from ultragcn.solvers import exact
 from ultragcn.solvers.fold_in import FrozenItems, fold_in
@@ -39,143 +40,25 @@ def dense_loss(objective, x, y):
     return cells.sum() + objective.l2_loss(x, y)
 
 
-def problem(rows=37, columns=90, dim=5, density=0.1, seed=0, exclude=False):
-    random = np.random.default_rng(seed)
-    pairs = sp.random(rows, columns, density, "csr", random_state=seed, dtype=np.float32)
-    x, y = (0.7 * random.standard_normal((n, dim)) for n in (rows, columns))
-    weights = random.random((rows, 2)), random.random((2, columns))
-    excluded = 0.3 * random.random(pairs.nnz) if exclude else np.empty(0)
-    l2, damping = 0.1 + random.random(rows), 0.5 + random.random(rows)
-    total, prior = np.asarray(pairs.sum(axis=1)).ravel(), 0.2 / columns * y.T @ y
-    floats = f32(x, y, y, *weights, pairs.data, excluded, l2, damping, total, prior)
-    x, y, cells_y, row_weight, column_weight, positive, excluded, *rest = floats
-    return x, y, cells_y, row_weight, column_weight, pairs.indptr.astype(np.int64), pairs.indices, positive, excluded, *rest
-
-
-@pytest.mark.parametrize("exclude", [False, True])
-@pytest.mark.parametrize(
-    ("shape", "block"), [((1, 1, 1), 16), ((1, 90, 5), 16), ((37, 1, 3), 16), ((37, 90, 5), 16), ((20, 200, 17), 16), ((70, 33, 64), 16),
-                         ((300, 45, 20), 2 * numba_cpu.PIECE_ROWS)]
-)  # fmt: skip
-@pytest.mark.parametrize(("share", "gram_share"), [(1.0, 1), (0.4, 1), (1.0, 3)])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_half_sweep_equals_its_twin(shape, block, exclude, share, gram_share, transposed):
-    arguments = problem(*shape, exclude=exclude)
-    tile = 32
-    cells_y = arguments[2]
-    tiles = [cells_y[start : start + tile].T.ravel() for start in range(0, len(cells_y), tile)]
-    arguments = (*arguments[:3], np.concatenate(tiles) if transposed else np.empty(0, np.float32), *arguments[3:])
-    num_blocks, num_tiles = -(-shape[0] // block), -(-shape[1] // tile)
-    order = np.random.default_rng(1).permutation(shape[0])
-    first = np.arange(num_blocks) % num_tiles
-    results = []
-    for kernels, dtype in ((numba_cpu, np.float32), (reference, np.float64)):
-        given = [a.astype(dtype) if a.dtype == np.float32 else a for a in arguments]
-        x_new, stats, column_loss = np.empty_like(given[0]), np.zeros((shape[0], 4)), np.zeros((3, shape[1]), dtype)
-        kernels.half_sweep(*given, 3, order, block, tile, first, max(1, round(share * num_tiles)), gram_share, x_new, stats, column_loss)
-        results.append((x_new, stats, column_loss.sum(axis=0)))
-    for mine, theirs in zip(*results, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=2e-4, atol=2e-4 * max(np.abs(theirs).max(), 1e-3))
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1), (37, 90, 5), (20, 50, 17)])
-def test_quadratic_half_sweep_equals_its_twin(shape):
-    x, y, _, row_weight, column_weight, indptr, indices, positive, _, l2, _, total, prior = problem(*shape)
-    grams, sums = np.stack([(y * w[:, None]).T @ y for w in column_weight]), column_weight @ y
-    ours, theirs = np.empty_like(x), np.empty(x.shape)
-    rest = (row_weight, grams, sums, indptr, indices, positive, l2, total, prior, 3, np.float32(0.3), np.float32(0.2), 4)
-    numba_cpu.quadratic_half_sweep(x, y, *rest, ours)
-    reference.quadratic_half_sweep(x, y, *rest, theirs)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
-
-
-@pytest.mark.parametrize("score", [0.0, 1e-4, -3.0, 20.0, -40.0, 86.0, -86.0, 200.0, -200.0])
-def test_activation_keeps_its_precision_in_the_tails(score):
-    scores = np.full((2, 3), score, np.float32)
-    weight = f32(np.ones((2, 2)), np.ones((2, 3)))
-    outputs = [
-        [np.zeros(2, np.float32), np.zeros(3, np.float32), np.zeros(2), np.zeros(3, np.float32)],
-        [np.zeros(n) for n in (2, 3, 2, 3)],
-    ]
-    exact_scores = scores.astype(np.float64)
-    numba_cpu.activate_tile(scores, *weight, *outputs[0], np.empty(3, np.float32))
-    reference.activate_tile(exact_scores, *weight, *outputs[1])
-    for mine, theirs in zip([scores, *outputs[0]], [exact_scores, *outputs[1]], strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=3e-6, atol=1e-36)
-
-
-@pytest.mark.parametrize("size", [1, 3, 4, 16, 31, 64, 130])
-def test_cholesky_solves_the_system(size):
-    random = np.random.default_rng(size)
-    root = random.standard_normal((size, size + 5))
-    matrix = np.zeros((size, -(-size // 16) * 16), np.float32)
-    matrix[:, :size] = root @ root.T + np.eye(size)
-    vector = random.standard_normal(size).astype(np.float32)
-    expected = vector.astype(np.float64)
-    reference.cholesky_solve(matrix.astype(np.float64), expected)
-    numba_cpu.cholesky_solve(matrix, vector)
-    np.testing.assert_allclose(vector, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
-
-
-@pytest.mark.parametrize("size", [1, 3, 16, 31, 64, 130])
-def test_invert_gives_the_inverse(size):
-    random = np.random.default_rng(size)
-    root = random.standard_normal((size, 2 * size + 5))
-    matrix = np.zeros((size, -(-size // 16) * 16), np.float32)
-    matrix[:, :size] = root @ root.T
-    expected = matrix[:, :size].astype(np.float64)
-    reference.invert(expected)
-    numba_cpu.invert(matrix)
-    np.testing.assert_allclose(matrix[:, :size], expected, rtol=2e-3, atol=1e-4 * np.abs(expected).max())
-    assert (matrix[:, size:] == 0).all()
-
-
 @pytest.mark.parametrize("exclude", [False, True])
 def test_conjugate_gradients_end_in_the_newton_step(exclude):
-    x, y, *_, indices, positive, excluded, l2, _, _, prior = problem(1, 90, 7, 0.3, exclude=exclude)
     random = np.random.default_rng(3)
+    x, y = (0.7 * random.standard_normal(shape).astype(np.float32) for shape in (7, (90, 7)))
+    indices = np.flatnonzero(random.random(90) < 0.3).astype(np.int32)
+    positive = random.random(len(indices), np.float32)
+    entries = Entries(indices, positive, np.float32(0.3) * positive if exclude else np.empty(0, np.float32))
     gram = np.asarray(y.T @ (y * random.random((90, 1))), np.float32)
     negatives = random.standard_normal(7).astype(np.float32)
-    inverse = np.linalg.inv(prior + np.eye(7)).astype(np.float32)
+    inverse = np.linalg.inv(0.2 / 90 * y.T @ y + np.eye(7)).astype(np.float32)
     work = numba_cpu.row_work_space(7, len(indices))
-    work[0][:] = negatives
-    _, predicted = numba_cpu.newton_row(x[0], y, indices, positive, excluded, gram, np.float32(0.5), l2[0], inverse, 12, work)
-    gradient, bounds = negatives.astype(np.float64) + l2[0] * x[0], np.zeros(len(indices))
-    reference.row_system(x[0], y, indices, positive, excluded, gradient, bounds)
-    hessian = 0.5 * gram + l2[0] * np.eye(7) + y[indices].T @ (y[indices] * bounds[:, None])
+    work.gradient[:] = negatives
+    _, predicted = numba_cpu.newton_row(x, y, entries, Curvature(gram, np.float32(0.5), np.float32(0.3), inverse), 12, work)
+    gradient, bounds = negatives.astype(np.float64) + 0.3 * x, np.zeros(len(indices))
+    reference.row_system(x, y, entries, gradient, bounds)
+    hessian = 0.5 * gram + 0.3 * np.eye(7) + y[indices].T @ (y[indices] * bounds[:, None])
     step = -np.linalg.solve(hessian, gradient)
-    np.testing.assert_allclose(work[1], step, rtol=1e-3, atol=1e-4 * np.abs(step).max())
+    np.testing.assert_allclose(work.move, step, rtol=1e-3, atol=1e-4 * np.abs(step).max())
     assert predicted == pytest.approx(-0.5 * step @ gradient, rel=1e-3)
-
-
-@pytest.mark.parametrize("k", [1, 4, 50])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 31, 4), (300, 700, 16)])
-def test_rank_users_equals_its_twin(shape, k):
-    random = np.random.default_rng(3)
-    # Whole numbers: equal scores are equal in any arithmetic, so ties are tested too.
-    x, y = f32(random.integers(-2, 3, (shape[0], shape[2])), random.integers(-2, 3, (shape[1], shape[2])))
-    seen = random_interactions(shape[0], shape[1], 0.2).matrix
-    users = random.integers(0, shape[0], 2 * shape[0])
-    nothing = (np.zeros(shape[1] + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), 0.0)
-    arguments = (x, y, users, k, seen.indptr, seen.indices, (seen.indptr, seen.indices, *nothing), 8, 64)
-    for mine, theirs in zip(numba_cpu.rank_users(*arguments), reference.rank_users(*arguments), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-
-
-@pytest.mark.parametrize("weight", [0.2, 3.0])
-@pytest.mark.parametrize("shape", [(1, 2, 1), (9, 31, 4), (300, 700, 16)])
-def test_rank_users_with_an_item_graph_equals_its_twin(shape, weight):
-    random = np.random.default_rng(4)
-    x, y = f32(random.standard_normal((shape[0], shape[2])), random.standard_normal((shape[1], shape[2])))
-    seen, owned = (random_interactions(shape[0], shape[1], density).matrix for density in (0.2, 0.1))
-    graph = sp.random_array((shape[1], shape[1]), density=0.1, format="csr", dtype=np.float32, rng=random)
-    graph.data -= np.float32(0.3)
-    users = random.integers(0, shape[0], 2 * shape[0])
-    term = (owned.indptr, owned.indices, graph.indptr, graph.indices, graph.data, weight)
-    arguments = (x, y, users, 10, seen.indptr, seen.indices, term, 8, 64)
-    (items, scores), (their_items, their_scores) = numba_cpu.rank_users(*arguments), reference.rank_users(*arguments)
-    np.testing.assert_array_equal(items, their_items)
-    np.testing.assert_allclose(scores, their_scores, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("exclude", [False, True])

@@ -1,11 +1,13 @@
-"""Every fast kernel against its slow twin of the same name, on plain and awkward shapes."""
+"""What kernels promise besides equality with their twins (test_twins.py), and the threads they run on."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
 
+import numba
 import numpy as np
 import pytest
 import threadpoolctl
@@ -13,85 +15,12 @@ import torch
 
 from tests.conftest import random_interactions
 from ultragcn.kernels import numba_cpu, reference, torch_ops
-from ultragcn.loss.weights import item_graph_degrees, item_neighbors
-
-SHAPES = [(1, 1), (1, 7), (5, 1), (6, 130), (3, 1000)]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("k", [1, 4, 200])
-def test_top_k_equals_its_twin_with_ties_masked_scores_and_nan(shape, k):
-    random = np.random.default_rng(1)
-    scores = random.integers(-3, 4, shape).astype(np.float32)
-    scores[random.random(shape) < 0.2] = -np.inf
-    scores[random.random(shape) < 0.05] = np.nan
-    columns, values = numba_cpu.top_k(scores, k)
-    expected_columns, expected_values = reference.top_k(scores, k)
-    np.testing.assert_array_equal(columns, expected_columns)
-    np.testing.assert_array_equal(values, expected_values)
+from ultragcn.kernels.numba_cpu import threads
 
 
 def test_top_k_breaks_ties_by_the_lower_column():
     columns, _ = numba_cpu.top_k(np.array([[1, 2, 2, 1, 2]], np.float32), 4)
     assert columns.tolist() == [[1, 2, 4, 0]]
-
-
-@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
-def test_masking_and_hits_equal_their_twins(density):
-    pairs = random_interactions(9, 31, density).matrix
-    random = np.random.default_rng(2)
-    users = random.integers(0, 9, 6)
-    scores = random.standard_normal((6, 31)).astype(np.float32)
-    expected = scores.copy()
-    numba_cpu.mask_seen(scores, users, pairs.indptr, pairs.indices)
-    reference.mask_seen(expected, users, pairs.indptr, pairs.indices)
-    np.testing.assert_array_equal(scores, expected)
-    ranking = random.integers(-1, 31, (6, 8)).astype(np.int32)
-    np.testing.assert_array_equal(
-        numba_cpu.find_hits(ranking, users, pairs.indptr, pairs.indices),
-        reference.find_hits(ranking, users, pairs.indptr, pairs.indices),
-    )
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (0, 5), (7, 3), (40, 50)])
-@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
-def test_list_statistics_equal_their_twin(shape, density):
-    hits = np.random.default_rng(3).random(shape) < density
-    for lengths in ([1], [shape[1]], sorted({1, (shape[1] + 1) // 2, shape[1]})):
-        lengths = np.array(lengths)
-        np.testing.assert_allclose(numba_cpu.list_statistics(hits, lengths), reference.list_statistics(hits, lengths), rtol=1e-12)
-
-
-@pytest.mark.parametrize("keep_diagonal", [True, False])
-@pytest.mark.parametrize(("num_users", "num_items", "density"), [(1, 1, 1), (4, 3, 0.5), (30, 90, 0.1), (50, 8, 0.9), (5, 5, 0)])
-@pytest.mark.parametrize("k", [0, 1, 5, 12])
-def test_item_neighbors_equal_their_twin(num_users, num_items, density, k, keep_diagonal):
-    train = random_interactions(num_users, num_items, density)
-    by_item = train.matrix.T.tocsr()
-    arguments = (
-        train.matrix.indptr, train.matrix.indices, by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32),
-        item_graph_degrees(train), k, keep_diagonal,
-    )  # fmt: skip
-    items, weights = numba_cpu.item_neighbors(*arguments)
-    expected_items, expected_weights = reference.item_neighbors(*arguments)
-    # Weights that are equal in exact arithmetic may differ in the last digit, so ties may be ordered differently.
-    np.testing.assert_allclose(weights, expected_weights, rtol=1e-6)
-    assert items.shape == expected_items.shape
-    assert (weights >= 0).all()
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.7])
-@pytest.mark.parametrize("k", [0, 1, 5])
-@pytest.mark.parametrize(("num_users", "num_items", "density"), [(1, 1, 1), (4, 3, 0.5), (200, 90, 0.1), (50, 8, 0.9), (5, 5, 0)])
-def test_positive_rows_equal_their_twin(num_users, num_items, density, k, weight):
-    train = random_interactions(num_users, num_items, density)
-    neighbors = item_neighbors(train, k)
-    arguments = (
-        train.matrix.indptr.astype(np.int64), train.matrix.indices, np.random.default_rng(0).random(len(train), dtype=np.float32),
-        *neighbors, np.float32(weight),
-    )  # fmt: skip
-    for array, expected in zip(numba_cpu.positive_rows(*arguments), reference.positive_rows(*arguments), strict=True):
-        np.testing.assert_allclose(array, expected, rtol=1e-5)
 
 
 def test_own_pairs_stay_in_positives_where_they_have_no_weight():
@@ -111,25 +40,6 @@ def batch(num_users=7, num_items=11, dim=3, rows=10, columns=6, seed=0):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", [{}, {"num_users": 1, "num_items": 1}, {"rows": 1, "columns": 1}, {"dim": 1}, {"rows": 300, "dim": 64}])
-@pytest.mark.parametrize("num_positive", [0, 1])
-@pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_batch_loss_equals_its_twin_in_value_and_gradient(shape, num_positive, scale):
-    users_table, items_table, users, columns, weights = batch(**shape)
-    expected = reference.batch_loss(scale * users_table, items_table, users, columns, weights, num_positive)
-    tensors = [torch.from_numpy(a.astype(np.float32)) for a in (scale * users_table, items_table)]
-    ours = torch_ops.batch_loss(
-        *tensors, torch.from_numpy(users), torch.from_numpy(columns), torch.from_numpy(weights.astype(np.float32)), num_positive
-    )
-    user_gradient = torch.zeros_like(tensors[0]).index_add_(0, torch.from_numpy(users), ours.user_gradient)
-    for mine, theirs in (
-        (ours.columns, expected.columns),
-        (user_gradient, expected.user_gradient),
-        (ours.item_gradient, expected.item_gradient),
-    ):
-        np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
-
-
 def test_the_gradient_of_batch_loss_is_its_finite_difference():
     users_table, items_table, users, columns, weights = batch()
     result = reference.batch_loss(users_table, items_table, users, columns, weights, 2)
@@ -146,7 +56,7 @@ def test_the_gradient_of_batch_loss_is_its_finite_difference():
 
 
 @pytest.mark.parametrize("density", [0.0, 0.3, 0.8])
-def test_drawn_negatives_equal_their_twin_and_are_never_a_users_own(density):
+def test_drawn_negatives_are_never_a_users_own(density):
     train = random_interactions(12, 20, density, seed=3)
     random = np.random.default_rng(4)
     users = random.integers(0, 12, 30)
@@ -154,7 +64,6 @@ def test_drawn_negatives_equal_their_twin_and_are_never_a_users_own(density):
     ranks = np.where(lacking[:, None] > 0, (random.random((30, 9)) * lacking[:, None]).astype(np.int64), -1)
     indptr, indices = train.matrix.indptr, train.matrix.indices.astype(np.int64)
     drawn = torch_ops.draw_negatives(*map(torch.from_numpy, (ranks, users, indptr, indices))).numpy()
-    np.testing.assert_array_equal(drawn, reference.draw_negatives(ranks, users, indptr, indices))
     assert not train.matrix[np.repeat(users, 9), drawn.ravel()].any()
     assert drawn.max() < train.num_items
 
@@ -199,25 +108,59 @@ def test_an_interrupt_that_a_callback_loses_is_raised_in_the_end():
 _FORKED = """
 import multiprocessing, sys
 from ultragcn import UltraGCN, load_dataset
-from ultragcn.errors import UsageError
 data = load_dataset("demo")
 model = UltraGCN(epochs=1, item_graph_weight=0.0, l2_user=0.1, l2_item=0.1).fit(data.train)
-def ask():
-    try:
-        model.recommend("user-0001")
-    except UsageError as error:
-        assert "forked" in str(error)
-process = multiprocessing.get_context("fork").Process(target=ask)
-process.start()
-process.join()
-sys.exit(process.exitcode != 0)
+def recommend(user):
+    return model.recommend(user)[0].tolist()
+users = ["user-0001"] + data.train.user_ids.ids[:600].tolist()
+expected = recommend(users)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    sys.exit(pool.apply_async(recommend, (users,)).get(60) != expected)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are not forked")
-def test_a_forked_process_without_its_threads_says_so_and_does_not_die():
+def test_a_forked_process_recommends_what_its_parent_recommends():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@numba.njit
+def take_one(counter):
+    return threads.take_next(counter)
+
+
+def test_each_piece_of_work_is_taken_once(monkeypatch):
+    monkeypatch.setattr(threads, "num_threads", lambda: 4)
+    taken = []
+
+    def run(counter):
+        while (piece := take_one(counter)) < 1000:
+            taken.append(piece)
+
+    threads.share_out(1000, run)
+    assert sorted(taken) == list(range(1000))
+
+
+@pytest.mark.parametrize("failing", ["the calling thread", "a helper"])
+def test_an_error_in_any_thread_is_raised(monkeypatch, failing):
+    monkeypatch.setattr(threads, "num_threads", lambda: 2)
+    both = threading.Barrier(2, timeout=60)
+
+    def run(counter):
+        both.wait()
+        if (threading.current_thread() is threading.main_thread()) == (failing == "the calling thread"):
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        threads.share_out(2, run)
+
+
+def test_the_number_of_threads_is_that_of_numba():
+    code = "import numba; from ultragcn.kernels.numba_cpu.threads import num_threads; print(num_threads());"
+    code += "numba.set_num_threads(1); print(num_threads())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"NUMBA_NUM_THREADS": "3"})
+    assert done.stdout.split() == ["3", "1"], done.stderr
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])

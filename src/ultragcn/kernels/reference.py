@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ultragcn.kernels.arguments import Curvature, Entries, RowWork
+
 
 class BatchLoss(NamedTuple):
     """What `batch_loss` returns."""
@@ -122,22 +124,22 @@ def largest_entries(indptr, indices, values, k):
     return places
 
 
-def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indices, term, block, tile):
+def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile):
     """Return the k items of highest score of each user, seen ones left out, and the scores: e_u . e_i + scale g_ui."""
     scores = np.asarray(user_embedding, np.float64)[users] @ np.asarray(item_embedding, np.float64).T
-    owned_indptr, owned_indices, graph_indptr, graph_indices, graph_weights, scale = term
-    if scale != 0:
+    if term.scale != 0:
         for row, user in zip(scores, users, strict=True):
-            for item in owned_indices[owned_indptr[user] : owned_indptr[user + 1]]:
-                places = slice(graph_indptr[item], graph_indptr[item + 1])
-                row[graph_indices[places]] += scale * graph_weights[places]
-    mask_seen(scores, users, seen_indptr, seen_indices)
+            for item in term.owned_indices[term.owned_indptr[user] : term.owned_indptr[user + 1]]:
+                places = slice(term.graph_indptr[item], term.graph_indptr[item + 1])
+                row[term.graph_indices[places]] += term.scale * term.graph_weights[places]
+    mask_seen(scores, users, *seen)
     return top_k(scores, k)
 
 
 def find_hits(ranking, users, indptr, indices):
     """Return hits[b, n] = whether ranking[b, n] is among the items of user users[b]."""
-    return np.array([np.isin(ranking[b], indices[indptr[user] : indptr[user + 1]]) for b, user in enumerate(users)])
+    hits = [np.isin(ranking[b], indices[indptr[user] : indptr[user + 1]]) for b, user in enumerate(users)]
+    return np.array(hits, bool).reshape(ranking.shape)
 
 
 def list_statistics(hits, lengths):
@@ -196,15 +198,15 @@ def jaakkola_jordan(s):
     return np.tanh(size / 2) / (2 * size)
 
 
-def activate_tile(scores, row_weight, column_weight, curvature_row, curvature_column, loss_row, loss_column, powers=None):
+def activate_tile(scores, row_weight, column_weight, sums, powers=None):
     """Add the sums of N sigmoid'(s) and N softplus(s) over rows and over columns; replace scores by N sigmoid(s)."""
     weight = row_weight @ column_weight
     slope = weight * sigmoid(scores) * sigmoid(-scores)
     loss = weight * softplus(scores)
-    curvature_row += slope.sum(axis=1)
-    curvature_column += slope.sum(axis=0)
-    loss_row += loss.sum(axis=1)
-    loss_column += loss.sum(axis=0)
+    sums.row_curvature[...] += slope.sum(axis=1)
+    sums.column_curvature[...] += slope.sum(axis=0)
+    sums.row_loss[...] += loss.sum(axis=1)
+    sums.column_loss[...] += loss.sum(axis=0)
     scores[...] = weight * sigmoid(scores)
 
 
@@ -214,37 +216,40 @@ def cholesky_solve(matrix, vector):
     vector[...] = np.linalg.solve(upper + np.triu(upper, 1).T, vector)
 
 
-def row_loss(x, y, indices, positive, excluded, scores=None):
+def row_loss(x, y, entries, scores=None):
     """sum_p positive_p softplus(-s_p) - excluded_p softplus(s_p)."""
-    s = y[indices] @ x
-    return float(np.sum(positive * softplus(-s)) - np.sum(_all(excluded, s) * softplus(s)))
+    s = y[entries.indices] @ x
+    return float(np.sum(entries.positive * softplus(-s)) - np.sum(_all(entries.excluded, s) * softplus(s)))
 
 
-def row_system(x, y, indices, positive, excluded, gradient, bounds, scores=None):
+def row_system(x, y, entries, gradient, bounds, scores=None):
     """Add the sparse part of a row's gradient, write the weights of its curvature; return its loss."""
-    s = y[indices] @ x
-    gradient -= y[indices].T @ (positive * sigmoid(-s) + _all(excluded, s) * sigmoid(s))
-    bounds[: len(s)] = positive * jaakkola_jordan(s)
-    return row_loss(x, y, indices, positive, excluded)
+    neighbours = y[entries.indices]
+    s = neighbours @ x
+    gradient -= neighbours.T @ (entries.positive * sigmoid(-s) + _all(entries.excluded, s) * sigmoid(s))
+    bounds[: len(s)] = entries.positive * jaakkola_jordan(s)
+    return row_loss(x, y, entries)
 
 
 def invert(matrix):
-    """Replace a matrix by its inverse."""
-    matrix[...] = np.linalg.inv(matrix)
+    """Replace a matrix, the first D columns of (D, D or wider), by its inverse."""
+    matrix[:, : len(matrix)] = np.linalg.inv(matrix[:, : len(matrix)])
 
 
 def row_work_space(size, entries):
-    """Return gradient, move and bounds, where `newton_row` expects them."""
-    return np.zeros(size), np.zeros(size), None, None, None, None, np.zeros(entries), None
+    """Return what `newton_row` works in; of it, the twin needs gradient, move and bounds."""
+    return RowWork(*(np.zeros(size) for _ in range(6)), *(np.zeros(entries) for _ in range(2)))
 
 
-def newton_row(x, y, indices, positive, excluded, gram, scale, l2, inverse, steps, work):
-    """Take `steps` conjugate gradients towards the Newton step; the gradient of the negatives is in work[0], the step goes to work[1]."""
-    gradient, move, bounds = work[0], work[1], work[6]
-    gradient += l2 * x
-    sparse_loss = row_system(x, y, indices, positive, excluded, gradient, bounds)
-    neighbours = y[indices]
-    hessian = scale * gram + l2 * np.eye(len(x)) + neighbours.T @ (neighbours * bounds[: len(indices), None])
+def newton_row(x, y, entries, curvature, steps, work):
+    """Take `steps` conjugate gradients towards the Newton step, from the gradient of the negatives in work.gradient, to work.move."""
+    gradient, move = work.gradient, work.move
+    gradient += curvature.l2 * x
+    sparse_loss = row_system(x, y, entries, gradient, work.bounds)
+    neighbours = y[entries.indices]
+    own = neighbours.T @ (neighbours * work.bounds[: len(neighbours), None])
+    hessian = curvature.scale * curvature.gram + curvature.l2 * np.eye(len(x)) + own
+    inverse = curvature.inverse[:, : len(x)]
     # The step that makes the quadratic model the smallest within what `steps` products with the preconditioned system span.
     basis = np.zeros((0, len(x)))
     residual = -gradient
@@ -263,52 +268,53 @@ def newton_row(x, y, indices, positive, excluded, gram, scale, l2, inverse, step
     return sparse_loss, -0.5 * move @ gradient
 
 
-def half_sweep(
-    x, y, cells_y, cells_transposed, row_weight, column_weight, indptr, indices, positive, excluded, l2, damping, total, prior, steps,
-    order, block, tile, first_tile, num_visited, gram_share, x_new, row_stats, column_loss,
-):  # fmt: skip
+def half_sweep(x, y, rows, cells, blocks, system, out):
     """Take one Newton-like step of every row, block by block, each block looking at the columns of its tiles."""
-    num_tiles = -(-len(y) // tile)
-    for b, start in enumerate(range(0, len(x), block)):
-        rows = order[start : start + block]
-        tiles = (first_tile[b] + np.arange(num_visited)) % num_tiles
-        starts_and_widths = [(t * tile, min(tile, len(y) - t * tile)) for t in tiles]
+    num_tiles = -(-len(y) // blocks.tile)
+    for b, start in enumerate(range(0, len(x), blocks.block)):
+        members = blocks.order[start : start + blocks.block]
+        tiles = (blocks.first_tile[b] + np.arange(blocks.num_visited)) % num_tiles
+        starts_and_widths = [(t * blocks.tile, min(blocks.tile, len(y) - t * blocks.tile)) for t in tiles]
         columns = np.concatenate([start + np.arange(width) for start, width in starts_and_widths])
-        taken = np.concatenate([np.arange(width) < -(-width // gram_share) for _, width in starts_and_widths])
+        taken = np.concatenate([np.arange(width) < -(-width // blocks.gram_share) for _, width in starts_and_widths])
         more = len(y) / len(columns)
-        seen_y, weight = cells_y[columns], row_weight[rows] @ column_weight[:, columns]
-        scores = x[rows] @ seen_y.T
+        seen_y, weight = cells.y[columns], rows.weight[members] @ cells.weight[:, columns]
+        scores = x[members] @ seen_y.T
         slope = weight * sigmoid(scores) * sigmoid(-scores)
         loss = weight * softplus(scores)
-        column_loss[0, columns] += loss.sum(axis=0)
+        out.column_loss[0, columns] += loss.sum(axis=0)
         gradient = more * (weight * sigmoid(scores)) @ seen_y
         by_column = slope.sum(axis=0) * taken
         gram = (seen_y * by_column[:, None]).T @ seen_y / max(by_column.sum(), 1e-30)
-        scale = damping[rows] * more * slope.sum(axis=1)
-        inverse = np.linalg.pinv(scale.mean() * gram + total[rows].mean() * prior + l2[rows].mean() * np.eye(x.shape[1]))
-        for i, u in enumerate(rows):
-            entries = slice(indptr[u], indptr[u + 1])
-            part = (y, indices[entries], positive[entries], excluded[entries])
-            work = row_work_space(x.shape[1], len(indices))
-            work[0][...] = gradient[i]
-            sparse_loss, predicted = newton_row(x[u], *part, gram, scale[i], l2[u], inverse, steps, work)
-            x_new[u] = x[u] + work[1]
-            row_stats[u] = loss[i].sum(), sparse_loss, row_loss(x_new[u], *part), predicted
+        scale = rows.damping[members] * more * slope.sum(axis=1)
+        near = scale.mean() * gram + rows.total[members].mean() * system.prior + rows.l2[members].mean() * np.eye(x.shape[1])
+        inverse = np.linalg.pinv(near)
+        for i, u in enumerate(members):
+            entries = _entries_of(rows, u)
+            work = row_work_space(x.shape[1], len(rows.indices))
+            work.gradient[...] = gradient[i]
+            sparse_loss, predicted = newton_row(x[u], y, entries, Curvature(gram, scale[i], rows.l2[u], inverse), system.steps, work)
+            out.x[u] = x[u] + work.move
+            out.stats[u] = loss[i].sum(), sparse_loss, row_loss(out.x[u], y, entries), predicted
 
 
-def quadratic_half_sweep(
-    x, y, row_weight, grams, sums, indptr, indices, positive, l2, total, prior, steps, linear, curvature, strips, x_new
-):
+def quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new):
     """Take one Newton-like step of every row, the negatives N_uj (linear s + curvature s^2 / 2)."""
-    near = curvature * np.tensordot(row_weight.mean(axis=0), grams, 1) + total.mean() * prior + l2.mean() * np.eye(x.shape[1])
-    inverse = np.linalg.pinv(near)
+    near = negatives.curvature * np.tensordot(rows.weight.mean(axis=0), negatives.grams, 1)
+    inverse = np.linalg.pinv(near + rows.total.mean() * system.prior + rows.l2.mean() * np.eye(x.shape[1]))
     for u in range(len(x)):
-        entries = slice(indptr[u], indptr[u + 1])
-        work = row_work_space(x.shape[1], len(indices))
-        gram = curvature * np.tensordot(row_weight[u], grams, 1)
-        work[0][...] = gram @ x[u] + linear * row_weight[u] @ sums
-        newton_row(x[u], y, indices[entries], positive[entries], np.empty(0), gram, 1.0, l2[u], inverse, steps, work)
-        x_new[u] = x[u] + work[1]
+        entries = _entries_of(rows, u)._replace(excluded=np.empty(0))
+        work = row_work_space(x.shape[1], len(rows.indices))
+        gram = negatives.curvature * np.tensordot(rows.weight[u], negatives.grams, 1)
+        work.gradient[...] = gram @ x[u] + negatives.linear * rows.weight[u] @ negatives.sums
+        newton_row(x[u], y, entries, Curvature(gram, np.float64(1), rows.l2[u], inverse), system.steps, work)
+        x_new[u] = x[u] + work.move
+
+
+def _entries_of(rows, u):
+    """Return the entries of row u."""
+    own = slice(rows.indptr[u], rows.indptr[u + 1])
+    return Entries(rows.indices[own], rows.positive[own], rows.excluded[own])
 
 
 def _all(excluded, s):
@@ -324,8 +330,9 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
         x[r] = np.linalg.solve(own.T @ own + gram + l2[r] * np.eye(y.shape[1]), own.sum(axis=0))
 
 
-def inverse_factor(indptr, indices, data, diagonal, row_indptr, row_items, k, weights, pivots):
+def inverse_factor(above, diagonal, regressed, k, weights, pivots):
     """Write weights_i = G_SS^-1 G_Si and D_i = G_ii - G_iS weights_i, from the dense G."""
+    (indptr, indices, data), (row_indptr, row_items) = above, regressed
     g = np.zeros((len(pivots), len(pivots)))
     for i in range(len(g)):
         g[i, indices[indptr[i] : indptr[i + 1]]] = data[indptr[i] : indptr[i + 1]]
@@ -337,10 +344,10 @@ def inverse_factor(indptr, indices, data, diagonal, row_indptr, row_items, k, we
         pivots[i] = g[i, i] - g[i, s] @ weights[row]
 
 
-def bpr_epoch(user_embedding, item_embedding, users, positives, negatives, indptr, indices, learning_rate, l2):
+def bpr_epoch(user_embedding, item_embedding, triples, indptr, indices, learning_rate, l2):
     """Take a gradient step on softplus(s_uj - s_ui) + l2 / 2 (...) for each triple whose j the user lacks; return how many there were."""
     taken = 0
-    for u, i, j in zip(users, positives, negatives, strict=True):
+    for u, i, j in zip(*triples, strict=True):
         if j in indices[indptr[u] : indptr[u + 1]]:
             continue
         taken += 1

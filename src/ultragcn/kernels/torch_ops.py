@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+__all__ = ["BatchLoss", "batch_loss", "choose_device", "cpu_threads", "draw_negatives", "pairwise_loss", "propagate", "sparse_matrix"]
+
 
 def choose_device(device: str) -> torch.device:
     """Return the device meant by "cpu", "cuda" or "auto" (a GPU when there is one)."""

@@ -11,6 +11,7 @@ from ultragcn import rng
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import NumericalError
+from ultragcn.kernels.arguments import Triples
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.recommender import EmbeddingRecommender
 from ultragcn.progress import Progress
@@ -42,7 +43,7 @@ class BPR(Baseline, EmbeddingRecommender):
 
         super()._prepare()
         one, zero = np.ones((1, 1), np.float32), np.zeros(1, np.int32)
-        numba_cpu.bpr_epoch(one, one.copy(), zero, zero, zero, np.zeros(2, np.int32), zero, np.float32(0), np.float32(0))
+        numba_cpu.bpr_epoch(one, one.copy(), Triples(zero, zero, zero), np.zeros(2, np.int32), zero, np.float32(0), np.float32(0))
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         from ultragcn.kernels import numba_cpu
@@ -55,7 +56,7 @@ class BPR(Baseline, EmbeddingRecommender):
             drawn = random.integers(len(users), size=len(users))
             negatives = random.integers(len(y), size=len(users), dtype=np.int32)
             numba_cpu.bpr_epoch(
-                x, y, users[drawn], items[drawn], negatives, matrix.indptr, matrix.indices, np.float32(config.learning_rate),
+                x, y, Triples(users[drawn], items[drawn], negatives), matrix.indptr, matrix.indices, np.float32(config.learning_rate),
                 np.float32(config.l2),
             )  # fmt: skip
             if not (np.isfinite(x).all() and np.isfinite(y).all()):

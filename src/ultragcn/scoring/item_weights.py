@@ -209,8 +209,8 @@ def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tup
     weights, pivots = np.empty_like(regressed.data), np.empty(num_items, np.float32)
     with numba_cpu.numba_threads():
         numba_cpu.inverse_factor(
-            above.indptr.astype(np.int64), above.indices, above.data, diagonal, regressed.indptr.astype(np.int64), regressed.indices,
-            int(np.diff(regressed.indptr).max(initial=0)), weights, pivots,
+            (above.indptr.astype(np.int64), above.indices, above.data), diagonal,
+            (regressed.indptr.astype(np.int64), regressed.indices), int(np.diff(regressed.indptr).max(initial=0)), weights, pivots,
         )  # fmt: skip
     if not (pivots > 0).all() or not np.isfinite(weights).all():
         raise NumericalError(f"A^T A + l2 I is not positive definite in float32; raise the L2 strength of the item weights ({l2:g})")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn.kernels import arguments
 from ultragcn.scoring.item_weights import sample
 
 BATCH_USERS = 8192  # users ranked before their lists are handed over
@@ -81,17 +82,17 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     users = np.asarray(users, dtype=np.int64)
     tables = (np.ascontiguousarray(user_embedding, np.float32), np.ascontiguousarray(item_embedding, np.float32))
     nothing = np.zeros(len(user_embedding) + 1, np.int64), np.zeros(0, np.int32)
-    seen_indptr, seen_indices = nothing if seen is None else _rows(seen)
+    seen_rows = nothing if seen is None else _rows(seen)
     block = _BLOCK
     if graph is None:
-        term = (*nothing, *nothing, np.zeros(0, np.float32), 0.0)
+        term = arguments.GraphTerm(*nothing, *nothing, np.zeros(0, np.float32), 0.0)
     else:
-        term = (*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.scale))
+        term = arguments.GraphTerm(*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.scale))
         block = int(np.clip(_GRAPH_BYTES // (4 * len(item_embedding)), 1, _BLOCK))
     for start in range(0, len(users), BATCH_USERS):
         batch = users[start : start + BATCH_USERS]
         with numba_cpu.numba_threads():
-            lists = numba_cpu.rank_users(*tables, batch, min(top_k, len(item_embedding)), seen_indptr, seen_indices, term, block, _TILE)
+            lists = numba_cpu.rank_users(*tables, batch, min(top_k, len(item_embedding)), seen_rows, term, block, _TILE)
         yield batch, *_padded(lists, top_k)
 
 

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from ultragcn.config import Config
 from ultragcn.errors import NumericalError
 from ultragcn.kernels import numba_cpu
+from ultragcn.kernels.arguments import Blocks, Cells, Parabola, Rows, Swept, System
 from ultragcn.loss.objective import Objective
 
 _MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend on the number of threads
@@ -89,6 +90,10 @@ class Side:
     def _sums(self, axis: int) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `checked`
             return np.asarray(self.matrix(self.positive).sum(axis=axis), np.float32).ravel()
+
+    def problem(self, damping: np.ndarray) -> Rows:
+        """Return the rows as kernels take them; `damping` (R,) float32 is that of their steps."""
+        return Rows(self.indptr, self.indices, self.positive, self.excluded, self.row_weight, self.l2, self.total, damping)
 
     def ridge(self, x: np.ndarray) -> np.ndarray:
         """Return l2 / 2 ||x||^2 by row: (R,) float64."""
@@ -207,9 +212,9 @@ def half_sweep(
         cells_y, column_weight = shuffled or shuffle_columns(y, column_weight, random)
         first = random.integers(0, side.num_tiles, side.num_blocks)
     numba_cpu.half_sweep(
-        x, y, cells_y, transposed(side, cells_y), side.row_weight, column_weight, side.indptr, side.indices, side.positive, side.excluded,
-        side.l2, damping, side.total, side.prior(y), _NEWTON_STEPS, _similar_together(x, side.block), side.block, side.tile, first,
-        num_visited, gram_share(side, y), x_new, stats, column_loss,
+        x, y, side.problem(damping), Cells(cells_y, transposed(side, cells_y), column_weight),
+        Blocks(_similar_together(x, side.block), side.block, side.tile, first, num_visited, gram_share(side, y)),
+        System(side.prior(y), _NEWTON_STEPS), Swept(x_new, stats, column_loss),
     )  # fmt: skip
     negative = stats[:, 0] * (side.num_tiles / num_visited)
     loss = negative + stats[:, 1] + side.ridge(x)
@@ -283,8 +288,8 @@ def quadratic_half_sweep(
     """Step every row of `x` of the loss whose negatives are the parabola of `parabola_of`; `grams` from `grams_of`: (R, D) float32."""
     x_new = np.empty_like(x)
     numba_cpu.quadratic_half_sweep(
-        x, y, side.row_weight, *grams, side.indptr, side.indices, side.positive, side.l2, side.total, side.prior(y),
-        _NEWTON_STEPS, np.float32(linear), np.float32(curvature), side.strips, x_new,
+        x, y, side.problem(NOTHING), Parabola(*grams, np.float32(linear), np.float32(curvature)), System(side.prior(y), _NEWTON_STEPS),
+        side.strips, x_new,
     )  # fmt: skip
     return checked(x_new)
 

@@ -18,20 +18,22 @@ from pathlib import Path
 
 import numpy as np
 
+from ultragcn.kernels.arguments import GraphTerm
+from ultragcn.kernels.numba_cpu import rows, sweeps
+from ultragcn.kernels.numba_cpu.compiling import on_its_own
 from ultragcn.kernels.numba_cpu.item_graph import item_neighbors, positive_rows
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
 from ultragcn.kernels.numba_cpu.ranking import find_hits, list_statistics, mask_seen, rank_users, top_k
-from ultragcn.kernels.numba_cpu.rows import cholesky_solve, invert, newton_row, row_loss, row_system, row_work_space
+from ultragcn.kernels.numba_cpu.rows import row_work_space
 from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product
-from ultragcn.kernels.numba_cpu.sweeps import (
-    PIECE_PRODUCT,
-    PIECE_ROWS,
-    activate_tile,
-    half_sweep,
-    quadratic_half_sweep,
-)  # fmt: skip
+from ultragcn.kernels.numba_cpu.sweeps import PIECE_PRODUCT, PIECE_ROWS, half_sweep, quadratic_half_sweep
 from ultragcn.kernels.numba_cpu.threads import blas_threads, interrupts_kept, numba_threads
+
+# What kernels are made of, for whoever wants to try one alone.
+activate_tile, cholesky_solve, invert, newton_row, row_loss, row_system = map(
+    on_its_own, (sweeps.activate_tile, rows.cholesky_solve, rows.invert, rows.newton_row, rows.row_loss, rows.row_system)
+)
 
 __all__ = [
     "PIECE_PRODUCT",
@@ -86,7 +88,6 @@ def compile_kernels() -> float:
     list_statistics(find_hits(ranking, users, of_scipy, indices), np.ones(1, dtype=np.int64))
     largest_entries(*sparse_product(indptr, indices, scores[0], indptr, indices, scores[0], 1), 1)
     with numba_threads():
-        term = (indptr, indices, indptr, indices, scores[0], 0.0)
-        rank_users(scores, scores, users, 1, indptr, indices, term, 1, 1)
+        rank_users(scores, scores, users, 1, (indptr, indices), GraphTerm(indptr, indices, indptr, indices, scores[0], 0.0), 1, 1)
     item_neighbors(indptr, indices, indptr, indices, np.ones(1, dtype=np.int64), 1, True)
     return time.perf_counter() - started

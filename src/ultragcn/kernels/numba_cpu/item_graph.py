@@ -4,13 +4,15 @@ Letters: I items, K neighbours, A the user x item train matrix of N pairs, G = A
 """
 
 import numpy as np
-from numba import njit, prange
 
-# Pieces the items are dealt into: enough to keep any number of threads busy until the end.
-_CHUNKS = 64
+from ultragcn.kernels.numba_cpu.compiling import inlined, kernel
+from ultragcn.kernels.numba_cpu.search import sort
+from ultragcn.kernels.numba_cpu.threads import share_out, take_next
+
+# Pieces the rows are dealt into: enough to keep any number of threads busy until the end.
+_PIECES = 64
 
 
-@njit(parallel=True, cache=True)
 def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_diagonal):
     """Return the k neighbours of largest omega of each item, by (larger omega, lower index).
 
@@ -35,16 +37,33 @@ def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_
         omega_ij; 0 there.
     """
     num_items = len(g)
-    items = np.empty((num_items, k), dtype=np.int32)
-    weights = np.zeros((num_items, k), dtype=np.float32)
+    items, weights = np.empty((num_items, k), np.int32), np.zeros((num_items, k), np.float32)
     root = np.sqrt(g + 1.0)
-    num_chunks = min(num_items, _CHUNKS)
-    for chunk in prange(num_chunks):
-        # One row of G at a time: counts by item, and which items were counted.
-        counts = np.zeros(num_items, dtype=np.int32)
-        touched = np.empty(num_items + 1, dtype=np.int32)
-        best = np.empty(k, dtype=np.float64)
-        for i in range(chunk, num_items, num_chunks):
+    pieces = min(num_items, _PIECES)
+
+    def run(counter):
+        # One row of G at a time: counts by item, which items were counted, and the largest omegas.
+        work = (np.zeros(num_items, np.int32), np.empty(num_items + 1, np.int32), np.empty(k, np.float64))
+        _strongest(counter, pieces, (user_indptr, user_items), (item_indptr, item_users), (g, root), keep_diagonal, (items, weights), work)
+
+    share_out(pieces, run)
+    return items, weights
+
+
+@kernel
+def _strongest(counter, pieces, users, items_of_users, strength, keep_diagonal, neighbors, work):
+    """Write the neighbours of the items of piece after piece, as long as the counter has any."""
+    user_indptr, user_items = users
+    item_indptr, item_users = items_of_users
+    g, root = strength
+    items, weights = neighbors
+    counts, touched, best = work
+    num_items, k = items.shape
+    while True:
+        piece = take_next(counter)
+        if piece >= pieces:
+            break
+        for i in range(piece, num_items, pieces):
             num_touched = 0
             for position in range(item_indptr[i], item_indptr[i + 1]):
                 u = item_users[position]
@@ -81,10 +100,8 @@ def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_
                 weights[i, place] = best[place]
             for place in range(filled, k):
                 items[i, place] = i
-    return items, weights
 
 
-@njit(parallel=True, cache=True)
 def positive_rows(indptr, indices, own, neighbors, neighbor_weights, weight):
     """Return the rows of P = own + weight * A Omega by CSR, and where the pairs of A stand in it.
 
@@ -108,59 +125,90 @@ def positive_rows(indptr, indices, own, neighbors, neighbor_weights, weight):
         Of each pair of A among the P entries; a pair is there also where its value is 0.
     """
     num_rows, num_items = len(indptr) - 1, len(neighbors)
-    num_chunks = max(1, min(num_rows, _CHUNKS))
-    lengths = np.empty(num_rows + 1, np.int64)
-    lengths[0] = 0
-    for chunk in prange(num_chunks):
-        met = np.full(num_items, -1, np.int32)  # the row that an item was last met in
-        for row in range(chunk, num_rows, num_chunks):
-            lengths[row + 1] = 0
-            for p in range(indptr[row], indptr[row + 1]):
-                lengths[row + 1] += _meet(met, row, indices[p])
-                for k in range(neighbors.shape[1]):
-                    if neighbor_weights[indices[p], k] != 0:
-                        lengths[row + 1] += _meet(met, row, neighbors[indices[p], k])
-    for row in range(num_rows):
-        lengths[row + 1] += lengths[row]
-    columns, values = np.empty(lengths[-1], np.int32), np.empty(lengths[-1], np.float32)
+    pieces = min(num_rows, _PIECES)
+    rows, omega = (indptr, indices), (neighbors, neighbor_weights)
+    starts = np.zeros(num_rows + 1, np.int64)
+
+    def count(counter):
+        _count_positives(counter, pieces, rows, omega, starts, np.full(num_items, -1, np.int32))
+
+    share_out(pieces, count)
+    np.cumsum(starts, out=starts)
+    columns, values = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
     places = np.empty(len(indices), np.int64)
-    for chunk in prange(num_chunks):
-        met = np.full(num_items, -1, np.int32)
-        sums = np.empty(num_items, np.float32)
-        for row in range(chunk, num_rows, num_chunks):
-            columns_of_row = columns[lengths[row] : lengths[row + 1]]
-            count = 0
+
+    def write(counter):
+        work = (np.full(num_items, -1, np.int32), np.empty(num_items, np.float32))
+        _write_positives(counter, pieces, rows, omega, (own, weight), (starts, columns, values, places), work)
+
+    share_out(pieces, write)
+    return starts, columns, values, places
+
+
+@kernel
+def _count_positives(counter, pieces, rows, omega, lengths, met):
+    """Write how many entries each row of P has, one place on, for the rows of piece after piece. `met`: the row an item was last met in."""
+    indptr, indices = rows
+    neighbors, neighbor_weights = omega
+    while True:
+        piece = take_next(counter)
+        if piece >= pieces:
+            break
+        for row in range(piece, len(indptr) - 1, pieces):
+            length = 0
+            for p in range(indptr[row], indptr[row + 1]):
+                item = indices[p]
+                length += _meet(met, row, item)
+                for k in range(neighbors.shape[1]):
+                    if neighbor_weights[item, k] != 0:
+                        length += _meet(met, row, neighbors[item, k])
+            lengths[row + 1] = length
+
+
+@kernel
+def _write_positives(counter, pieces, rows, omega, weights, positives, work):
+    """Write columns, values and places of the rows of piece after piece."""
+    indptr, indices = rows
+    neighbors, neighbor_weights = omega
+    own, weight = weights
+    starts, columns, values, places = positives
+    met, sums = work
+    while True:
+        piece = take_next(counter)
+        if piece >= pieces:
+            break
+        for row in range(piece, len(indptr) - 1, pieces):
+            start = starts[row]
+            end = start
             for p in range(indptr[row], indptr[row + 1]):
                 item = indices[p]
                 if _meet(met, row, item):
-                    columns_of_row[count] = item
+                    columns[end] = item
                     sums[item] = 0
-                    count += 1
+                    end += 1
                 for k in range(neighbors.shape[1]):
-                    other, omega = neighbors[item, k], neighbor_weights[item, k]
-                    if omega != 0:
+                    other, strength = neighbors[item, k], neighbor_weights[item, k]
+                    if strength != 0:
                         if _meet(met, row, other):
-                            columns_of_row[count] = other
+                            columns[end] = other
                             sums[other] = 0
-                            count += 1
-                        sums[other] += omega
-            columns_of_row.sort()
+                            end += 1
+                        sums[other] += strength
+            sort(columns, start, end)
             p = indptr[row]
-            for n in range(count):
-                item = columns_of_row[n]
+            for n in range(start, end):
+                item = columns[n]
                 value = weight * sums[item]
                 if p < indptr[row + 1] and indices[p] == item:
                     value += own[p]
-                    places[p] = lengths[row] + n
+                    places[p] = n
                     p += 1
-                values[lengths[row] + n] = value
-    return lengths, columns, values, places
+                values[n] = value
 
 
-@njit(cache=True)
+@inlined
 def _meet(met, row, item):
     """Note that `item` was met in `row`; return 1 if it is the first time, else 0."""
-    if met[item] == row:
-        return 0
+    first = met[item] != row
     met[item] = row
-    return 1
+    return 1 if first else 0

@@ -3,15 +3,15 @@
 Letters: U users, I items, D dimensions, T triples (a user, an item they have, one they lack).
 """
 
-import numba
 import numpy as np
 
+from ultragcn.kernels.numba_cpu.compiling import fast_kernel
 from ultragcn.kernels.numba_cpu.search import first_at_least
-from ultragcn.kernels.numba_cpu.vectors import FAST, ONE, ZERO, prefer_wide_vectors
+from ultragcn.kernels.numba_cpu.vectors import ONE, ZERO, prefer_wide_vectors
 
 
-@numba.njit(fastmath=FAST, cache=True)
-def bpr_epoch(user_embedding, item_embedding, users, positives, negatives, indptr, indices, learning_rate, l2):
+@fast_kernel
+def bpr_epoch(user_embedding, item_embedding, triples, indptr, indices, learning_rate, l2):
     """Take a gradient step on softplus(s_uj - s_ui) + l2 / 2 (||e_u||^2 + ||e_i||^2 + ||e_j||^2) for each triple (u, i, j), in order.
 
     One thread: the order of the steps, and with it the result, is that of the triples. A triple whose j is among the user's own items is
@@ -20,7 +20,7 @@ def bpr_epoch(user_embedding, item_embedding, users, positives, negatives, indpt
     Parameters
     ----------
     user_embedding, item_embedding : (U, D) and (I, D) float32, changed in place
-    users, positives, negatives : (T,) int32
+    triples : Triples
     indptr, indices : CSR rows of the users' items, ascending
     learning_rate, l2 : float32
 
@@ -30,6 +30,7 @@ def bpr_epoch(user_embedding, item_embedding, users, positives, negatives, indpt
         Triples that were not skipped.
     """
     prefer_wide_vectors()
+    users, positives, negatives = triples
     taken = 0
     for n in range(len(users)):
         u, i, j = users[n], positives[n], negatives[n]

@@ -3,20 +3,23 @@
 Letters: U users, I items, B rows of a block, K list length, Q lists.
 """
 
-import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that Numba calls
-from numba import njit, prange
+from typing import NamedTuple
 
+import numpy as np
+
+from ultragcn.kernels.numba_cpu.compiling import inlined, kernel
 from ultragcn.kernels.numba_cpu.search import first_at_least
+from ultragcn.kernels.numba_cpu.threads import share_out, take_next
 from ultragcn.kernels.numba_cpu.vectors import prefer_wide_vectors
 
 # Scores looked at together when searching for one above the list's last: long enough to vectorise, short enough to skip.
 _STRIP = 64
 # Candidates kept besides the list: as many near-equal scores may change places when they are made again in double precision.
 _SPARE = 6
+# Rows that a thread takes at a time where each is little work.
+_ROWS = 128
 
 
-@njit(parallel=True, cache=True)
 def mask_seen(scores, users, indptr, indices):
     """Set scores[b, j] = -inf for every item j of user users[b].
 
@@ -27,15 +30,24 @@ def mask_seen(scores, users, indptr, indices):
         Rows of the seen matrix.
     indptr, indices : CSR rows of what each user has seen
     """
-    for b in prange(len(users)):
-        for position in range(indptr[users[b]], indptr[users[b] + 1]):
-            scores[b, indices[position]] = -np.inf
+    share_out(-(-len(users) // _ROWS), lambda counter: _mask_rows(counter, scores, users, indptr, indices))
 
 
-@njit(inline="always")
+@kernel
+def _mask_rows(counter, scores, users, indptr, indices):
+    while True:
+        first = take_next(counter) * _ROWS
+        if first >= len(users):
+            break
+        for b in range(first, min(first + _ROWS, len(users))):
+            for position in range(indptr[users[b]], indptr[users[b] + 1]):
+                scores[b, indices[position]] = -np.inf
+
+
+@inlined
 def _insert(row, low, high, offset, best, where):
     """Put row[low:high] into the sorted list `best` wherever it is above the list's last; column j is called offset + j."""
-    last = best[-1]
+    last = best[len(best) - 1]
     above = np.int32(0)
     for j in range(low, high):
         above += np.int32(row[j] > last)
@@ -52,18 +64,14 @@ def _insert(row, low, high, offset, best, where):
                 place -= 1
             best[place] = score
             where[place] = offset + j
-            last = best[-1]
+            last = best[len(best) - 1]
 
 
-@njit(cache=True)
-def _empty_lists(num_rows, k):
-    """Return items, (B, k) int32, and scores, (B, k) float32, of no candidates; here, because a parallel function would fill them in
-    pieces, dealt out one by one (`numba_threads`).
-    """
-    return np.full((num_rows, k), -1, dtype=np.int32), np.full((num_rows, k), -np.inf, dtype=np.float32)
+def _empty_lists(num_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return items, (B, k) int32, and scores, (B, k) float32, of no candidates."""
+    return np.full((num_rows, k), -1, np.int32), np.full((num_rows, k), -np.inf, np.float32)
 
 
-@njit(parallel=True, cache=True)
 def top_k(scores, k):
     """Return the k largest scores of each row and their columns, by (higher score, lower column).
 
@@ -80,21 +88,28 @@ def top_k(scores, k):
     values : (B, k) float32
         -inf there.
     """
-    num_rows, num_columns = scores.shape
-    columns, values = _empty_lists(num_rows, k)
-    for b in prange(num_rows):
-        row = scores[b]
-        best = values[b]
-        where = columns[b]
-        for start in range(0, num_columns, _STRIP):
-            _insert(row, start, min(start + _STRIP, num_columns), 0, best, where)
+    columns, values = _empty_lists(len(scores), k)
+    share_out(-(-len(scores) // _ROWS), lambda counter: _best_of_rows(counter, scores, columns, values))
     return columns, values
 
 
-@njit(cache=True)
+@kernel
+def _best_of_rows(counter, scores, columns, values):
+    num_rows, num_columns = scores.shape
+    while True:
+        first = take_next(counter) * _ROWS
+        if first >= num_rows:
+            break
+        for b in range(first, min(first + _ROWS, num_rows)):
+            for start in range(0, num_columns, _STRIP):
+                _insert(scores[b], start, min(start + _STRIP, num_columns), 0, values[b], columns[b])
+
+
+@inlined
 def _best_again(user, item_embedding, graph, scale, candidates, best, where):
     """Put the candidates (-1 ends them) into the list `best`, `where` by (higher score, lower item), scores in double precision."""
-    for item in candidates:
+    for n in range(len(candidates)):
+        item = candidates[n]
         if item < 0:
             return
         total = 0.0
@@ -107,22 +122,23 @@ def _best_again(user, item_embedding, graph, scale, candidates, best, where):
         while place > 0 and (best[place - 1] < score or (best[place - 1] == score and where[place - 1] > item)):
             place -= 1
         if place < len(best) and score > -np.inf:
-            for n in range(len(best) - 1, place, -1):
-                best[n], where[n] = best[n - 1], where[n - 1]
+            for m in range(len(best) - 1, place, -1):
+                best[m], where[m] = best[m - 1], where[m - 1]
             best[place], where[place] = score, item
 
 
-@njit(cache=True)
-def _graph_scores(owned, indptr, indices, weights, scores):
-    """Set scores[j] = sum of w_ij over the items i in `owned`, (I,) float32."""
-    scores[:] = 0.0
-    for i in owned:
-        for place in range(indptr[i], indptr[i + 1]):
-            scores[indices[place]] += weights[place]
+class RankWork(NamedTuple):
+    """What one thread needs to rank a block of users."""
+
+    rows: np.ndarray  # (B, D) float32
+    seen: np.ndarray  # (B,) int64, where each user's next seen item stands
+    scores: np.ndarray  # (B tile,) float32
+    candidates: np.ndarray  # (B, K + spare) int32
+    values: np.ndarray  # (B, K + spare) float32
+    graph: np.ndarray  # (B, I) float32, or (B, 0) without a graph
 
 
-@njit(parallel=True, cache=True)
-def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indices, term, block, tile):
+def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile):
     """Return the k items of highest score of each user, seen ones left out, by (higher score, lower item).
 
     The score is s_ui = e_u . e_i + scale g_ui, with g_ui = sum of w_ji over the items j that u owns where there is a graph.
@@ -136,10 +152,9 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
     users : (B,) int64
         Rows of users.
     k : int
-    seen_indptr, seen_indices : CSR rows of what each user has seen, ascending
-    term : tuple
-        Of the graph's term: CSR rows of what each user owns (indptr, indices), CSR rows of w (indptr, indices, (N,) float32), and the
-        scale, 0 without a graph.
+    seen : tuple of (U + 1,) int64 and int32
+        CSR rows, indptr and indices, of what each user has seen, ascending.
+    term : GraphTerm
     block, tile : int
         Users and items of a tile.
 
@@ -150,50 +165,71 @@ def rank_users(user_embedding, item_embedding, users, k, seen_indptr, seen_indic
     scores : (B, k) float32
         -inf there.
     """
-    owned_indptr, owned_indices, graph_indptr, graph_indices, graph_weights, scale = term
     num_items, size = item_embedding.shape
-    num_blocks = (len(users) + block - 1) // block
-    items, best_scores = _empty_lists(len(users), k)
-    factor = np.float32(scale)
-    for b in prange(num_blocks):
-        prefer_wide_vectors()
-        first = b * block
+    width, block = k + _SPARE, min(block, max(1, len(users)))
+    lists = _empty_lists(len(users), k)
+
+    def run(counter):
+        work = RankWork(
+            np.empty((block, size), np.float32), np.empty(block, np.int64), np.empty(block * tile, np.float32),
+            *_empty_lists(block, width), np.empty((block, num_items if term.scale != 0 else 0), np.float32),
+        )  # fmt: skip
+        _rank_blocks(counter, (user_embedding, item_embedding), users, seen, term, tile, lists, work)
+
+    share_out(-(-len(users) // block), run)
+    return lists
+
+
+@kernel
+def _rank_blocks(counter, tables, users, seen, term, tile, lists, work):
+    """Write the lists of block after block of users, as long as the counter has any."""
+    prefer_wide_vectors()
+    user_embedding, item_embedding = tables
+    seen_indptr, seen_indices = seen
+    items, best_scores = lists
+    rows, position, candidates, values, graph = work.rows, work.seen, work.candidates, work.values, work.graph
+    num_items, size = item_embedding.shape
+    block, width = candidates.shape
+    factor = np.float32(term.scale)
+    while True:
+        first = take_next(counter) * block
+        if first >= len(users):
+            break
         count = min(block, len(users) - first)
-        rows = np.empty((count, size), np.float32)
-        seen = np.empty(count, np.int64)
-        buffer = np.empty(count * tile, np.float32)
-        candidates = np.full((count, k + _SPARE), -1, dtype=np.int32)
-        values = np.full((count, k + _SPARE), -np.inf, dtype=np.float32)
-        graph = np.empty((count, num_items if scale != 0 else 0), np.float32)
         for i in range(count):
             user = users[first + i]
-            rows[i] = user_embedding[user]
-            seen[i] = seen_indptr[user]
-            if scale != 0:
-                owned = owned_indices[owned_indptr[user] : owned_indptr[user + 1]]
-                _graph_scores(owned, graph_indptr, graph_indices, graph_weights, graph[i])
+            for d in range(size):
+                rows[i, d] = user_embedding[user, d]
+            position[i] = seen_indptr[user]
+            for n in range(width):
+                candidates[i, n] = -1
+                values[i, n] = -np.inf
+            if term.scale != 0:
+                for j in range(num_items):
+                    graph[i, j] = 0.0
+                for own in range(term.owned_indptr[user], term.owned_indptr[user + 1]):
+                    j = term.owned_indices[own]
+                    for place in range(term.graph_indptr[j], term.graph_indptr[j + 1]):
+                        graph[i, term.graph_indices[place]] += term.graph_weights[place]
         for start in range(0, num_items, tile):
-            width = min(tile, num_items - start)
-            scores = buffer[: count * width].reshape(count, width)
-            np.dot(rows, item_embedding[start : start + width].T, scores)
+            columns = min(tile, num_items - start)
+            scores = work.scores[: count * columns].reshape(count, columns)
+            np.dot(rows[:count], item_embedding[start : start + columns].T, scores)
             for i in range(count):
-                row = scores[i]
-                if scale != 0:
-                    for j in range(width):
-                        row[j] += factor * graph[i, start + j]
-                position, end = seen[i], seen_indptr[users[first + i] + 1]
-                while position < end and seen_indices[position] < start + width:
-                    row[seen_indices[position] - start] = -np.inf
-                    position += 1
-                seen[i] = position
-                for low in range(0, width, _STRIP):
-                    _insert(row, low, min(low + _STRIP, width), start, values[i], candidates[i])
+                if term.scale != 0:
+                    for j in range(columns):
+                        scores[i, j] += factor * graph[i, start + j]
+                place, end = position[i], seen_indptr[users[first + i] + 1]
+                while place < end and seen_indices[place] < start + columns:
+                    scores[i, seen_indices[place] - start] = -np.inf
+                    place += 1
+                position[i] = place
+                for low in range(0, columns, _STRIP):
+                    _insert(scores[i], low, min(low + _STRIP, columns), start, values[i], candidates[i])
         for i in range(count):
-            _best_again(rows[i], item_embedding, graph[i], scale, candidates[i], best_scores[first + i], items[first + i])
-    return items, best_scores
+            _best_again(rows[i], item_embedding, graph[i], term.scale, candidates[i], best_scores[first + i], items[first + i])
 
 
-@njit(parallel=True, cache=True)
 def find_hits(ranking, users, indptr, indices):
     """Return which listed items are relevant: hits[b, n] = ranking[b, n] is among the items of user users[b].
 
@@ -208,16 +244,24 @@ def find_hits(ranking, users, indptr, indices):
     -------
     (B, K) bool
     """
-    hits = np.zeros(ranking.shape, dtype=np.bool_)
-    for b in prange(len(users)):
-        start, end = indptr[users[b]], indptr[users[b] + 1]
-        for n in range(ranking.shape[1]):
-            place = first_at_least(indices, start, end, ranking[b, n])
-            hits[b, n] = place < end and indices[place] == ranking[b, n]
+    hits = np.zeros(ranking.shape, np.bool_)
+    share_out(-(-len(users) // _ROWS), lambda counter: _find_rows(counter, ranking, users, indptr, indices, hits))
     return hits
 
 
-@njit(parallel=True, cache=True)
+@kernel
+def _find_rows(counter, ranking, users, indptr, indices, hits):
+    while True:
+        first = take_next(counter) * _ROWS
+        if first >= len(users):
+            break
+        for b in range(first, min(first + _ROWS, len(users))):
+            start, end = indptr[users[b]], indptr[users[b] + 1]
+            for n in range(ranking.shape[1]):
+                place = first_at_least(indices, start, end, ranking[b, n])
+                hits[b, n] = place < end and indices[place] == ranking[b, n]
+
+
 def list_statistics(hits, lengths):
     """Return what every metric needs of each list cut at each length, in one pass over the places.
 
@@ -233,24 +277,32 @@ def list_statistics(hits, lengths):
     (5, C, Q) float64
         h_K; sum_n r_n / log2(n + 1); sum_n r_n h_n / n; sum_n h_n / n; 1 / place of the first hit, 0 when there is none.
     """
-    num_lists, num_places = hits.shape
-    discounts = 1 / np.log2(np.arange(2, num_places + 2))
-    statistics = np.zeros((5, len(lengths), num_lists))
-    for q in prange(num_lists):
-        count, gain, at_hits, at_places, first, done = 0, 0.0, 0.0, 0.0, 0.0, 0
-        for c in range(len(lengths)):
-            for n in range(done, lengths[c]):
-                if hits[q, n]:
-                    count += 1
-                    gain += discounts[n]
-                    at_hits += count / (n + 1)
-                    if count == 1:
-                        first = 1 / (n + 1)
-                at_places += count / (n + 1)
-            done = lengths[c]
-            statistics[0, c, q] = count
-            statistics[1, c, q] = gain
-            statistics[2, c, q] = at_hits
-            statistics[3, c, q] = at_places
-            statistics[4, c, q] = first
+    discounts = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    statistics = np.zeros((5, len(lengths), len(hits)))
+    share_out(-(-len(hits) // _ROWS), lambda counter: _sum_rows(counter, hits, lengths, discounts, statistics))
     return statistics
+
+
+@kernel
+def _sum_rows(counter, hits, lengths, discounts, statistics):
+    while True:
+        start = take_next(counter) * _ROWS
+        if start >= len(hits):
+            break
+        for q in range(start, min(start + _ROWS, len(hits))):
+            count, gain, at_hits, at_places, first, done = 0, 0.0, 0.0, 0.0, 0.0, 0
+            for c in range(len(lengths)):
+                for n in range(done, lengths[c]):
+                    if hits[q, n]:
+                        count += 1
+                        gain += discounts[n]
+                        at_hits += count / (n + 1)
+                        if count == 1:
+                            first = 1 / (n + 1)
+                    at_places += count / (n + 1)
+                done = lengths[c]
+                statistics[0, c, q] = count
+                statistics[1, c, q] = gain
+                statistics[2, c, q] = at_hits
+                statistics[3, c, q] = at_places
+                statistics[4, c, q] = first

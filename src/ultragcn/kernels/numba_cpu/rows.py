@@ -2,15 +2,15 @@
 
 Letters: D dimensions, I rows of the other side, p the row's entries in P.
 
-What sweeps call is inlined in them (`forceinline`): else a process would run whichever compiled copy of a function it met first, its own or
-that of a sweep from the cache on disk, and the two round differently.
+What kernels call is inlined in them (`inline="always"`), for two reasons. It is compiled once, within its kernel. And a process holds
+one compiled copy of it: a copy of its own might round otherwise, and which of the two ran would depend on which was loaded first.
 """
 
-import numba
 import numpy as np
 
+from ultragcn.kernels.arguments import RowWork
+from ultragcn.kernels.numba_cpu.compiling import fast_inlined
 from ultragcn.kernels.numba_cpu.vectors import (
-    FAST,
     HALF,
     HUGE,
     LANES,
@@ -26,7 +26,7 @@ from ultragcn.kernels.numba_cpu.vectors import (
 ROUNDING = np.float32(1e-10)  # of a squared length, that is left where float32 has solved a system
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@fast_inlined
 def cholesky_solve(matrix, vector):
     """Solve matrix z = vector in place for a symmetric positive definite matrix.
 
@@ -80,7 +80,7 @@ def cholesky_solve(matrix, vector):
         vector[k] = total * matrix[k, k]
 
 
-@numba.njit(fastmath=FAST, cache=True, forceinline=True)
+@fast_inlined
 def invert(matrix):
     """Replace a symmetric positive definite matrix, (D, D padded to LANES) float32, by its inverse: Gauss-Jordan.
 
@@ -106,19 +106,20 @@ def invert(matrix):
                     subtract_multiples(flat, i * width + j, k * width + j, width, (factor,))
 
 
-@numba.njit(fastmath=FAST, cache=True, forceinline=True)
+@fast_inlined
 def multiply(matrix, vector, product):
     """Write the product of a symmetric matrix, (D, D or wider) float32, and a vector (D,) into `product`: rows are added, whole ones."""
     prefer_wide_vectors()
     size = len(vector)
-    product[:] = ZERO
+    for j in range(size):
+        product[j] = ZERO
     for i in range(size):
         factor = vector[i]
         for j in range(size):
             product[j] += factor * matrix[i, j]
 
 
-@numba.njit(fastmath=FAST, cache=True, forceinline=True)
+@fast_inlined
 def row_scores(x, y, indices, scores):
     """Write x . y_p into `scores` (p or more,) float32."""
     prefer_wide_vectors()
@@ -130,28 +131,24 @@ def row_scores(x, y, indices, scores):
         scores[p] = s
 
 
-@numba.njit(fastmath=FAST, cache=True, forceinline=True)
-def row_loss(x, y, indices, positive, excluded, scores):
+@fast_inlined
+def row_loss(x, y, entries, scores):
     """Return the sparse part of a row's loss, sum_p positive_p softplus(-s_p) - excluded_p softplus(s_p): float64.
 
     Parameters
     ----------
     x : (D,) float32
     y : (I, D) float32
-    indices : (p,) int32
-        Rows of `y`.
-    positive : (p,) float32
-        P.
-    excluded : (p,) float32, or (0,) when nothing is excluded
-        The negative weight N to take back from a train cell.
+    entries : Entries
     scores : (p or more,) float32
         Work space.
     """
     prefer_wide_vectors()
-    row_scores(x, y, indices, scores)
+    row_scores(x, y, entries.indices, scores)
+    positive, excluded = entries.positive, entries.excluded
     excludes = len(excluded) > 0
     total = 0.0
-    for p in range(len(indices)):
+    for p in range(len(positive)):
         _, _, softplus = sigmoid_softplus(scores[p])
         total += positive[p] * (softplus - scores[p])
         if excludes:
@@ -159,8 +156,8 @@ def row_loss(x, y, indices, positive, excluded, scores):
     return total
 
 
-@numba.njit(fastmath=FAST, cache=True, forceinline=True)
-def row_system(x, y, indices, positive, excluded, gradient, bounds, scores):
+@fast_inlined
+def row_system(x, y, entries, gradient, bounds, scores):
     """Add the sparse part of a row's gradient to `gradient` (D,), write that of its curvature into `bounds`; return its loss.
 
     gradient -= sum_p (positive_p sigmoid(-s_p) + excluded_p sigmoid(s_p)) y_p
@@ -170,6 +167,7 @@ def row_system(x, y, indices, positive, excluded, gradient, bounds, scores):
     in, which only shortens the step.
     """
     prefer_wide_vectors()
+    indices, positive, excluded = entries
     row_scores(x, y, indices, scores)
     excludes = len(excluded) > 0
     total = 0.0
@@ -191,41 +189,33 @@ def row_system(x, y, indices, positive, excluded, gradient, bounds, scores):
     return total
 
 
-@numba.njit(cache=True)
-def padded(size):
+def padded(size: int) -> int:
     """Return `size` rounded up to whole vectors."""
     return (size + LANES - 1) // LANES * LANES
 
 
-@numba.njit(cache=True)
-def row_work_space(size, entries):
-    """Return what `newton_row` works in: gradient, move, residual, direction, curved, solved, each (D,); bounds, scores: (entries,)."""
-    return (
-        np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32),
-        np.empty(size, np.float32), np.empty(size, np.float32), np.empty(entries, np.float32), np.empty(entries, np.float32),
-    )  # fmt: skip
+def row_work_space(size: int, entries: int) -> RowWork:
+    """Return what `newton_row` works in, for D = `size` and rows of at most `entries` entries."""
+    return RowWork(*(np.empty(size, np.float32) for _ in range(6)), *(np.empty(entries, np.float32) for _ in range(2)))
 
 
-@numba.njit(fastmath=FAST, cache=True, forceinline=True)
-def newton_row(x, y, indices, positive, excluded, gram, scale, l2, inverse, steps, work):
-    """Take a Newton step on one row, its negatives given by gradient and curvature at `x`; the step goes to `work[1]` (D,).
+@fast_inlined
+def newton_row(x, y, entries, curvature, steps, work):
+    """Take a Newton step on one row, its negatives given by gradient and curvature at `x`; the step goes to `work.move` (D,).
 
     The system (scale gram + l2 1 + sum_p bounds_p y_p y_p^T) step = -gradient is never made: conjugate gradients, preconditioned by
     the inverse of a matrix that many rows have in common, need products with it alone.
 
     Parameters
     ----------
-    x, y, indices, positive, excluded
+    x, y, entries
         As in `row_loss`.
-    gram : (D, D) float32, symmetric
-        The curvature of the negatives, up to `scale`.
-    scale, l2 : float32
-    inverse : (D, D or wider) float32, symmetric
-        Of about the row's system.
+    curvature : Curvature
+        That of the negatives and of L2.
     steps : int
         Of conjugate gradients.
-    work : tuple
-        From `row_work_space`; `work[0]` holds the gradient of the negatives, and is overwritten.
+    work : RowWork
+        `work.gradient` holds the gradient of the negatives, and is overwritten.
 
     Returns
     -------
@@ -234,10 +224,12 @@ def newton_row(x, y, indices, positive, excluded, gram, scale, l2, inverse, step
     """
     prefer_wide_vectors()
     gradient, move, residual, direction, curved, solved, bounds, scores = work
+    gram, scale, l2, inverse = curvature
+    indices = entries.indices
     size = len(x)
     for k in range(size):
         gradient[k] += l2 * x[k]
-    sparse_loss = row_system(x, y, indices, positive, excluded, gradient, bounds, scores)
+    sparse_loss = row_system(x, y, entries, gradient, bounds, scores)
     for k in range(size):
         move[k] = ZERO
         residual[k] = -gradient[k]

@@ -1,9 +1,9 @@
-"""Where a number stands among ascending ones: how kernels look an item up in a CSR row."""
+"""Ascending numbers: where one stands among others, and how they are put in order."""
 
-from numba import njit
+from ultragcn.kernels.numba_cpu.compiling import inlined
 
 
-@njit(cache=True)
+@inlined
 def first_at_least(indices, low, high, wanted):
     """Return the first place from `low` to `high` whose index is not below `wanted`, else `high`; the indices ascend there."""
     while low < high:
@@ -13,3 +13,20 @@ def first_at_least(indices, low, high, wanted):
         else:
             high = middle
     return low
+
+
+@inlined
+def sort(values, low, high):
+    """Sort values[low:high] in place: Shell's sort, with Knuth's gaps. NumPy's sort takes two seconds to compile, this one none."""
+    gap = 1
+    while gap < (high - low) // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for n in range(low + gap, high):
+            value = values[n]
+            place = n
+            while place >= low + gap and values[place - gap] > value:
+                values[place] = values[place - gap]
+                place -= gap
+            values[place] = value
+        gap //= 3

@@ -4,13 +4,16 @@ Letters: R rows, C columns, N entries.
 """
 
 import numpy as np
-from numba import njit, prange
 
-# Pieces that the rows of a product are dealt into, each with C sums of its own: some rows are far longer than others.
-_CHUNKS = 16
+from ultragcn.kernels.numba_cpu.compiling import inlined, kernel
+from ultragcn.kernels.numba_cpu.threads import share_out, take_next
+
+# Pieces that rows are dealt into: some rows are far longer than others.
+_PIECES = 16
+# Rows that a thread takes at a time where each is little work.
+_ROWS = 128
 
 
-@njit(parallel=True, cache=True)
 def sparse_product(left_indptr, left_indices, left, right_indptr, right_indices, right, num_columns):
     """Return the rows of a product of sparse matrices; in each, sums are made in the order of the left row's entries.
 
@@ -33,37 +36,65 @@ def sparse_product(left_indptr, left_indices, left, right_indptr, right_indices,
     Besides what is returned, address space of 8 R C bytes is taken, of which only what the rows fill becomes memory.
     """
     num_rows = len(left_indptr) - 1
-    met_columns, sums = np.empty((num_rows, num_columns + 1), np.int32), np.empty((num_rows, num_columns), np.float32)
+    met = np.empty((num_rows, num_columns + 1), np.int32), np.empty((num_rows, num_columns), np.float32)
     indptr = np.zeros(num_rows + 1, np.int64)
-    num_chunks = max(1, min(num_rows, _CHUNKS))
-    for chunk in prange(num_chunks):
-        met_in = np.full(num_columns, -1, np.int32)  # the row that a column was last met in
-        total = np.empty(num_columns, np.float32)
-        for row in range(chunk, num_rows, num_chunks):
-            columns, count = met_columns[row], 0
+    pieces = min(num_rows, _PIECES)
+    matrices = (left_indptr, left_indices, left), (right_indptr, right_indices, right)
+
+    def multiply(counter):
+        work = np.full(num_columns, -1, np.int32), np.empty(num_columns, np.float32)
+        _multiply_rows(counter, pieces, *matrices, met, indptr, work)
+
+    share_out(pieces, multiply)
+    np.cumsum(indptr, out=indptr)
+    columns, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+    share_out(-(-num_rows // _ROWS), lambda counter: _gather_rows(counter, met, indptr, columns, values))
+    return indptr, columns, values
+
+
+@kernel
+def _multiply_rows(counter, pieces, left, right, met, indptr, work):
+    """Write the columns that each row of the product meets, and its sums there, for the rows of piece after piece."""
+    left_indptr, left_indices, left_values = left
+    right_indptr, right_indices, right_values = right
+    columns, sums = met
+    met_in, total = work  # by column: the row that it was last met in, and its sum there
+    num_rows = len(indptr) - 1
+    while True:
+        piece = take_next(counter)
+        if piece >= pieces:
+            break
+        for row in range(piece, num_rows, pieces):
+            count = 0
             for p in range(left_indptr[row], left_indptr[row + 1]):
-                factor = left[p]
+                factor = left_values[p]
                 for q in range(right_indptr[left_indices[p]], right_indptr[left_indices[p] + 1]):
                     column = right_indices[q]
                     first = met_in[column] != row
-                    columns[count] = column  # kept where it is the first of its kind: a branch would be guessed wrong too often
+                    columns[row, count] = column  # kept where it is the first of its kind: a branch would be guessed wrong too often
                     count += first
                     met_in[column] = row
-                    total[column] = (np.float32(0) if first else total[column]) + factor * right[q]
+                    total[column] = (np.float32(0) if first else total[column]) + factor * right_values[q]
             for n in range(count):
-                sums[row, n] = total[columns[n]]
+                sums[row, n] = total[columns[row, n]]
             indptr[row + 1] = count
-    for row in range(num_rows):
-        indptr[row + 1] += indptr[row]
-    columns_out, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
-    for row in prange(num_rows):
-        start, stop = indptr[row], indptr[row + 1]
-        columns_out[start:stop] = met_columns[row, : stop - start]
-        values[start:stop] = sums[row, : stop - start]
-    return indptr, columns_out, values
 
 
-@njit(parallel=True, cache=True)
+@kernel
+def _gather_rows(counter, met, indptr, columns, values):
+    """Write the entries of all rows one after the other."""
+    met_columns, sums = met
+    while True:
+        first = take_next(counter) * _ROWS
+        if first >= len(indptr) - 1:
+            break
+        for row in range(first, min(first + _ROWS, len(indptr) - 1)):
+            start = indptr[row]
+            for n in range(indptr[row + 1] - start):
+                columns[start + n] = met_columns[row, n]
+                values[start + n] = sums[row, n]
+
+
 def largest_entries(indptr, indices, values, k):
     """Return where the k largest entries of each sparse row stand, by (larger value, lower column).
 
@@ -84,34 +115,44 @@ def largest_entries(indptr, indices, values, k):
     The k best so far are a heap with the last of them on top: an entry that is better takes its place and sinks.
     """
     num_rows = len(indptr) - 1
-    places = np.full((num_rows, k), -1, dtype=np.int64)
-    for row in prange(num_rows):
-        heap, count, p, stop = places[row], 0, indptr[row], indptr[row + 1]
-        while p < stop and count < k:
-            if values[p] > 0:
-                heap[count] = p
-                count += 1
-            p += 1
-        for place in range(count // 2 - 1, -1, -1):
-            _sink(heap, count, place, indices, values)
-        while p < stop and k > 0:
-            if _before(p, heap[0], indices, values):
-                heap[0] = p
-                _sink(heap, count, 0, indices, values)
-            p += 1
-        for last in range(count - 1, 0, -1):  # the worst that is left to the end of what is left
-            heap[0], heap[last] = heap[last], heap[0]
-            _sink(heap, last, 0, indices, values)
+    places = np.full((num_rows, k), -1, np.int64)
+    share_out(-(-num_rows // _ROWS), lambda counter: _largest_of_rows(counter, indptr, indices, values, places))
     return places
 
 
-@njit(cache=True)
+@kernel
+def _largest_of_rows(counter, indptr, indices, values, places):
+    num_rows, k = places.shape
+    while True:
+        first = take_next(counter) * _ROWS
+        if first >= num_rows:
+            break
+        for row in range(first, min(first + _ROWS, num_rows)):
+            heap, count, p, stop = places[row], 0, indptr[row], indptr[row + 1]
+            while p < stop and count < k:
+                if values[p] > 0:
+                    heap[count] = p
+                    count += 1
+                p += 1
+            for place in range(count // 2 - 1, -1, -1):
+                _sink(heap, count, place, indices, values)
+            while p < stop and k > 0:
+                if _before(p, heap[0], indices, values):
+                    heap[0] = p
+                    _sink(heap, count, 0, indices, values)
+                p += 1
+            for last in range(count - 1, 0, -1):  # the worst that is left to the end of what is left
+                heap[0], heap[last] = heap[last], heap[0]
+                _sink(heap, last, 0, indices, values)
+
+
+@inlined
 def _before(p, q, indices, values):
     """Return whether entry p comes before entry q: larger, or as large in a lower column."""
     return values[p] > values[q] or (values[p] == values[q] and indices[p] < indices[q])
 
 
-@njit(cache=True)
+@inlined
 def _sink(heap, size, place, indices, values):
     """Let the entry at `place` of a heap sink until none below it comes after it."""
     entry = heap[place]

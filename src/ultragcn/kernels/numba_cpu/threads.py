@@ -1,47 +1,96 @@
-"""Threads: Numba's share out the work, so the BLAS that they call must not start its own."""
+"""Threads: kernels share out their work themselves, so the BLAS that they call must not start threads of its own."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from types import FrameType
 
 import numba
+import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that Numba calls, loaded so that the controller finds it
+from llvmlite import ir
+from numba.extending import intrinsic
 from threadpoolctl import ThreadpoolController
 
-from ultragcn.errors import UsageError
 from ultragcn.machine import thread_limit
 
 _lock = threading.Lock()
 _limits: list[int] = []  # what calls, of any thread, want BLAS to have at most
 _in_force: int | None = None  # the least of them, once it is set
 _before: list[int] = []  # how many threads each BLAS had before there were any
-_lost = False  # whether this process was forked from one whose threads it would need
+_pool: ThreadPoolExecutor | None = None  # the threads that help; each is started when it is first needed
+
+
+def num_threads() -> int:
+    """Return how many threads kernels use here: what `numba.set_num_threads` was given, else NUMBA_NUM_THREADS or the number of cores,
+    and no more than the limit of the work at hand (`machine.thread_limit`).
+    """
+    try:
+        numba.threading_layer()
+        most = int(numba.get_num_threads())
+    except ValueError:  # nobody set the number of Numba's own threads; to ask for it would start them
+        most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    limit = thread_limit()
+    return most if limit is None else min(limit, most)
+
+
+def share_out(pieces: int, run: Callable[[np.ndarray], object]) -> None:
+    """Call `run(counter)` once in each of as many threads as there is work for; the calling thread is one of them.
+
+    Pieces are taken one by one: pieces dealt out beforehand would wait for a thread that another program slows down. The work is cut
+    into pieces in the same way whatever the number of threads, so results do not depend on it.
+
+    Parameters
+    ----------
+    pieces : int
+    run : callable
+        Calls a kernel with the counter, (1,) int64, where it takes the number of its next piece by `take_next`.
+    """
+    global _pool
+    counter = np.zeros(1, np.int64)
+    helpers = min(num_threads(), pieces) - 1
+    if helpers <= 0:
+        run(counter)
+        return
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(64, os.cpu_count() or 1), "ultragcn")
+        pool = _pool
+    futures = [pool.submit(run, counter) for _ in range(helpers)]
+    try:
+        run(counter)
+    finally:
+        begun = [future for future in futures if not future.cancel()]  # a helper that has not begun by now comes too late
+        wait(begun)
+    for future in begun:
+        future.result()
+
+
+@intrinsic
+def take_next(typing_context, counter):
+    """Return counter[0] and add 1 to it, as one step that no other thread comes between."""
+    signature = numba.int64(counter)
+
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return signature, generate
 
 
 @contextmanager
 def numba_threads() -> Iterator[None]:
-    """Run kernels that call BLAS: limit BLAS to one thread inside each call, and hand out pieces of work one by one.
+    """Run kernels that call BLAS: limit BLAS to one thread inside each call; several would cost a factor of four.
 
-    Several threads inside each call would cost a factor of four; pieces dealt out beforehand would wait for a thread that another
-    program slows down. What a signal's handler raises while a kernel runs, an interrupt (Ctrl-C) or an exit, is raised as that, not as
-    the `SystemError` that Numba makes of it.
-
-    Raises
-    ------
-    UsageError
-        This process was forked from one that had started threads by GNU OpenMP, which would end it here.
+    What a signal's handler raises while a kernel runs, an interrupt (Ctrl-C) or an exit, is raised as that, not as the `SystemError`
+    that Numba makes of it.
     """
-    if _lost:
-        raise UsageError(
-            "this process was forked from one that had already trained or recommended, and its threads did not come along; start it by "
-            'multiprocessing.get_context("spawn"), or load the model in the new process alone'
-        )
     try:
-        with blas_threads(1), _numba_limited(), numba.parallel_chunksize(1):
+        with blas_threads(1):
             yield
     except SystemError as error:
         cause: BaseException | None = error
@@ -50,21 +99,6 @@ def numba_threads() -> Iterator[None]:
         if cause is not None and not isinstance(cause, Exception):
             raise cause from error
         raise
-
-
-@contextmanager
-def _numba_limited() -> Iterator[None]:
-    """Keep Numba to the limit of the work at hand (`machine.thread_limit`). Numba's own number is the calling thread's alone."""
-    limit = thread_limit()
-    if limit is None:
-        yield
-        return
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(limit, before))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 @contextmanager
@@ -136,13 +170,9 @@ def _blas() -> ThreadpoolController:
 
 
 def _in_child() -> None:
-    """Take note, in a process that was forked, of what does not work in it."""
-    global _lock, _lost
-    try:
-        _lost = numba.threading_layer() == "omp"
-    except ValueError:  # no kernel has run yet, so there are no threads to lose
-        _lost = False
-    _lock = threading.Lock()
+    """Forget, in a process that was forked, threads and locks that did not come along."""
+    global _lock, _pool
+    _lock, _pool = threading.Lock(), None
     if _limits:  # of threads that did not come along
         _limits.clear()
         _set_blas_threads()

@@ -6,8 +6,6 @@ from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba.extending import intrinsic
 
-# Reassociation lets LLVM vectorise sums; NaN and infinity keep their meaning, because overflow is detected through them.
-FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 WIDE = bool(get_host_cpu_features().get("avx512f"))  # 512-bit vectors
 LANES = 16  # float32 numbers in a 512-bit vector; two or four vectors on narrower machines
 

@@ -1,0 +1,125 @@
+"""What kernels take and work in: arrays that belong together, by name.
+
+Every implementation of a kernel takes the same tuples. A tuple holds references, so making one copies no array.
+
+Letters: U rows of the side that moves, I rows of the frozen side (columns), D dimensions, N entries of P, B rows of a block,
+T columns of a tile, p entries of one row. For the items' half-sweep the two sides change places.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Rows(NamedTuple):
+    """The rows that a half-sweep moves: their entries of P and their weights."""
+
+    indptr: np.ndarray  # (U + 1,) int64, CSR rows of P over the frozen side
+    indices: np.ndarray  # (N,) int32
+    positive: np.ndarray  # (N,) float32, P
+    excluded: np.ndarray  # (N,) float32, the negative weight to take back from each entry; (0,) where nothing is excluded
+    weight: np.ndarray  # (U, 2) float32, the first factor of the negatives' weight
+    l2: np.ndarray  # (U,) float32
+    total: np.ndarray  # (U,) float32, the sum of P by row
+    damping: np.ndarray  # (U,) float32, what the curvature of the negatives is multiplied by: larger numbers make shorter steps
+
+
+class Cells(NamedTuple):
+    """The columns of all cells, in the order in which tiles are cut from them."""
+
+    y: np.ndarray  # (I, D) float32
+    transposed: np.ndarray  # (D I,) float32, the tiles of `y`, each transposed, one after the other; (0,) where it does not pay
+    weight: np.ndarray  # (2, I) float32, the second factor of the negatives' weight
+
+
+class Blocks(NamedTuple):
+    """How rows are dealt into blocks, and which tiles of columns each block visits."""
+
+    order: np.ndarray  # (U,) int64, the rows, block after block
+    block: int  # B
+    tile: int  # T
+    first_tile: np.ndarray  # (blocks,) int64, where each block starts to visit tiles, cyclically
+    num_visited: int  # tiles that a block visits; fewer than all make sums over columns unbiased estimates
+    gram_share: int  # 1 / the part of each tile's columns that the shared curvature is made of; above 1 the step bends a little
+
+
+class System(NamedTuple):
+    """What the Newton systems of all rows have in common."""
+
+    prior: np.ndarray  # (D, D) float32, about the mean curvature of the positives of a row, for a total of 1
+    steps: int  # of conjugate gradients
+
+
+class Swept(NamedTuple):
+    """What a half-sweep writes."""
+
+    x: np.ndarray  # (U, D) float32, the rows after the step
+    stats: np.ndarray  # (U, 4) float64: loss of the negatives and of the sparse part before, sparse part after, promised decrease
+    column_loss: np.ndarray  # (strips, I) float32, zero on entry: loss of the negatives before the step, by column, as cut
+
+
+class Parabola(NamedTuple):
+    """Quadratic negatives: softplus(s) replaced by linear s + curvature s^2 / 2. r is the term of the weight of rank two."""
+
+    grams: np.ndarray  # (2, D, D) float32, sum_j weight[r, j] y_j y_j^T
+    sums: np.ndarray  # (2, D) float32, sum_j weight[r, j] y_j
+    linear: np.floating
+    curvature: np.floating
+
+
+class Entries(NamedTuple):
+    """The entries of one row in P."""
+
+    indices: np.ndarray  # (p,) int32, rows of the frozen side
+    positive: np.ndarray  # (p,) float32, P
+    excluded: np.ndarray  # (p,) float32, the negative weight to take back; (0,) where nothing is excluded
+
+
+class Curvature(NamedTuple):
+    """The curvature of one row's problem but for that of its entries: scale gram + l2 1."""
+
+    gram: np.ndarray  # (D, D) float32, symmetric
+    scale: np.floating
+    l2: np.floating
+    inverse: np.ndarray  # (D, D or wider) float32, symmetric: of about the row's whole system
+
+
+class RowWork(NamedTuple):
+    """The work space of one row's Newton step. `gradient` holds that of the negatives before, `move` the step after."""
+
+    gradient: np.ndarray  # (D,) float32
+    move: np.ndarray  # (D,) float32
+    residual: np.ndarray  # (D,) float32
+    direction: np.ndarray  # (D,) float32
+    curved: np.ndarray  # (D,) float32
+    solved: np.ndarray  # (D,) float32
+    bounds: np.ndarray  # (p or more,) float32
+    scores: np.ndarray  # (p or more,) float32
+
+
+class Sums(NamedTuple):
+    """What `activate_tile` adds up over the cells of a tile: N sigmoid'(s) and N softplus(s), by row and by column."""
+
+    row_curvature: np.ndarray  # (B,) float32
+    row_loss: np.ndarray  # (B,) float64
+    column_curvature: np.ndarray  # (T,) float32
+    column_loss: np.ndarray  # (T,) float32
+
+
+class GraphTerm(NamedTuple):
+    """What an item graph adds to the scores of `rank_users`: scale times the sum of the weights from the items that a user owns."""
+
+    owned_indptr: np.ndarray  # (U + 1,) int64, CSR rows of what each user owns
+    owned_indices: np.ndarray  # int32
+    graph_indptr: np.ndarray  # (I + 1,) int64, CSR rows of the weights; (U + 1,) without a graph
+    graph_indices: np.ndarray  # int32
+    graph_weights: np.ndarray  # float32
+    scale: float  # 0 without a graph
+
+
+class Triples(NamedTuple):
+    """What BPR learns from: T users, each with an item of theirs and one that is drawn."""
+
+    users: np.ndarray  # (T,) int32
+    positives: np.ndarray  # (T,) int32
+    negatives: np.ndarray  # (T,) int32

@@ -1,0 +1,30 @@
+"""How kernels are compiled: what every one of them has in common, so that compiling them costs little.
+
+* A kernel runs on one thread and without Python's lock; `threads.share_out` calls it in several. Numba's own `parallel=True` would compile
+  every loop two more times.
+* What kernels call is inlined in them by LLVM (`forceinline`) and has no entry from Python or C of its own. So a process holds one compiled
+  copy of it, and a kernel that was compiled a moment ago computes the same bits as one that was loaded from the cache on disk.
+* Kernels allocate nothing, sort by `search.sort`, and copy rows by loops: NumPy's own functions for that bring hundreds of lines of Numba's
+  (messages of errors, for one), which would be compiled with each kernel.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+# Reassociation lets LLVM vectorise sums; NaN and infinity keep their meaning, because overflow is detected through them.
+FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
+_KERNEL: dict[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
+_INLINED: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+kernel = numba.njit(**_KERNEL, fastmath=False)
+fast_kernel = numba.njit(**_KERNEL, fastmath=FAST)
+inlined = numba.njit(**_INLINED, fastmath=False)  # without this, Numba would give it the fastmath of whatever calls it
+fast_inlined = numba.njit(**_INLINED, fastmath=FAST)
+
+
+def on_its_own(function: Any) -> Callable[..., Any]:
+    """Return what is inlined in kernels as a function that Python can call, for tests; compiled when it is first called."""
+    alone: Callable[..., Any] = numba.njit(fastmath=function.targetoptions.get("fastmath", False))(function.py_func)
+    return alone
