@@ -116,13 +116,14 @@ def ours(train, held_out, config: Config, limit: float) -> Curve:
 
     solvers.compile_kernels(config)
     start = beginning(train, held_out, config) if config.solver == "exact" else []
-    watch = Stopwatch(train, held_out)
-    for step in solvers.solve(Objective.of(train, config), 0, "auto"):
-        seconds = watch.look(step.user_embedding, step.item_embedding)
+    watch, solver = Stopwatch(train, held_out), solvers.make_solver(Objective.of(train, config), 0)
+    solver.start()
+    while True:
+        solver.step()
+        seconds = watch.look(*solver.embeddings())
         best = int(np.argmax([recall for _, recall, _ in watch.curve]))
-        if seconds > limit or step.epoch >= config.max_epochs or step.epoch - best > config.max_patience:
+        if seconds > limit or solver.epoch >= config.max_epochs or solver.epoch - best > config.max_patience:
             return start + watch.curve
-    raise AssertionError("a solver goes on for ever")
 
 
 def beginning(train, held_out, config: Config) -> Curve:
@@ -308,14 +309,14 @@ def grow(num_users: int) -> None:
     config = Config(item_item_weight=0.0, sampled_sweeps=1, cell_share=0.05, start_sweeps=2)
     exact.compile_kernels(config)
     row = {"users": num_users, "items": train.num_items, "interactions": len(train)}
-    clock = time.perf_counter()
-    # The names first, or zip would make one more sweep before it sees that they have come to an end.
-    for name, step in zip(("start_and_sampled_seconds", "full_seconds"), exact.solve(Objective.of(train, config), 0, "cpu"), strict=False):
-        row[name], clock = time.perf_counter() - clock, time.perf_counter()
-        assert np.isfinite(step.loss)
-        if not full:
-            row["full_seconds"] = ""
-            break
+    clock, solver = time.perf_counter(), exact.ExactSolver(Objective.of(train, config), 0)
+    solver.start()
+    assert np.isfinite(solver.step())
+    row["start_and_sampled_seconds"], row["full_seconds"] = time.perf_counter() - clock, ""
+    if full:
+        clock = time.perf_counter()
+        assert np.isfinite(solver.step())
+        row["full_seconds"] = time.perf_counter() - clock
     report("exact_growth", row | {"peak_memory_mb": peak_memory_mb()})
 
 

@@ -32,18 +32,19 @@ def measure(name: str, device: str) -> None:
     numba_cpu.compile_kernels()
     train = load_dataset(name, data_dir(), protocol="authors").train
     started = time.perf_counter()
-    objective = Objective.of(train, configuration_for(name, "sgd"))
+    objective = Objective.of(train, configuration_for(name, "sgd", device=device))
     graph_seconds = time.perf_counter() - started
-    steps = sgd.solve(objective, 0, device)
-    next(steps)
+    solver = sgd.SgdSolver(objective, 0)
+    solver.start()
+    solver.step()
     started = time.perf_counter()
-    step = next(steps)
+    solver.step()
     seconds = time.perf_counter() - started
     # Before the loss check, which needs memory of its own.
     peak = peak_memory_mb()
     where = torch_ops.choose_device(device)
     device_peak = torch.cuda.max_memory_allocated() / 1e6 if where.type == "cuda" else ""
-    expected, sampled, error = compare_losses(objective, step.user_embedding, step.item_embedding, where)
+    expected, sampled, error = compare_losses(objective, *solver.embeddings(), where)
     authors = AUTHORS_SECONDS.get(name)
     row = {
         "dataset": name, "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu", "threads": torch.get_num_threads(), 

@@ -110,12 +110,12 @@ def test_an_interrupt_while_terms_are_chosen_leaves_none_that_was_only_tried(dat
     calls = []
 
     def interrupted(model, targets, labels):
-        calls.append(model.item_graph_weight_)
+        calls.append(model.scorer.graph_weight)
         if len(calls) == len(model.history_) + 3:
             raise KeyboardInterrupt
         return evaluate(model, targets, labels)
 
-    monkeypatch.setattr("ultragcn.models.ultragcn.evaluate", interrupted)
+    monkeypatch.setattr("ultragcn.training.choices.evaluate", interrupted)
     model = UltraGCN(**QUICK, epochs=3)
     with pytest.raises(KeyboardInterrupt):
         model.fit(data.train, data.valid)

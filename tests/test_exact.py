@@ -1,7 +1,6 @@
 """The exact solver: its kernels against their twins, its gradient against finite differences, then laws on awkward data."""
 
 import gc
-import itertools
 import weakref
 
 import numpy as np
@@ -61,15 +60,22 @@ def test_conjugate_gradients_end_in_the_newton_step(exclude):
     assert predicted == pytest.approx(-0.5 * step @ gradient, rel=1e-3)
 
 
+def started(objective, seed=0):
+    solver = exact.ExactSolver(objective, seed)
+    solver.start()
+    return solver
+
+
 @pytest.mark.parametrize("exclude", [False, True])
 @pytest.mark.parametrize("omega", ["authors", "paper"])
 def test_the_loss_that_is_reported_is_the_expected_loss(exclude, omega):
     objective = Objective.of(random_interactions(30, 40, 0.15), Config(**GENERAL, exclude_positives=exclude, omega=omega))
-    items = None
-    for step in itertools.islice(exact.solve(objective, 0, "cpu"), 4):
+    solver, items = started(objective), None
+    for _ in range(4):
+        loss, (users, new_items) = solver.step(), solver.embeddings()
         if items is not None:  # it is measured after the users' half of the sweep
-            assert step.loss == pytest.approx(dense_loss(objective, step.user_embedding, items), rel=1e-5)
-        items = step.item_embedding.copy()
+            assert loss == pytest.approx(dense_loss(objective, users, items), rel=1e-5)
+        items = new_items.copy()
 
 
 @pytest.mark.parametrize("exclude", [False, True])
@@ -110,26 +116,29 @@ AWKWARD = {
 @pytest.mark.parametrize("name", AWKWARD)
 def test_the_loss_never_increases_and_embeddings_are_finite(name, exclude, extreme):
     config = Config(**GENERAL | extreme, exclude_positives=exclude)
-    losses = []
-    for step in exact.solve(Objective.of(AWKWARD[name], config), 0, "cpu"):
-        losses.append(step.loss)
-        assert np.isfinite(step.user_embedding).all()
-        assert np.isfinite(step.item_embedding).all()
-        if step.epoch == 8:
-            break
+    losses, solver = [], started(Objective.of(AWKWARD[name], config))
+    for _ in range(8):
+        losses.append(solver.step())
+        for table in solver.embeddings():
+            assert np.isfinite(table).all()
     drops = -np.diff(losses)
     assert (drops >= -2e-5 * np.abs(losses[:-1]) - 1e-6).all(), losses
 
 
 def test_a_sweep_lets_go_of_the_arrays_of_earlier_ones():
     train = random_interactions(40, 30, 0.2)
-    steps = exact.solve(Objective.of(train, Config(embedding_dim=4)), 0, "cpu")
+    solver = started(Objective.of(train, Config(embedding_dim=4)))
+
+    def tables_after_a_sweep():
+        solver.step()
+        return solver.embeddings()
+
     gc.collect()
     gc.disable()  # what only the garbage collector would find stays for as long as few objects are made, and on large data they are few
     try:
-        tables = [weakref.ref(table) for _ in range(3) for table in next(steps)[2:4]]
+        tables = [weakref.ref(table) for _ in range(3) for table in tables_after_a_sweep()]
         for _ in range(3):
-            next(steps)
+            solver.step()
         assert [table() for table in tables] == [None] * 6
     finally:
         gc.enable()
@@ -142,8 +151,7 @@ def test_the_start_has_weights_of_its_own_and_the_loss_keeps_its():
     ours, theirs = (list(exact.start_sweeps(Objective.of(train, config), 0)) for config in (given, raised))
     np.testing.assert_array_equal([x for x, _ in ours], [x for x, _ in theirs])
     objective = Objective.of(train, given)
-    step = next(exact.solve(objective, 0, "cpu"))
-    assert step.loss < dense_loss(objective, *ours[-1])
+    assert started(objective).step() < dense_loss(objective, *ours[-1])
     another = list(exact.start_sweeps(Objective.of(train, given.replace(start_uniform_weight=0.0)), 0))
     assert np.abs(ours[-1][0] - another[-1][0]).max() > 0.01
 
@@ -179,8 +187,9 @@ def test_neighbours_alone_are_learned_from_too(start):
 
 def test_overflow_is_an_error_that_says_what_to_change():
     config = Config(**GENERAL | {"negative_weight": 1e38, "w1": 1e38})
+    solver = exact.ExactSolver(Objective.of(AWKWARD["plain"], config), 0)
     with pytest.raises(NumericalError, match="lower negative_weight"):
-        list(itertools.islice(exact.solve(Objective.of(AWKWARD["plain"], config), 0, "cpu"), 5))
+        _ = [solver.start(), *(solver.step() for _ in range(5))]
 
 
 def test_a_gpu_is_refused():

@@ -34,6 +34,8 @@ class Baseline(Recommender):
     """
 
     Settings: ClassVar[type[HyperParameters]]
+    _version: ClassVar[int] = 1
+    """Of the model's file."""
     config: Any
     seed_: int
 
@@ -49,7 +51,7 @@ class Baseline(Recommender):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "Settings" in vars(cls):
-            cls._format = f"{cls.__name__.lower()}-1"
+            cls._format = f"{cls.__name__.lower()}-{cls._version}"
             # help() shows the hyper-parameters as the signature.
             settings = inspect.signature(cls.Settings).parameters.values()
             by_name = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*settings, NUM_THREADS)]
@@ -77,7 +79,8 @@ class Baseline(Recommender):
         Returns
         -------
         Baseline
-            This model.
+            This model. An interrupt (Ctrl-C) is raised again; what a model that trains by epochs and chooses among them (LightGCN) had
+            best so far is then in place.
 
         Raises
         ------
@@ -114,7 +117,7 @@ class Baseline(Recommender):
             self._learn(select_on if select_on is not None else valid, show)
         finally:
             show.finish()
-        self.train_seconds_ = time.perf_counter() - started
+            self.train_seconds_ = time.perf_counter() - started
         return self
 
     def _prepare(self) -> None:

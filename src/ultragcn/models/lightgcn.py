@@ -4,6 +4,7 @@ He, Deng, Wang, Li, Zhang, Wang: LightGCN: simplifying and powering graph convol
 """
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,14 @@ from ultragcn import rng
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import MissingDependencyError, NumericalError
-from ultragcn.evaluation.metrics import parse_selection
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.recommender import EmbeddingRecommender
 from ultragcn.progress import Progress
+from ultragcn.solvers import Embeddings, State
+from ultragcn.training import choices
+from ultragcn.training.checkpoint import Checkpoint
+from ultragcn.training.course import Course
+from ultragcn.training.loop import train as train_loop
 
 
 class LightGCN(Baseline, EmbeddingRecommender):
@@ -37,9 +42,11 @@ class LightGCN(Baseline, EmbeddingRecommender):
     user_embedding_, item_embedding_ : (U, D) and (I, D) float32
         E, of the best epoch where there are pairs to choose it on, else of the last.
     history_ : list of dict
-        A record per epoch: epoch, loss, and metrics when they were measured.
+        A record per epoch: epoch, seconds, loss, and metrics when they were measured.
     best_epoch_ : int
         The epoch kept.
+    stopped_ : {"patience", "epochs", "interrupted"}
+        Why training ended.
     """
 
     @dataclass(frozen=True)
@@ -61,7 +68,8 @@ class LightGCN(Baseline, EmbeddingRecommender):
         seed: int = parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
         device: str = parameter("auto", "where it computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
 
-    _recorded = ("seed_", "history_", "best_epoch_", "train_seconds_")
+    _version = 2
+    _recorded = ("seed_", "history_", "best_epoch_", "stopped_", "train_seconds_")
 
     @property
     def _learns_with_torch(self) -> bool:
@@ -83,81 +91,142 @@ class LightGCN(Baseline, EmbeddingRecommender):
         return super()._chosen() | {"epochs": self.best_epoch_, "patience": self.best_epoch_, "schedule_epochs": length}
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
+        started, config = time.perf_counter(), self.config
+        course, solver = Course(self.seed_), PairwiseSolver(self.train_, config, self.seed_)
+        self.history_, self.stopped_ = course.history, "epochs"
+
+        try:
+            solver.start()
+            self.stopped_ = train_loop(
+                solver, course, self._place, choices.measure_on(self, targets, config.select_by),
+                epochs=config.epochs, patience=math.inf if targets is None else config.patience,  # the loss is too noisy to end it
+                started=started, show=show, checkpoints=Checkpoint(None, 0, {}, ()),
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            self.stopped_ = "interrupted"
+            raise
+        finally:
+            if course.kept is not None:
+                self._place(course.kept)
+            self.best_epoch_ = course.best_epoch
+
+    def _place(self, embeddings: Embeddings) -> None:
+        self.user_embedding_, self.item_embedding_ = embeddings
+
+
+class PairwiseSolver:
+    """Epochs of BPR over the train pairs, a negative drawn anew for each, through the propagation; an epoch's loss is the mean.
+
+    Parameters
+    ----------
+    train : Interactions
+    config : LightGCN.Settings
+    seed : int
+
+    Raises
+    ------
+    NumericalError
+        From `step`: the loss left the range of float32.
+    """
+
+    unit, tolerance = "epoch", 0.0
+
+    def __init__(self, train: Interactions, config: LightGCN.Settings, seed: int):
+        self.epoch = 0
+        self._train, self._config, self._seed = train, config, seed
+
+    def start(self, state: State | None = None) -> None:
+        """Put the data on the device, and the first embeddings or those of `state`."""
         import torch
 
         from ultragcn.kernels import torch_ops
 
-        config, train = self.config, self.train_
-        label = str(parse_selection(config.select_by))
+        config, train = self._config, self._train
         where = torch_ops.choose_device(config.device)
-        num_users = train.num_users
-        shape = (num_users + train.num_items, config.embedding_dim)
-        start = (config.init_std * rng.stream(self.seed_, "init").standard_normal(shape)).astype(np.float32)
-        embedding = torch.from_numpy(start).to(where)
-        embedding.grad = torch.zeros_like(embedding)
-        graph = torch_ops.sparse_matrix(normalised_adjacency(train.matrix), where)
-        adam = torch.optim.Adam([embedding], lr=config.learning_rate, fused=True)
-        generator = torch.Generator(device=where)
-        generator.manual_seed(int(rng.stream(self.seed_, "bpr").integers(2**62)))
+        shape = (train.num_users + train.num_items, config.embedding_dim)
+        first = (config.init_std * rng.stream(self._seed, "init").standard_normal(shape)).astype(np.float32)
+        self._embedding = torch.from_numpy(first).to(where)
+        self._embedding.grad = torch.zeros_like(self._embedding)
+        self._graph = torch_ops.sparse_matrix(normalised_adjacency(train.matrix), where)
+        self._adam = torch.optim.Adam([self._embedding], lr=config.learning_rate, fused=True)
+        self._generator = torch.Generator(device=where)
+        self._generator.manual_seed(int(rng.stream(self._seed, "bpr").integers(2**62)))
 
         def integers(array: np.ndarray) -> Any:
             return torch.from_numpy(array.astype(np.int64)).to(where)
 
         users, items = map(integers, train.pairs)
-        indptr, indices = integers(train.matrix.indptr), integers(train.matrix.indices)
+        self._indptr, self._indices = integers(train.matrix.indptr), integers(train.matrix.indices)
         # A user who has every item lacks none to put below: their pairs teach nothing.
-        num_lacking = train.num_items - (indptr[1:] - indptr[:-1])
-        teaching = torch.nonzero(num_lacking[users] > 0)[:, 0]
-        users, items = users[teaching], items[teaching]
+        self._num_lacking = train.num_items - (self._indptr[1:] - self._indptr[:-1])
+        teaching = torch.nonzero(self._num_lacking[users] > 0)[:, 0]
+        self._users, self._items = users[teaching], items[teaching]
+        if state is not None:
+            from ultragcn.solvers.sgd import restore_generator, restore_table
 
-        def lacked_items() -> Any:
-            """Draw an item that the user lacks for every pair."""
-            uniform = torch.rand(len(users), generator=generator, device=where, dtype=torch.float64)
-            lacking = num_lacking[users]
-            ranks = (uniform * lacking).long().clamp(max=lacking - 1)
-            return torch_ops.draw_negatives(ranks[:, None], users, indptr, indices)[:, 0]
+            self.epoch = int(state["epoch"][0])
+            restore_generator(self._generator, state["generator"])
+            restore_table(self._adam, self._embedding, "both", state)
 
-        self.history_: list[dict[str, Any]] = []
-        self.best_epoch_, best, without_better = 0, -np.inf, 0
-        length = config.schedule_epochs or config.epochs
-        for epoch in range(1, config.epochs + 1):
-            order = torch.randperm(len(users), generator=generator, device=where)
-            negatives = lacked_items()
-            total = 0.0
-            batches = order.split(config.batch_size) if len(order) else ()
-            for number, batch in enumerate(batches):
-                if config.schedule == "cosine":
-                    share = min((epoch - 1 + number / len(batches)) / length, 1.0)
-                    adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * share)) / 2
-                triple = users[batch], num_users + items[batch], num_users + negatives[batch]
-                final = torch_ops.propagate(graph, embedding, config.num_layers)
-                loss, gradient = torch_ops.pairwise_loss(final, *triple)
-                embedding.grad = torch_ops.propagate(graph, gradient, config.num_layers) / len(batch)
-                counts = torch.bincount(torch.cat(triple), minlength=len(embedding)).to(embedding.dtype)
-                embedding.grad.addcmul_(counts[:, None], embedding, value=config.l2_weight / len(batch))
-                adam.step()
-                total += float(loss)
-            if not np.isfinite(total):
-                raise NumericalError(
-                    f"the loss is no longer a finite number in epoch {epoch}; lower learning_rate ({config.learning_rate:g})"
-                )
-            record: dict[str, Any] = {"epoch": epoch, "loss": total / max(len(users), 1)}
-            due = epoch == config.epochs or (targets is not None and epoch % config.evaluate_every == 0)
-            if due:
-                tables = torch_ops.propagate(graph, embedding, config.num_layers).cpu().numpy()
-                self.user_embedding_, self.item_embedding_ = tables[:num_users], tables[num_users:]
-                value = 0.0
-                if targets is not None:
-                    value = record[label] = self.evaluate(targets, [label])[label]
-                if value > best:
-                    best, self.best_epoch_, without_better, kept = value, epoch, 0, tables
-                else:
-                    without_better += 1
-            self.history_.append(record)
-            show.advance(1, {name: figure for name, figure in record.items() if name != "epoch"})
-            if without_better >= config.patience:
-                break
-        self.user_embedding_, self.item_embedding_ = kept[:num_users], kept[num_users:]
+    def step(self) -> float:
+        """Do an epoch; return its loss."""
+        import torch
+
+        from ultragcn.kernels import torch_ops
+
+        config, users, items, embedding = self._config, self._users, self._items, self._embedding
+        order = torch.randperm(len(users), generator=self._generator, device=users.device)
+        negatives = self._lacked_items()
+        total = 0.0
+        batches = order.split(config.batch_size) if len(order) else ()
+        for number, batch in enumerate(batches):
+            if config.schedule == "cosine":
+                share = min((self.epoch + number / len(batches)) / (config.schedule_epochs or config.epochs), 1.0)
+                self._adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * share)) / 2
+            triple = users[batch], self._train.num_users + items[batch], self._train.num_users + negatives[batch]
+            final = torch_ops.propagate(self._graph, embedding, config.num_layers)
+            loss, gradient = torch_ops.pairwise_loss(final, *triple)
+            embedding.grad = torch_ops.propagate(self._graph, gradient, config.num_layers) / len(batch)
+            counts = torch.bincount(torch.cat(triple), minlength=len(embedding)).to(embedding.dtype)
+            embedding.grad.addcmul_(counts[:, None], embedding, value=config.l2_weight / len(batch))
+            self._adam.step()
+            total += float(loss)
+        self.epoch += 1
+        if not np.isfinite(total):
+            raise NumericalError(
+                f"the loss is no longer a finite number in epoch {self.epoch}; lower learning_rate ({config.learning_rate:g})"
+            )
+        return total / max(len(users), 1)
+
+    def embeddings(self) -> Embeddings:
+        """Return the embeddings after propagation."""
+        from ultragcn.kernels import torch_ops
+
+        both = torch_ops.propagate(self._graph, self._embedding, self._config.num_layers).cpu().numpy()
+        return both[: self._train.num_users], both[self._train.num_users :]
+
+    def is_due(self, epoch: int) -> bool:
+        """Return whether to evaluate after `epoch`."""
+        return epoch % self._config.evaluate_every == 0
+
+    def state(self) -> State:
+        """Return the embeddings before propagation, Adam's moments, and where the generator stands."""
+        from ultragcn.solvers.sgd import table_state
+
+        arrays = {"epoch": np.array([self.epoch]), "generator": self._generator.get_state().numpy()}
+        return arrays | table_state(self._adam, self._embedding, "both")
+
+    def _lacked_items(self) -> Any:
+        """Draw an item that the user lacks for every pair."""
+        import torch
+
+        from ultragcn.kernels import torch_ops
+
+        users = self._users
+        uniform = torch.rand(len(users), generator=self._generator, device=users.device, dtype=torch.float64)
+        lacking = self._num_lacking[users]
+        ranks = (uniform * lacking).long().clamp(max=lacking - 1)
+        return torch_ops.draw_negatives(ranks[:, None], users, self._indptr, self._indices)[:, 0]
 
 
 def normalised_adjacency(matrix: sp.csr_matrix) -> sp.csr_matrix:

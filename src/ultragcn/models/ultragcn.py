@@ -1,11 +1,8 @@
 """The estimator: UltraGCN, how it learns and folds in; its other verbs are those of every model (`recommender.py`)."""
 
 import inspect
-import itertools
-import math
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,8 @@ import scipy.sparse as sp
 from ultragcn import rng, solvers
 from ultragcn.config import AUTHORS_NAMES, PARAMETERS, Config
 from ultragcn.config.foreign_names import suggestion
-from ultragcn.config.ultragcn import EXACT_GRAPH_WEIGHTS, EXACT_L2_FACTOR, EXACT_L2_FROM, EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS
 from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
 from ultragcn.errors import UsageError
-from ultragcn.evaluation.evaluate import evaluate
-from ultragcn.evaluation.metrics import labels_in_training
 from ultragcn.loss.objective import Objective
 from ultragcn.models.files import MODEL_FILE
 from ultragcn.models.recommender import EmbeddingRecommender, checked_threads, fit_progress
@@ -28,15 +22,15 @@ from ultragcn.progress import Progress
 from ultragcn.scoring import item_weights
 from ultragcn.scoring.item_graph import item_graph
 from ultragcn.scoring.scorer import Scorer
-from ultragcn.scoring.trend import has_span, log_recent_share
+from ultragcn.scoring.trend import log_recent_share
+from ultragcn.training import choices
 from ultragcn.training.checkpoint import Checkpoint
 from ultragcn.training.course import Course, Record
+from ultragcn.training.loop import train as train_loop
 
 __all__ = ["MODEL_FILE", "Record", "UltraGCN"]
 
 
-# Before this epoch, validation passes are `evaluate_every` epochs apart; the authors do the same.
-_EVERY_EPOCH_FROM = 50
 _FOLD_IN_ROWS = 4096
 
 
@@ -96,7 +90,9 @@ class UltraGCN(EmbeddingRecommender):
     """How much the scores of the item graph vary: found once for the same data."""
     _frozen_items: Any = None
     """What new users are folded in by: made when the first one comes."""
-    _caches = (*EmbeddingRecommender._caches, "_deviation", "_frozen_items")
+    _popularity: np.ndarray | None = None
+    """What the trend is made of, b log q (I,): None without a trend."""
+    _caches = (*EmbeddingRecommender._caches, "_deviation", "_frozen_items", "_popularity")
     _recorded = (
         "seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "item_trend_weight_", "item_trend_half_life_", "stopped_",
         "train_seconds_", "compile_seconds_",
@@ -182,98 +178,46 @@ class UltraGCN(EmbeddingRecommender):
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels(self.config)
         started = time.perf_counter()
-        path = None if checkpoint is None else Path(checkpoint)
+        path, targets = None if checkpoint is None else Path(checkpoint), valid if select_on is None else select_on
         checkpoints = Checkpoint(path, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
-        course, state = checkpoints.read() or (Course(rng.given_or_fresh(self.config.seed)), None)
+        first_l2 = None if targets is None else choices.first_l2(self.config)
+        course, state = checkpoints.read() or (Course(rng.given_or_fresh(self.config.seed), l2=first_l2), None)
         started -= course.seconds
-        labels = labels_in_training(self.config.select_by)
         self._set_data(train, valid)
         self.item_titles_ = titles
-        self.compile_seconds_ = compile_seconds
-        self.seed_ = course.seed
-        self.history_: list[Record] = course.history
-        self.stopped_ = "epochs"
-        self.item_graph_, self.item_graph_weight_ = item_graph(train, self.config, show), None
-        self.item_trend_weight_ = self.item_trend_half_life_ = None
-        weight = self.config.trend_weight
-        popularity = weight * log_recent_share(train, self.config.trend_half_life) if weight > 0 else None
-        targets = select_on if select_on is not None else valid
-        if self.config.chooses_l2 and targets is not None and course.l2 is None:
-            course.l2 = EXACT_L2_FROM
+        self.seed_, self.history_, self.stopped_, self.compile_seconds_ = course.seed, course.history, "epochs", compile_seconds
+        self._set_terms({})
+        self.item_graph_ = item_graph(train, self.config, show)
         objective = Objective.of(train, self._config_with(course.l2))
-        steps = solvers.solve(objective, self.seed_, self.config.device, state)
-        show.start("training", self.config.max_epochs, "epoch" if self.config.solver == "sgd" else "sweep")
+        solver = solvers.make_solver(objective, course.seed)
+        show.start("training", self.config.max_epochs, solver.unit)
         show.advance(len(course.history))
         try:
-            while True:
-                step = next(steps)
-                self._take(step, popularity)
-                record = self._record(step, time.perf_counter() - started, course.l2, targets, labels)
-                course.history.append(record)
-                if targets is None or labels[0] in record:
-                    # Without held-out pairs, creeping on is no better, and nothing says which epoch to keep but that it is the last.
-                    creeping = targets is None and self.config.solver == "exact" and course.best > -np.inf
-                    least = self.config.tolerance * abs(course.best) if creeping else 0.0
-                    value = record.get(labels[0], -step.loss)
-                    course.note(value, step.epoch, (self.user_embedding_, self.item_embedding_), least, latest=targets is None)
-                if on_epoch is not None:
-                    on_epoch(record)
-                shown = {name: figure for name, figure in record.items() if name not in ("epoch", "seconds")}
-                show.advance(1, shown | ({"best": course.best} if labels[0] in record else {}))
-                if course.without_better >= self.config.max_patience:
-                    self.stopped_ = "patience"
-                    break
-                if step.epoch >= self.config.max_epochs:
-                    break
-                going_on = step.state
-                if course.l2 is not None and not course.rising:
-                    # A stronger L2 from here on: a path along which validation says where to stop.
-                    from ultragcn.solvers import exact
-
-                    course.l2 *= EXACT_L2_FACTOR
-                    objective = objective.with_l2(self._config_with(course.l2))
-                    going_on = partial(exact.carry_over, step.state())
-                    steps = solvers.solve(objective, self.seed_, self.config.device, going_on())
-                if checkpoints.is_due(step.epoch):
-                    course.seconds = time.perf_counter() - started
-                    checkpoints.write(course, going_on())
+            solver.start(state)
+            self.stopped_ = train_loop(
+                solver, course, self._place, choices.measure_on(self, targets, self.config.select_by),
+                epochs=self.config.max_epochs, patience=self.config.max_patience, started=started, show=show, checkpoints=checkpoints,
+                change=choices.L2Path(solver, objective, self.config, course).go_on, on_epoch=on_epoch,
+            )  # fmt: skip
         except KeyboardInterrupt:
             self.stopped_ = "interrupted"
             raise
         finally:
             show.finish()
             if course.kept is not None:
-                self.user_embedding_, self.item_embedding_ = course.kept
-                self.item_trend_ = self._trend(popularity)
+                self._place(course.kept)
             self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
             self.train_seconds_ = time.perf_counter() - started
         if targets is not None:
-            try:
-                self._choose_terms(lambda: math.prod(evaluate(self, targets, labels).values()))
-            except BaseException as ended:
-                # What was just being tried is not what was chosen.
-                self.item_graph_weight_ = self.item_trend_weight_ = self.item_trend_half_life_ = None
-                self.item_trend_ = self._trend(popularity)
-                self.stopped_ = "interrupted" if isinstance(ended, KeyboardInterrupt) else self.stopped_
-                raise
+            self._choose_terms(targets)
             self.train_seconds_ = time.perf_counter() - started
         return self
 
-    def _take(self, step: solvers.Step, popularity: np.ndarray | None) -> None:
-        """Put the embeddings of a step in place."""
-        self.user_embedding_, self.item_embedding_ = step.user_embedding, step.item_embedding
-        self.user_embedding_ = _mean_where_empty(step.user_embedding, self.train_.user_degrees, self._mean_user)
-        self.item_trend_ = self._trend(popularity)
-
-    def _record(self, step: solvers.Step, seconds: float, l2: float | None, targets: Interactions | None, labels: Sequence[str]) -> Record:
-        """Return the history's record of a step: with metrics on `targets`, where there are any and it is time to evaluate."""
-        record: Record = {"epoch": step.epoch, "seconds": seconds, "loss": step.loss}
-        if l2 is not None:
-            record["l2"] = l2
-        if targets is not None and self._evaluation_is_due(step.epoch):
-            result = evaluate(self, targets, labels)
-            record |= {label: result[label] for label in labels}
-        return record
+    def _place(self, embeddings: solvers.Embeddings) -> None:
+        """Rank by these embeddings: the mean user's in place of those of users without items, and the trend that goes with them."""
+        self.user_embedding_, self.item_embedding_ = embeddings
+        self.user_embedding_ = _mean_where_empty(self.user_embedding_, self.train_.user_degrees, self._mean_user)
+        self.item_trend_ = self._trend(self._popularity)
 
     def _chosen(self) -> dict[str, Any]:
         chosen = dict(self.chosen_)
@@ -306,36 +250,28 @@ class UltraGCN(EmbeddingRecommender):
         names = ("l2", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
         return {name: value for name in names if (value := getattr(self, f"{name}_")) is not None}
 
-    def _choose_terms(self, value: Callable[[], float]) -> None:
-        """Choose the weight of the item graph, then that of the trend, where they are not given.
+    def _choose_terms(self, targets: Interactions) -> None:
+        """Choose on held-out pairs what is added to the product of the embeddings, where it is not given."""
 
-        `value` is the product of the metrics: beyond the best recall, NDCG loses sooner than recall gains.
-        """
-        scorer: Any = self.scorer
-        if self.config.chooses_graph_weight:
-            worth = {}
-            for self.item_graph_weight_ in EXACT_GRAPH_WEIGHTS:
-                self._scorer = scorer = scorer.with_graph_weight(self.item_graph_weight_)
-                worth[self.item_graph_weight_] = value()
-            self.item_graph_weight_ = max(worth, key=lambda weight: worth[weight])
-            self._scorer = scorer = scorer.with_graph_weight(self.item_graph_weight_)
-        if self.config.chooses_trend and has_span(self.train_):
-            given = self.config.item_trend_half_life
-            half_lives = EXACT_TREND_HALF_LIVES if given < 0 else (given,)
-            shares = {half_life: log_recent_share(self.train_, half_life) for half_life in half_lives}
-            trends = {(0.0, self.config.trend_half_life): self.item_trend_}
-            trends |= {
-                (weight, half_life): self._trend(weight * shares[half_life])
-                for weight, half_life in itertools.product(EXACT_TREND_WEIGHTS, half_lives)
-            }
-            values = {}
-            for tried, self.item_trend_ in trends.items():
-                self._scorer = scorer = scorer.with_item_bias(self.item_trend_)
-                values[tried] = value()
-            best = max(values, key=lambda tried: values[tried])  # the first of equals
-            self.item_trend_weight_, self.item_trend_half_life_ = best
-            self.item_trend_ = trends[best]
-            self._scorer = scorer = scorer.with_item_bias(self.item_trend_)
+        def value(scorer: Scorer) -> float:
+            self._scorer = scorer
+            return choices.worth(self, targets, self.config.select_by)
+
+        try:
+            chosen, scorer = choices.choose_terms(self.config, self.train_, self._make_scorer(), self._trend, value)
+        except BaseException as ended:
+            self._scorer = None  # what was just being tried is not what was chosen
+            self.stopped_ = "interrupted" if isinstance(ended, KeyboardInterrupt) else self.stopped_
+            raise
+        self._set_terms(chosen)
+        if scorer.item_bias is not None:
+            self.item_trend_ = scorer.item_bias
+        self._scorer = scorer
+
+    def _set_terms(self, chosen: dict[str, float]) -> None:
+        """Record what was chosen of the terms beside the product of the embeddings."""
+        self.item_graph_weight_ = chosen.get("item_graph_weight")
+        self.item_trend_weight_, self.item_trend_half_life_ = chosen.get("item_trend_weight"), chosen.get("item_trend_half_life")
 
     def _trend(self, popularity: np.ndarray | None) -> np.ndarray:
         """Return what puts `popularity`, b log q_i (I,), in place of the mean user's score: (I,) float32, zeros without it."""
@@ -352,14 +288,11 @@ class UltraGCN(EmbeddingRecommender):
         """Return the hyper-parameters with the L2 strength that was chosen, if one was."""
         return self.config if l2 is None else self.config.with_l2(l2)
 
-    def _evaluation_is_due(self, epoch: int) -> bool:
-        """Return whether validation metrics are measured after `epoch`; always after the last."""
-        often = self.config.solver != "sgd" or epoch >= _EVERY_EPOCH_FROM or epoch % self.config.evaluate_every == 0
-        return often or epoch == self.config.max_epochs
-
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         super()._set_data(train, valid)
         self._frozen_items = self._deviation = None
+        weight = self.config.trend_weight
+        self._popularity = weight * log_recent_share(train, self.config.trend_half_life) if weight > 0 and train.times is not None else None
 
     def _make_scorer(self) -> Scorer:
         weight = self.config.graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_

@@ -1,10 +1,9 @@
 """Solvers: ways to minimise the one objective. They differ in speed, never in meaning.
 
-A solver module has `solve(objective, seed, device, state) -> Iterator[Step]`, which yields after each pass for as long as it is asked
-to, `choose_device(device)`, which refuses what is not there, and `compile_kernels(config)`, which returns the seconds it took.
+A solver's module has its class, `choose_device(device)`, which refuses a device that is not there, and `compile_kernels(config)`, which
+returns the seconds it took.
 """
 
-from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import NamedTuple, Protocol
 
@@ -14,24 +13,67 @@ from ultragcn.config import Config
 from ultragcn.loss.objective import Objective
 
 State = dict[str, np.ndarray]
-"""All that a solver needs to go on from a step as if it had never stopped: arrays by name."""
+"""All that a solver needs to go on from a pass as if it had never stopped: arrays by name."""
+Embeddings = tuple[np.ndarray, np.ndarray]
+"""Embeddings of users and items, (U, D) and (I, D) float32."""
 
 
-class Step(NamedTuple):
-    """Where a solver stands after a pass (an epoch). U users, I items, D dimensions."""
+class Stepper(Protocol):
+    """What learns embeddings pass by pass: all that the training loop knows of a model.
 
-    epoch: int  # from 1
-    loss: float  # of the pass, by the objective's formula, L2 included
-    user_embedding: np.ndarray  # (U, D) float32; valid until the next step is asked for
-    item_embedding: np.ndarray  # (I, D) float32; likewise
-    state: Callable[[], State]  # what to give `solve` to go on from here; to be asked for before the next step is
+    Attributes
+    ----------
+    unit : str
+        What a pass is called: "epoch" or "sweep".
+    epoch : int
+        Passes so far.
+    tolerance : float
+        Where no pairs are held out, a pass that lowers the loss by a smaller share than this is no better.
+    """
+
+    unit: str
+    epoch: int
+    tolerance: float
+
+    def start(self, state: State | None = None) -> None:
+        """Make the first embeddings, or put those of `state` in place to go on after its pass."""
+
+    def step(self) -> float:
+        """Do a pass; return its loss."""
+
+    def embeddings(self) -> Embeddings:
+        """Return where the solver stands after a pass; the arrays may change with the next one."""
+
+    def is_due(self, epoch: int) -> bool:
+        """Return whether held-out pairs should be looked at after `epoch`; the last epoch is due in any case."""
+
+    def state(self) -> State:
+        """Return what `start` needs to go on from here; the arrays may change with the next pass."""
 
 
-class Solve(Protocol):
-    """What a solver module's `solve` looks like."""
+class Sizes(NamedTuple):
+    """The sizes that memory depends on."""
 
-    def __call__(self, objective: Objective, seed: int, device: str, state: State | None = None) -> Iterator[Step]:
-        """Yield a `Step` after each pass, from the start or after the step of `state`. `device` is "cpu", "cuda" or "auto"."""
+    num_users: int
+    num_items: int
+    num_pairs: int
+
+
+class Solver(Stepper, Protocol):
+    """What minimises an objective."""
+
+    def __init__(self, objective: Objective, seed: int):
+        """Take the objective, with the configuration in it, and the seed of everything random; `start` does the first work."""
+
+    def change(self, objective: Objective) -> None:
+        """Go on from here with an `objective` that differs in L2 alone."""
+
+    @staticmethod
+    def memory(sizes: Sizes, config: Config) -> int:
+        """Return about how many bytes the arrays of a training take, those of the data themselves left out."""
+
+
+_CLASSES = {"exact": "ExactSolver", "sgd": "SgdSolver"}
 
 
 def check_runnable(config: Config) -> None:
@@ -45,8 +87,8 @@ def compile_kernels(config: Config) -> float:
     return seconds
 
 
-def solve(objective: Objective, seed: int, device: str, state: State | None = None) -> Iterator[Step]:
-    """Run the solver that the objective's configuration names, from the start or after the step of `state`."""
-    module = import_module(f"ultragcn.solvers.{objective.config.solver}")
-    chosen: Solve = module.solve
-    return chosen(objective, seed, device, state)
+def make_solver(objective: Objective, seed: int) -> Solver:
+    """Return the solver that the objective's configuration names, before its `start`."""
+    name = objective.config.solver
+    chosen: type[Solver] = getattr(import_module(f"ultragcn.solvers.{name}"), _CLASSES[name])
+    return chosen(objective, seed)

@@ -17,7 +17,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,8 +27,9 @@ from ultragcn.config import Config
 from ultragcn.errors import UsageError
 from ultragcn.kernels import numba_cpu
 from ultragcn.loss.objective import Objective
-from ultragcn.solvers import State, Step
+from ultragcn.solvers import Embeddings, Sizes, State
 from ultragcn.solvers.half_sweeps import (
+    MAX_STRIPS,
     NOTHING,
     Pending,
     Side,
@@ -55,67 +55,114 @@ def choose_device(device: str) -> str:
     return "cpu"
 
 
-def solve(objective: Objective, seed: int, device: str, state: State | None = None) -> Iterator[Step]:
-    """Yield a `Step` after each sweep, for ever; its loss is the expected loss, measured after the users' half of the sweep.
+class ExactSolver:
+    """Alternating sweeps over the expected loss; a sweep's loss is measured after the users' half of it.
 
-    What a sweep draws depends on the seed and its number alone, so a `state` holds no random state.
+    What a sweep draws depends on the seed and its number alone, so a state holds no random state.
+
+    Parameters
+    ----------
+    objective : Objective
+    seed : int
 
     Raises
     ------
-    NumericalError
-        The weights are so large that float32 overflows; the message says what to change.
     UsageError
-        `device` is cuda.
+        The configuration's `device` is cuda.
+    NumericalError
+        From `start` and `step`: the weights are so large that float32 overflows; the message says what to change.
     """
-    choose_device(device)
-    config = objective.config
-    pending: Pending | None = None
-    sweep = 0
-    if state is None:
+
+    unit = "sweep"
+
+    def __init__(self, objective: Objective, seed: int):
+        choose_device(objective.config.device)
+        self.epoch, self.tolerance = 0, objective.config.tolerance
+        self._objective, self._config, self._seed = objective, objective.config, seed
+        self._pending: Pending | None = None  # the items' last half-sweep
+
+    def start(self, state: State | None = None) -> None:
+        """Make the first embeddings, or take those of `state`; then make the two sides of the loss."""
+        if state is None:
+            with numba_cpu.numba_threads():
+                self._x, self._y = deque(start_sweeps(self._objective, self._seed), maxlen=1).pop()
+            self._user_damping, self._item_damping = (np.ones(len(table), np.float32) for table in (self._x, self._y))
+        else:
+            self.epoch, self._pending = int(state["sweep"][0]), _pending_of(state)
+            self._x, self._y = state["x"], state["y"]
+            self._user_damping, self._item_damping = state["user_damping"], state["item_damping"]
+        self._users, self._items = sides_of(self._objective)
+
+    def step(self) -> float:
+        """Do a sweep; return its loss."""
+        sweep = self.epoch + 1
         with numba_cpu.numba_threads():
-            x, y = deque(start_sweeps(objective, seed), maxlen=1).pop()
-        user_damping, item_damping = np.ones(len(x), np.float32), np.ones(len(y), np.float32)
-    else:
-        sweep, pending = int(state["sweep"][0]), _pending_of(state)
-        x, y, user_damping, item_damping = (state[name] for name in ("x", "y", "user_damping", "item_damping"))
-    users, items = sides_of(objective)
-    while True:
-        sweep += 1
-        with numba_cpu.numba_threads():
-            if sweep <= config.sampled_sweeps:
-                random = rng.stream(seed, f"sweep {sweep}")
-                half = half_sweep(users, x, y, user_damping, config.cell_share, random)
-                loss = half.loss + items.ridge(y).sum()
-                x = half.x_new
-                y = half_sweep(items, y, x, item_damping, config.cell_share, random).x_new
-            else:
-                half = half_sweep(users, x, y, user_damping)
-                if pending is not None:
-                    item_damping, worse, increased = _measure(items, y, half.other_negative, pending, item_damping)
-                    if increased:  # given the other side rows are independent: without the bad steps the loss cannot be larger
-                        y = np.where(worse[:, None], pending.embedding, y)
-                        half = half_sweep(users, x, y, user_damping)
-                x, user_pending = half.x_new, half.pending
-                half = half_sweep(items, y, x, item_damping)
-                user_damping, worse, increased = _measure(users, x, half.other_negative, user_pending, user_damping)
-                if increased:
-                    x = np.where(worse[:, None], user_pending.embedding, x)
-                    half = half_sweep(items, y, x, item_damping)
-                loss = half.loss + users.ridge(x).sum()
-                y, pending = half.x_new, half.pending
-        yield Step(sweep, float(loss), x, y, partial(_state, sweep, x, y, user_damping, item_damping, pending))
+            loss = self._sampled_sweep(sweep) if sweep <= self._config.sampled_sweeps else self._full_sweep()
+        self.epoch = sweep
+        return float(loss)
 
+    def embeddings(self) -> Embeddings:
+        """Return the embeddings of users and items."""
+        return self._x, self._y
 
-def _state(sweep: int, x: np.ndarray, y: np.ndarray, user_damping: np.ndarray, item_damping: np.ndarray,
-           pending: Pending | None) -> State:  # fmt: skip
-    """Return what a sweep leaves to the next one."""
-    state = {"sweep": np.array([sweep]), "x": x, "y": y, "user_damping": user_damping, "item_damping": item_damping}
-    return state | ({f"pending.{name}": array for name, array in vars(pending).items()} if pending is not None else {})
+    def is_due(self, epoch: int) -> bool:
+        """Return True: sweeps are few, and each of them can be the best."""
+        return True
 
+    def state(self) -> State:
+        """Return what a sweep leaves to the next one."""
+        state = {"sweep": np.array([self.epoch]), "x": self._x, "y": self._y}
+        state |= {"user_damping": self._user_damping, "item_damping": self._item_damping}
+        return state | ({f"pending.{name}": array for name, array in vars(self._pending).items()} if self._pending is not None else {})
 
-def carry_over(state: State) -> State:
-    """Return the state from which to go on with another objective: what the last half-sweep promised of the old one counts no more."""
-    return {name: array for name, array in state.items() if not name.startswith("pending.")}
+    def change(self, objective: Objective) -> None:
+        """Go on with an objective that differs in L2 alone: P and its transpose stay.
+
+        What the last half-sweep promised was of the old objective, and is not compared with what it brings.
+        """
+        self._objective, self._config, self._pending = objective, objective.config, None
+        self._users = self._users.with_l2(objective.l2_users(objective.train.user_degrees))
+        self._items = self._items.with_l2(objective.l2_items())
+
+    @staticmethod
+    def memory(sizes: Sizes, config: Config) -> int:
+        """Return about how many bytes the arrays of a training take, those of the data themselves left out."""
+        rows, larger = sizes.num_users + sizes.num_items, max(sizes.num_users, sizes.num_items)
+        neighbors = config.num_item_neighbors if config.item_item_weight > 0 else 0
+        entries = min(sizes.num_pairs * (1 + neighbors), sizes.num_users * sizes.num_items)
+        # An index and a value on each side, and with exclude_positives another value.
+        positive = entries * (24 if config.exclude_positives else 16) + 8 * sizes.num_pairs + 8 * neighbors * sizes.num_items
+        # Embeddings, those before the step and those kept; of the larger side, new ones and transposed ones too.
+        tables = 4 * config.embedding_dim * (3 * rows + 2 * larger)
+        # Weights, damping and what is measured of every row, and the strips' sums.
+        return positive + tables + 80 * rows + 4 * MAX_STRIPS * larger
+
+    def _sampled_sweep(self, sweep: int) -> float:
+        """Do a sweep that looks at a share of the cells; return about its loss."""
+        share, random = self._config.cell_share, rng.stream(self._seed, f"sweep {sweep}")
+        half = half_sweep(self._users, self._x, self._y, self._user_damping, share, random)
+        loss = half.loss + self._items.ridge(self._y).sum()
+        self._x = half.x_new
+        self._y = half_sweep(self._items, self._y, self._x, self._item_damping, share, random).x_new
+        return float(loss)
+
+    def _full_sweep(self) -> float:
+        """Do a sweep over all cells, which also measures what the half-sweeps before brought; return its loss."""
+        users, items, x, y, pending = self._users, self._items, self._x, self._y, self._pending
+        half = half_sweep(users, x, y, self._user_damping)
+        if pending is not None:
+            self._item_damping, worse, increased = _measure(items, y, half.other_negative, pending, self._item_damping)
+            if increased:  # given the other side rows are independent: without the bad steps the loss cannot be larger
+                y = np.where(worse[:, None], pending.embedding, y)
+                half = half_sweep(users, x, y, self._user_damping)
+        x, user_pending = half.x_new, half.pending
+        half = half_sweep(items, y, x, self._item_damping)
+        self._user_damping, worse, increased = _measure(users, x, half.other_negative, user_pending, self._user_damping)
+        if increased:
+            x = np.where(worse[:, None], user_pending.embedding, x)
+            half = half_sweep(items, y, x, self._item_damping)
+        self._x, self._y, self._pending = x, half.x_new, half.pending
+        return float(half.loss + users.ridge(x).sum())
 
 
 def _pending_of(state: State) -> Pending | None:

@@ -19,7 +19,7 @@ from ultragcn.kernels import numba_cpu
 from ultragcn.kernels.arguments import Blocks, Cells, Parabola, Rows, Swept, System
 from ultragcn.loss.objective import Objective
 
-_MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend on the number of threads
+MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend on the number of threads
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
 _MANY_ROWS = 256  # for which it is worth while to transpose the columns
 _NEWTON_STEPS = 4  # of conjugate gradients for a row's Newton step; more do not lower the loss faster
@@ -58,7 +58,7 @@ class Side:
     def strips(self) -> int:
         """Pieces of work for the threads, all of as many blocks but the last: threads get as many pieces each."""
         blocks = max(1, self.num_blocks)
-        return -(-blocks // -(-blocks // _MAX_STRIPS))
+        return -(-blocks // -(-blocks // MAX_STRIPS))
 
     def matrix(self, values: np.ndarray) -> sp.csr_matrix:
         """Return `values` (N,) where P has entries: (R, columns), sparse."""
@@ -98,6 +98,12 @@ class Side:
     def ridge(self, x: np.ndarray) -> np.ndarray:
         """Return l2 / 2 ||x||^2 by row: (R,) float64."""
         return 0.5 * self.l2 * np.einsum("rd,rd->r", x, x, dtype=np.float64)
+
+    def with_l2(self, l2: np.ndarray) -> "Side":
+        """Return the side with other L2 strengths (R,); what is known of P stays."""
+        other = replace(self, l2=l2)
+        vars(other).update({name: value for name, value in vars(self).items() if name in ("total", "_column_share")})
+        return other
 
     def rows(self, chosen: np.ndarray) -> "Side":
         """Return the side of some rows alone."""

@@ -21,7 +21,7 @@ class Course:
     best: float = -math.inf
     """The best value so far, larger is better."""
     best_epoch: int = 0
-    """The epoch kept: the one of that value; without held-out pairs the last."""
+    """The epoch kept: the one of that value; without held-out pairs, or before the first value, the last."""
     without_better: int = 0
     """Evaluations since the best value."""
     last: float = -math.inf
@@ -35,14 +35,26 @@ class Course:
     seconds: float = 0.0
     kept: Kept | None = None
 
-    def note(self, value: float, epoch: int, embeddings: Kept, least: float, latest: bool) -> None:
-        """Keep an epoch's embeddings if its value is better than the best by more than `least`; else count it, and keep it if `latest`."""
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a value yet."""
+        return self.best > -math.inf
+
+    @property
+    def l2_in_use(self) -> Record:
+        """The part of a record that says which L2 strength is in use, where training chooses it."""
+        return {} if self.l2 is None else {"l2": self.l2}
+
+    def note(self, value: float, least: float = 0.0) -> None:
+        """Note a value: it is better where it exceeds the best so far by more than the share `least` of that."""
         self.rising, self.last = value > self.last, value
-        better = value > self.best + least
+        better = value > self.best + (least * abs(self.best) if self.is_measured else 0.0)
         self.without_better = 0 if better else self.without_better + 1
         if better:
             self.best = value
-        if better or latest:
-            self.best_epoch = epoch
-            self.kept = embeddings[0].copy(), embeddings[1].copy()
-            self.kept_l2 = None if self.l2 is None else math.sqrt(self.l2 * self.history[-2:][0]["l2"])
+
+    def keep(self, epoch: int, embeddings: Kept) -> None:
+        """Keep a copy of the embeddings of `epoch`, the latest of the history."""
+        self.best_epoch = epoch
+        self.kept = embeddings[0].copy(), embeddings[1].copy()
+        self.kept_l2 = None if self.l2 is None else math.sqrt(self.l2 * self.history[-2:][0]["l2"])
