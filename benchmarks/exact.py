@@ -115,6 +115,7 @@ def ours(train, held_out, config: Config, limit: float) -> Curve:
     from ultragcn import solvers
 
     solvers.compile_kernels(config)
+    settings = config.resolved()
     start = beginning(train, held_out, config) if config.solver == "exact" else []
     watch, solver = Stopwatch(train, held_out), solvers.make_solver(Objective.of(train, config), 0)
     solver.start()
@@ -122,7 +123,7 @@ def ours(train, held_out, config: Config, limit: float) -> Curve:
         solver.step()
         seconds = watch.look(*solver.embeddings())
         best = int(np.argmax([recall for _, recall, _ in watch.curve]))
-        if seconds > limit or solver.epoch >= config.max_epochs or solver.epoch - best > config.max_patience:
+        if seconds > limit or solver.epoch >= settings.epochs or solver.epoch - best > settings.patience:
             return start + watch.curve
 
 

@@ -38,7 +38,7 @@ def train_and_evaluate(model: str, dataset: str, data_dir: str | None, **hyper_p
 
     trainer_class, evaluator_class = models.find(model).load()
     device = choose_device()
-    hyper_param["seed"] = rng.given_or_fresh(hyper_param["seed"])
+    hyper_param["seed"] = rng.given_or_fresh(None if hyper_param["seed"] == -1 else hyper_param["seed"])
     log_param({"model": model, "dataset": dataset, "device": device, **hyper_param})
     set_random_seed(hyper_param["seed"])
 

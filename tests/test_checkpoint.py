@@ -120,7 +120,7 @@ def test_by_the_clock_a_short_training_writes_none_and_a_long_one_seldom(pairs, 
 
 
 def test_an_unseeded_training_goes_on_with_the_seed_it_drew(pairs, tmp_path):
-    config, file = Config(**SMALL | {"seed": -1}), tmp_path / "checkpoint"
+    config, file = Config(**SMALL | {"seed": None}), tmp_path / "checkpoint"
     first = UltraGCN(config)
     with pytest.raises(Stop):
         first.fit(*pairs, checkpoint=file, checkpoint_every=1, on_epoch=stop_after(2))
@@ -390,7 +390,7 @@ def test_a_run_without_a_checkpoint_starts_anew_as_its_manifest_says(stopped):
 
 
 def test_a_run_that_drew_its_seed_keeps_it_in_the_manifest(log, tmp_path):
-    train_run(load_dataset(log), Config(**QUICK, seed=-1), tmp_path)
+    train_run(load_dataset(log), Config(**QUICK, seed=None), tmp_path)
     seed = json.loads((tmp_path / "manifest.json").read_text())["config"]["seed"]
     assert seed >= 0
     assert json.loads((tmp_path / "metrics.json").read_text())["seed"] == seed

@@ -128,12 +128,12 @@ def test_an_interrupt_while_terms_are_chosen_leaves_none_that_was_only_tried(dat
 def test_a_weight_of_the_item_graph_that_is_given_or_cannot_be_measured_is_not_chosen(data, given, valid):
     model = UltraGCN(**QUICK, **given, epochs=2).fit(data.train, data.valid if valid else None)
     assert model.item_graph_weight_ is None
-    assert unfitted_for_refit(model).config.graph_weight == given.get("item_graph_weight", EXACT_GRAPH_WEIGHT)
+    assert unfitted_for_refit(model).config.resolved().item_graph_weight == given.get("item_graph_weight", EXACT_GRAPH_WEIGHT)
 
 
 @pytest.mark.parametrize("more", [[], ["--refit"]])
 def test_a_run_says_what_was_chosen(tmp_path, capsys, more):
-    words = ["--embedding_dim", "16", "--epochs", "6", "--l2_user", "-1", "--out", str(tmp_path / "run"), "--quiet", *more]
+    words = ["--embedding_dim", "16", "--epochs", "6", "--l2_user", "auto", "--out", str(tmp_path / "run"), "--quiet", *more]
     assert main(["train", *words]) == 0
     chosen = json.loads((tmp_path / "run/metrics.json").read_text())["chosen"]
     assert set(chosen) == {"l2", "item_graph_weight"}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ultragcn import load_dataset
+from ultragcn import UltraGCN, load_dataset
 from ultragcn.cli import main, output
-from ultragcn.config import parse_value
+from ultragcn.config import PARAMETERS, Config, configuration_for, help_of, in_text, parse_value, read_config
 from ultragcn.errors import UsageError
 from ultragcn.models.itemknn import ItemKNN
 
@@ -182,7 +182,7 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
     [
         (["trian"], "did you mean train"), ([], "give a command"), (["train", "--epoch", "3"], "did you mean --epochs"),
         (["train", "--epochs", "abc"], "epochs must be a whole number"),
-        (["train", "--epochs", "-1"], "epochs must be a whole number of 1 or more, or 0 (the default), not '-1'"),
+        (["train", "--epochs", "-1"], "epochs must be a whole number of 1 or more, or None (auto), not '-1'"),
         (["train", "--dataset", "nosuch"], "unknown data set 'nosuch'"), (["train", "--dataset", "gowala"], "did you mean gowalla"),
         (["train", "--dataset", "./nosuch/"], "no file and no folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
         (["train", "--protocol", "dirty"], "--protocol must be one of 'clean', 'authors', not 'dirty'"),
@@ -247,9 +247,39 @@ def test_a_folder_of_something_else_is_left_alone_even_with_overwrite(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_the_default_of_a_hyper_parameter_may_be_given():
-    assert parse_value("epochs", "0") == 0
-    assert parse_value("l2_user", "-1") == -1.0
+@pytest.mark.parametrize("name", [name for name, declared in PARAMETERS.items() if declared.metadata["auto"]])
+def test_what_is_not_given_is_none_and_auto_in_text(name):
+    assert parse_value(name, "auto") is None
+    assert Config(**{name: None}) == Config(**{name: "Auto"})
+    assert in_text(getattr(Config(**{name: None}), name)) == "auto"
+    assert f"auto: {PARAMETERS[name].metadata['auto']}" in help_of(PARAMETERS[name])
+    with pytest.raises(UsageError, match=rf"{name} must be .*, or None \(auto\), not '-1'"):
+        parse_value(name, "-1")
+
+
+@pytest.mark.parametrize("name", ["epochs", "patience", "item_trend_half_life", "tile_megabytes"])
+def test_zero_does_not_stand_for_what_is_not_given(name):
+    with pytest.raises(UsageError, match=rf"{name} must be .*, or None \(auto\), not 0"):
+        Config(**{name: 0})
+
+
+def test_what_has_no_auto_must_be_given():
+    for value in (None, "auto"):
+        with pytest.raises(UsageError, match="embedding_dim must be a whole number of 1 or more, not"):
+            Config(embedding_dim=value)
+
+
+def test_resolved_has_no_none_that_the_solver_needs_and_keeps_what_is_given():
+    for config in (Config(), Config(solver="sgd"), Config(l2_user=0.4, patience=7, item_graph_weight=0.0)):
+        given = {name: value for name, value in config.to_dict().items() if value is not None}
+        resolved = config.resolved()
+        assert given.items() <= resolved.to_dict().items()
+        assert resolved.resolved() == resolved
+        left = {name for name, value in resolved.to_dict().items() if value is None}
+        assert left == {"tile_megabytes"} | ({"l2_user", "l2_item"} if config.solver == "sgd" else set())
+    assert (Config().resolved().patience, Config(l2_user=0.1, l2_item=0.1).resolved().patience) == (8, 3)
+    assert Config(solver="sgd").resolved().epochs == 2000
+    assert Config().fingerprint() != Config().resolved().fingerprint()  # the one chooses, the other has what it stands for without
 
 
 def test_an_unknown_user_is_one_line(run_folder):
@@ -305,11 +335,20 @@ def test_an_authors_ini_file_runs_as_it_is(tmp_path):
     assert again.returncode == 0, again.stderr
 
 
-def test_the_authors_names_are_understood_as_options_too(tmp_path):
-    done = ultragcn("train", *QUICK, "--solver", "sgd", "--gamma", "0.5", "--lambda", "0.25", "--out", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    config = json.loads((tmp_path / "run/manifest.json").read_text())["config"]
-    assert (config["l2_weight"], config["item_item_weight"]) == (0.5, 0.25)
+def test_the_authors_names_are_understood_in_their_files_alone(tmp_path, capsys):
+    assert main(["train", "--gamma", "0.5"]) == 2
+    assert "unknown option --gamma" in capsys.readouterr().err
+    (tmp_path / "mine.toml").write_text("lambda = 0.25\n")
+    for given in (
+        lambda: UltraGCN(**{"lambda": 0.25}),
+        lambda: configuration_for("demo", **{"lambda": 1}),
+        lambda: read_config(tmp_path / "mine.toml"),
+    ):
+        with pytest.raises(UsageError, match=r"what the authors' code calls lambda is item_item_weight here; .*\.ini files only"):
+            given()
+    (tmp_path / "twice.ini").write_text("[Model]\ngamma=1\nl2_weight=2\n")
+    with pytest.raises(UsageError, match="l2_weight is given twice"):
+        read_config(tmp_path / "twice.ini")
 
 
 def test_refit_trains_on_train_and_validation_for_the_epochs_chosen(tmp_path):

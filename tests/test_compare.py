@@ -362,16 +362,16 @@ def test_a_refit_of_lightgcn_takes_the_steps_of_the_training_that_was_stopped_th
 
 def test_the_variants_of_ultragcn_differ_in_solver_and_in_what_is_added_when_ranking():
     ours, paper, sampled = (make_model(name, "ml-1m", 0, {}).config for name in ("ultragcn", "ultragcn-paper", "ultragcn-sgd"))
-    assert ours.graph_weight > 0
+    assert ours.item_graph_weight > 0
     assert paper == ours.replace(item_graph_weight=0.0, item_trend_weight=0.0)
-    assert (paper.graph_weight, paper.chooses_graph_weight, paper.trend_weight, paper.chooses_trend) == (0, False, 0, False)
-    assert (sampled.solver, sampled.graph_weight) == ("sgd", 0)
+    assert not any(paper.chooses(name) for name in ("item_graph_weight", "item_trend_weight"))
+    assert (sampled.solver, sampled.resolved().item_graph_weight) == ("sgd", 0)
     assert make_model("ultragcn-default", "electronics", 0, {}).config == Config()
 
 
 def test_the_papers_model_has_settings_of_its_own_where_they_are_kept(tmp_path):
     ours, paper = (make_model(name, "electronics", 0, {}).config for name in ("ultragcn", "ultragcn-paper"))
-    assert paper.graph_weight == 0
+    assert paper.item_graph_weight == 0
     assert paper.l2_user != ours.l2_user
     assert make_model("ultragcn-paper", "electronics", 0, {"l2_user": 0.4}).config.l2_user == 0.4
     file = tmp_path / "kept.toml"

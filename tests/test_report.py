@@ -185,8 +185,8 @@ def test_runs_on_the_same_data_share_a_section_and_those_under_another_protocol_
 
 
 def test_a_seed_that_was_drawn_stands_in_the_command_that_repeats_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/ultragcn", "train", "--seed", "-1", "--quiet"])
-    config = configuration_for("demo", seed=-1, epochs=1)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/ultragcn", "train", "--seed", "auto", "--quiet"])
+    config = configuration_for("demo", seed=None, epochs=1)
     metrics = train_run(load_dataset("demo"), config, tmp_path / "run")
     text = Words(report([tmp_path / "run"], tmp_path / "out")).text
     assert f"ultragcn train --seed {metrics['seed']} --quiet" in text

@@ -173,4 +173,4 @@ def test_what_has_no_effect_beside_the_others_is_known():
         "item_graph_l2", "item_graph_neighbors", "item_graph_walk", "item_graph_walk_alpha", "item_graph_walk_beta",
         "item_trend_half_life",
     }  # fmt: skip
-    assert sampled.replace(l2_user=0.1, l2_item=0.1).without_effect["l2_weight"] == "l2_user or l2_item at -1"
+    assert sampled.replace(l2_user=0.1, l2_item=0.1).without_effect["l2_weight"] == "l2_user or l2_item at auto"

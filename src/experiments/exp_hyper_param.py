@@ -40,7 +40,7 @@ def compare_learning_rates(workers: int, **settings: Any) -> None:
     from data import load_data
     from utils import log_param, progress_bar
 
-    settings["seed"] = rng.given_or_fresh(settings["seed"])
+    settings["seed"] = rng.given_or_fresh(None if settings["seed"] == -1 else settings["seed"])
     log_param({"model": MODEL, **settings, "workers": workers})
     load_data(settings["dataset"], settings["data_dir"])  # so that data are downloaded once, and before any work begins
     jobs = [{"learning_rate": learning_rate, **settings} for learning_rate in LEARNING_RATES]

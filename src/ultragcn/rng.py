@@ -15,6 +15,6 @@ def fresh_seed() -> int:
     return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
 
 
-def given_or_fresh(seed: int) -> int:
-    """Return `seed`, or a fresh one for -1."""
-    return fresh_seed() if seed == -1 else seed
+def given_or_fresh(seed: int | None) -> int:
+    """Return `seed`, or a fresh one for None."""
+    return fresh_seed() if seed is None else seed

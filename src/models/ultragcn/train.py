@@ -34,6 +34,8 @@ class Trainer:
             Log the whole configuration and show progress bars.
         """
         chosen = {name: value for name, value in hyper_param.items() if value is not None}
+        if chosen.get("seed") == -1:
+            chosen["seed"] = None
         config = configuration_for(train_data.known_as, **chosen)
         if config.solver == "sgd":
             config = config.replace(device=self.device.type)
@@ -41,6 +43,6 @@ class Trainer:
             log_param(config.to_dict())
         progress = ProgressBars() if verbose else None
         model = UltraGCN(config).fit(train_data.train, valid=train_data.valid, progress=progress)
-        if verbose and config.seed == -1:
+        if verbose and config.seed is None:
             log_param({"seed drawn": model.seed_})
         return model

@@ -7,12 +7,11 @@ from typing import Any
 
 from ultragcn.cli import data_options
 from ultragcn.cli.messages import tell
-from ultragcn.config import AUTHORS_NAMES, PARAMETERS, TOPICS, Config, configuration_for, parse_value, read_config
+from ultragcn.config import PARAMETERS, TOPICS, Config, configuration_for, help_of, in_text, parse_value, read_config
 from ultragcn.errors import UsageError
 from ultragcn.experiments.runs.trackers import TRACKERS
 from ultragcn.progress import Progress, Silent
 
-_AUTHORS_NAME_OF = {ours: theirs for theirs, ours in AUTHORS_NAMES.items()}
 _WITH_RESUME = ("--data_dir", "--quiet")
 
 
@@ -49,17 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, declared in PARAMETERS.items():
         if name in TOPICS:
             group = parser.add_argument_group(f"hyper-parameters: {TOPICS[name]}")
-        rule = declared.metadata
-        theirs = _AUTHORS_NAME_OF.get(name)
-        flags = [f"--{name}", *([f"--{theirs}"] if theirs else [])]
-        choices = " | ".join(rule["choices"])
-        unit = f" [{rule['unit']}]" if rule["unit"] else ""
-        group.add_argument(
-            *flags,
-            dest=f"hyper_{name}",
-            metavar=choices or "X",
-            help=f"{rule['meaning']}{unit} (default: {declared.default})",
-        )
+        choices = " | ".join(declared.metadata["choices"])
+        group.add_argument(f"--{name}", dest=f"hyper_{name}", metavar=choices or "X", help=help_of(declared))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,7 +79,7 @@ def _begin(arguments: argparse.Namespace) -> int:
     if not arguments.quiet and not is_compiled():
         tell("compiling, once after installing: this takes about a minute")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = given_out or Path("runs") / f"{dataset.name}-{config.solver}-seed{config.seed}-{stamp}"
+    out = given_out or Path("runs") / f"{dataset.name}-{config.solver}-seed{in_text(config.seed)}-{stamp}"
     _report(train_run(dataset, config, out, **options, progress=progress), out)
     return 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ultragcn.config.declare import checked
-from ultragcn.config.ultragcn import PARAMETERS, Config, our_names
+from ultragcn.config.ultragcn import PARAMETERS, Config, from_authors, known_names
 from ultragcn.errors import UsageError, unknown_name
 
 _PAPER = "paper"  # table of a configuration file
@@ -65,7 +65,7 @@ def _from_toml(text: str, solver: str | None, paper: bool) -> dict[str, Any]:
             raise unknown_name("table", table, (*solvers, _PAPER))
     chosen = str(solver or shared.get("solver") or PARAMETERS["solver"].default)
     tables = [document.get(table, {}) for table in ((chosen, _PAPER) if paper else (chosen,))]
-    values = {name: value for table in (shared, *tables) for name, value in our_names(table).items()}
+    values = {name: value for table in (shared, *tables) for name, value in known_names(table).items()}
     return {name: checked(PARAMETERS[name], value) for name, value in values.items()}
 
 
@@ -80,7 +80,7 @@ def _from_ini(text: str, path: Path) -> ConfigFile:
         given["select_by"] = f"recall@{given.pop('topk')}"
     if "lr" in given:
         given["learning_rate"] = given.pop("lr")
-    values = {"solver": "sgd"} | {name: checked(PARAMETERS[name], value) for name, value in our_names(given).items()}
+    values = {"solver": "sgd"} | {name: checked(PARAMETERS[name], value) for name, value in from_authors(given).items()}
     files = None
     if len(paths) == len(_INI_PATHS):
         # The authors run from their own folder; look beside the file as well.
@@ -119,4 +119,4 @@ def configuration_for(dataset: str | None = None, solver: str | None = None, *, 
         values["solver"] = solver
     if paper:
         values |= {"item_graph_weight": 0.0, "item_trend_weight": 0.0}
-    return Config(**(values | our_names(changes)))
+    return Config(**(values | known_names(changes)))

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ultragcn.config.declare import HyperParameters, checked, parameter
-from ultragcn.errors import UsageError, did_you_mean
+from ultragcn.config.declare import HyperParameters, checked, parameter, seed_parameter
+from ultragcn.config.foreign_names import suggestion
+from ultragcn.errors import UsageError
 
 EXACT_L2 = 0.13
 """rho for the exact solver where nothing is known of the data and nothing is held out: between the values chosen on validation data for the
@@ -29,6 +30,7 @@ EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (1.0, 2.0, 4.0), (2.0, 7.0, 30.0, 90.0, 365.0, 1000.0)
 """Where pairs are held out and times are known, the best of these weights and half-lives is kept, or no trend where that is better."""
 _TREND_HALF_LIFE = 30.0
+_CHOSEN = ("l2_user", "l2_item", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,16 @@ class Config(HyperParameters):
     item_item_weight: float = parameter(1e-3, "weight of the item-item term", low=0, authors="lambda")
     omega: str = parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
     l2_weight: float = parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
-    l2_user: float = parameter(
-        -1.0,
-        "L2 strength of the users over an epoch; -1: the solver's own, l2_weight times the batches for sgd; for exact 0.13, or chosen on "
-        "held-out pairs, from 0.1 upwards",
+    l2_user: float | None = parameter(
+        None,
+        "L2 strength of the users over an epoch",
+        auto="for exact 0.13, or chosen on held-out pairs from 0.1 upwards; for sgd l2_weight times the batches",
         low=0,
     )
-    l2_item: float = parameter(
-        -1.0,
-        "L2 strength of the items over an epoch; -1: the solver's own, l2_weight times the batches for sgd; for exact 0.13, or chosen on "
-        "held-out pairs, from 0.1 upwards",
+    l2_item: float | None = parameter(
+        None,
+        "L2 strength of the items over an epoch",
+        auto="for exact 0.13, or chosen on held-out pairs from 0.1 upwards; for sgd l2_weight times the batches",
         low=0,
     )
     l2_user_exponent: float = parameter(0.0, "the L2 strength of a user grows with this power of its degree, at the same mean")
@@ -67,10 +69,10 @@ class Config(HyperParameters):
     exclude_positives: bool = parameter(False, "never draw a user's own train items as negatives", authors="sampling_sift_pos")
 
     # The item graph at ranking time (docs/model.md).
-    item_graph_weight: float = parameter(
-        -1.0,
-        "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: nothing, as in the paper; "
-        "-1: the solver's own, 0 for sgd; for exact 0.2, or chosen on held-out pairs",
+    item_graph_weight: float | None = parameter(
+        None,
+        "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: nothing, as in the paper",
+        auto="for exact 0.2, or chosen on held-out pairs; for sgd 0",
         low=0,
     )
     item_graph_l2: float = parameter(100.0, "L2 strength of the item graph's weights", unit="users", positive=True)
@@ -84,15 +86,17 @@ class Config(HyperParameters):
     item_graph_walk_beta: float = parameter(0.5, "power of the item's degree that its walks are divided by", low=0)
 
     # The trend at ranking time (docs/model.md).
-    item_trend_weight: float = parameter(
-        -1.0,
+    item_trend_weight: float | None = parameter(
+        None,
         "how much popularity of late counts when ranking, in place of the mean user's score; needs the times of the interactions; 0: that "
-        "score stays; -1: the solver's own, 0 for sgd; for exact 0, or chosen on held-out pairs",
+        "score stays",
+        auto="for exact 0, or chosen on held-out pairs; for sgd 0",
         low=0,
     )
-    item_trend_half_life: float = parameter(
-        -1.0,
-        "days after which an interaction counts half for popularity of late; -1: 30, or chosen on held-out pairs with the weight",
+    item_trend_half_life: float | None = parameter(
+        None,
+        "days after which an interaction counts half for popularity of late",
+        auto="30, or chosen on held-out pairs with the weight",
         unit="days",
         positive=True,
     )
@@ -111,8 +115,8 @@ class Config(HyperParameters):
     )
     sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
     cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
-    tile_megabytes: float = parameter(
-        0.0, "scores that exact holds at a time, per thread; 0: as many as suit the processor", unit="MB", low=0, high=1024
+    tile_megabytes: float | None = parameter(
+        None, "scores that exact holds at a time, per thread", auto="as many as suit the processor", unit="MB", positive=True, high=1024
     )
 
     # The sampled procedure.
@@ -122,17 +126,18 @@ class Config(HyperParameters):
     init_std: float = parameter(1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight")
 
     # When to stop.
-    epochs: int = parameter(
-        0,
-        "passes over the train pairs (exact: sweeps) at most; 0: the solver's own, 2000 for sgd and 30 for exact",
+    epochs: int | None = parameter(
+        None,
+        "passes over the train pairs (exact: sweeps) at most",
+        auto="for exact 30, for sgd 2000",
         unit="epochs",
         low=1,
         authors="max_epoch",
     )
-    patience: int = parameter(
-        0,
-        "evaluations without a better value before stopping; 0: the solver's own, 15 for sgd and 3 for exact, 8 where the L2 strength is "
-        "not given",
+    patience: int | None = parameter(
+        None,
+        "evaluations without a better value before stopping",
+        auto="for exact 3, or 8 where the L2 strength is not given; for sgd 15",
         unit="evaluations",
         low=1,
         authors="early_stop_epoch",
@@ -146,67 +151,48 @@ class Config(HyperParameters):
     select_by: str = parameter("recall@20", "metric that chooses the epoch to keep")
 
     # The machine.
-    seed: int = parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
+    seed: int | None = seed_parameter()
     device: str = parameter("auto", "where sgd computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
 
-    @property
-    def max_epochs(self) -> int:
-        """Passes at most: `epochs`, or the solver's usual number."""
-        return self.epochs or {"exact": 30, "sgd": 2000}[self.solver]
-
-    @property
-    def max_patience(self) -> int:
-        """Evaluations without a better value before stopping: `patience`, or the solver's usual number."""
-        # An L2 strength that rises with sweeps that are no better than the one before must reach what data with much noise need.
-        return self.patience or {"exact": 8 if self.chooses_l2 else 3, "sgd": 15}[self.solver]
-
-    @property
-    def graph_weight(self) -> float:
-        """Weight of the item graph when ranking: `item_graph_weight`, or the solver's own."""
-        return self.item_graph_weight if self.item_graph_weight >= 0 else {"exact": EXACT_GRAPH_WEIGHT, "sgd": 0.0}[self.solver]
-
-    @property
-    def chooses_graph_weight(self) -> bool:
-        """Return whether training chooses the weight of the item graph, given held-out pairs."""
-        return self.solver == "exact" and self.item_graph_weight < 0
-
-    @property
-    def trend_weight(self) -> float:
-        """Weight of the trend when ranking: `item_trend_weight`, or the solver's own."""
-        return max(self.item_trend_weight, 0.0)
-
-    @property
-    def trend_half_life(self) -> float:
-        """Half-life of the trend in days: `item_trend_half_life`, or the usual one."""
-        return self.item_trend_half_life if self.item_trend_half_life > 0 else _TREND_HALF_LIFE
-
-    @property
-    def chooses_trend(self) -> bool:
-        """Return whether training chooses the weight of the trend, given held-out pairs and times."""
-        return self.solver == "exact" and self.item_trend_weight < 0
+    def chooses(self, name: str) -> bool:
+        """Return whether training chooses the hyper-parameter `name` on held-out pairs: exact chooses what is not given."""
+        return self.solver == "exact" and name in _CHOSEN and getattr(self, name) is None
 
     @property
     def chooses_l2(self) -> bool:
-        """Return whether training chooses an L2 strength, given held-out pairs."""
-        return self.solver == "exact" and min(self.l2_user, self.l2_item) < 0
+        """Whether training chooses an L2 strength, given held-out pairs."""
+        return self.chooses("l2_user") or self.chooses("l2_item")
 
-    def with_l2(self, strength: float) -> "Config":
+    def with_l2(self, strength: float | None) -> "Config":
         """Return a copy with `strength` in place of L2 strengths that are not given."""
-        return self.replace(**{name: strength for name in ("l2_user", "l2_item") if getattr(self, name) < 0})
+        return self.replace(**{name: strength for name in ("l2_user", "l2_item") if getattr(self, name) is None})
 
-    def resolved(self) -> dict[str, Any]:
-        """Return all hyper-parameters by name, the solver's own values in place of what stands for them."""
-        own: dict[str, Any] = {"epochs": self.max_epochs, "patience": self.max_patience, "item_graph_weight": self.graph_weight}
+    def resolved(self) -> "Config":
+        """Return a copy in which nothing is None that the solver needs: its own values are in place.
+
+        What is chosen on held-out pairs has the value that it has without such pairs. What is still None is the seed, which is drawn,
+        `tile_megabytes`, which suits the processor, and for sgd the L2 strengths, which follow from `l2_weight` and the train pairs.
+        """
         if self.solver == "exact":
-            rising = (EXACT_L2, EXACT_L2_FROM, EXACT_L2_FACTOR)
-            own |= {name: rising for name in ("l2_user", "l2_item") if getattr(self, name) < 0}
-        if self.chooses_graph_weight:
-            own["item_graph_weight"] = (EXACT_GRAPH_WEIGHT, *EXACT_GRAPH_WEIGHTS)
-        own |= {"item_trend_weight": self.trend_weight, "item_trend_half_life": self.trend_half_life}
-        if self.chooses_trend:
-            own["item_trend_weight"] = EXACT_TREND_WEIGHTS
-            own["item_trend_half_life"] = EXACT_TREND_HALF_LIVES if self.item_trend_half_life < 0 else self.item_trend_half_life
-        return self.to_dict() | own
+            # An L2 strength that rises with sweeps that are no better than the one before must reach what data with much noise need.
+            patience = 8 if self.chooses_l2 else 3
+            own: dict[str, Any] = {
+                "epochs": 30, "patience": patience, "l2_user": EXACT_L2, "l2_item": EXACT_L2, "item_graph_weight": EXACT_GRAPH_WEIGHT,
+            }  # fmt: skip
+        else:
+            own = {"epochs": 2000, "patience": 15, "item_graph_weight": 0.0}
+        own |= {"item_trend_weight": 0.0, "item_trend_half_life": _TREND_HALF_LIFE}
+        return dataclasses.replace(self, **{name: value for name, value in own.items() if getattr(self, name) is None})
+
+    def in_use(self) -> dict[str, Any]:
+        """Return all values in use by name; of what training chooses itself, those that it chooses from."""
+        values = super().in_use()
+        rising = (EXACT_L2, EXACT_L2_FROM, EXACT_L2_FACTOR)
+        rules = {"l2_user": rising, "l2_item": rising, "item_graph_weight": (EXACT_GRAPH_WEIGHT, *EXACT_GRAPH_WEIGHTS),
+                 "item_trend_weight": EXACT_TREND_WEIGHTS}  # fmt: skip
+        if self.chooses("item_trend_weight") and self.item_trend_half_life is None:
+            values["item_trend_half_life"] = EXACT_TREND_HALF_LIVES
+        return values | {name: rule for name, rule in rules.items() if self.chooses(name)}
 
     @property
     def without_effect(self) -> dict[str, str]:
@@ -214,12 +200,12 @@ class Config(HyperParameters):
         return {name: lacking for names, lacking, has in _NEEDS if not has(self) for name in names}
 
     def replace(self, **changes: Any) -> "Config":
-        """Return a copy with `changes`; the authors' names are understood too."""
-        return dataclasses.replace(self, **our_names(changes))
+        """Return a copy with `changes`; an unknown name raises `UsageError` with the nearest known one."""
+        return dataclasses.replace(self, **known_names(changes))
 
 
 _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
-    (("l2_weight",), "l2_user or l2_item at -1", lambda config: min(config.l2_user, config.l2_item) < 0),
+    (("l2_weight",), "l2_user or l2_item at auto", lambda config: config.l2_user is None or config.l2_item is None),
     (
         ("l2_weight", "learning_rate", "batch_size", "num_negatives", "init_std", "evaluate_every", "device"), "solver sgd",
         lambda config: config.solver == "sgd",
@@ -233,10 +219,13 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
     (("num_item_neighbors", "omega"), "item_item_weight above 0", lambda config: config.item_item_weight > 0),
     (
         ("item_graph_l2", "item_graph_neighbors", "item_graph_walk", "item_graph_walk_alpha", "item_graph_walk_beta"),
-        "item_graph_weight above 0", lambda config: config.graph_weight > 0,
+        "item_graph_weight above 0", lambda config: bool(config.resolved().item_graph_weight),
     ),
     (("item_graph_walk_alpha", "item_graph_walk_beta"), "item_graph_walk above 0", lambda config: config.item_graph_walk > 0),
-    (("item_trend_half_life",), "item_trend_weight above 0", lambda config: config.chooses_trend or config.trend_weight > 0),
+    (
+        ("item_trend_half_life",), "item_trend_weight above 0",
+        lambda config: config.chooses("item_trend_weight") or bool(config.item_trend_weight),
+    ),
 )  # fmt: skip
 """Names, what they need to have an effect, and whether a configuration has it."""
 
@@ -256,21 +245,27 @@ TOPICS: dict[str, str] = {
 
 
 AUTHORS_NAMES: dict[str, str] = {p.metadata["authors"]: p.name for p in PARAMETERS.values() if p.metadata["authors"]}
-"""The authors' name of a hyper-parameter -> ours."""
+"""The authors' name of a hyper-parameter -> ours, understood in their `.ini` files: on some the paper and the code disagree."""
 
 
-def our_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` under our names; an unknown name raises `UsageError` with the nearest known one."""
+def known_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values`, whose names are all ours; any other name raises `UsageError` with the one that is probably meant."""
+    for name in values:
+        if name not in PARAMETERS:
+            near = suggestion(name, PARAMETERS)
+            raise UsageError(f"unknown hyper-parameter {name!r}{near or '; ultragcn train --help lists them all'}")
+    return dict(values)
+
+
+def from_authors(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an `.ini` file says, which may have the authors' names and ours, under our names."""
     renamed: dict[str, Any] = {}
     for name, value in values.items():
         ours = AUTHORS_NAMES.get(name, name)
-        if ours not in PARAMETERS:
-            near = did_you_mean(name, [*PARAMETERS, *AUTHORS_NAMES])
-            raise UsageError(f"unknown hyper-parameter {name!r}{near or '; ultragcn train --help lists them all'}")
         if ours in renamed:
             raise UsageError(f"{ours} is given twice, once as {name!r}; give it once")
         renamed[ours] = value
-    return renamed
+    return known_names(renamed)
 
 
 def parse_value(name: str, text: str) -> Any:

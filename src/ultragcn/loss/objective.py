@@ -29,7 +29,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.config import Config
-from ultragcn.config.ultragcn import EXACT_L2
 from ultragcn.data.interactions import Interactions, refuse_empty
 from ultragcn.loss.weights import DegreeWeights, ItemNeighbors, degree_weights, item_neighbors, user_weights
 
@@ -48,6 +47,7 @@ class Objective:
 
     train: Interactions
     config: Config
+    """Resolved: only sgd's L2 strengths may be None."""
 
     @classmethod
     def of(cls, train: Interactions, config: Config) -> "Objective":
@@ -59,7 +59,7 @@ class Objective:
             There is nothing to learn from.
         """
         refuse_empty(train)
-        return cls(train, config)
+        return cls(train, config.resolved())
 
     @cached_property
     def beta(self) -> DegreeWeights:
@@ -82,9 +82,9 @@ class Objective:
     @property
     def l2_strengths(self) -> tuple[float, float]:
         """The rho of the users and of the items: the mean L2 weight of a row over an epoch."""
-        config = self.config
-        own = EXACT_L2 if config.solver == "exact" else config.l2_weight * self.num_batches
-        return config.l2_user if config.l2_user >= 0 else own, config.l2_item if config.l2_item >= 0 else own
+        given, own = (self.config.l2_user, self.config.l2_item), self.config.l2_weight * self.num_batches
+        user, item = (own if strength is None else strength for strength in given)
+        return user, item
 
     def l2_users(self, degrees: np.ndarray) -> np.ndarray:
         """Return rho_u of users with `degrees` (U,), proportional to d_u^nu with mean rho over the train users: (U,) float32."""
@@ -102,7 +102,7 @@ class Objective:
 
     def with_l2(self, config: Config) -> "Objective":
         """Return the objective under a `config` that differs in L2 alone: what is known of train stays."""
-        other = Objective(self.train, config)
+        other = Objective(self.train, config.resolved())
         vars(other).update({name: value for name, value in vars(self).items() if name in ("beta", "neighbors", "train_positives")})
         return other
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ultragcn import rng
-from ultragcn.config import HyperParameters, parameter
+from ultragcn.config import HyperParameters, parameter, seed_parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import NumericalError
 from ultragcn.kernels.arguments import Triples
@@ -34,7 +34,7 @@ class BPR(Baseline, EmbeddingRecommender):
         l2: float = parameter(0.01, "L2 strength", low=0)
         init_std: float = parameter(0.1, "standard deviation of the first embeddings", positive=True)
         epochs: int = parameter(150, "times as many draws as there are train pairs", unit="epochs", low=1)
-        seed: int = parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
+        seed: int | None = seed_parameter()
 
     _recorded = ("seed_", "train_seconds_")
 

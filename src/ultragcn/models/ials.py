@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn import rng
-from ultragcn.config import HyperParameters, parameter
+from ultragcn.config import HyperParameters, parameter, seed_parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.recommender import EmbeddingRecommender
@@ -36,7 +36,7 @@ class IALS(Baseline, EmbeddingRecommender):
         l2_exponent: float = parameter(1.0, "power nu of the degree that the L2 strength grows with", low=0)
         init_std: float = parameter(0.1, "standard deviation of the first scores; of an embedding, divided by sqrt(D)", positive=True)
         epochs: int = parameter(16, "times that users and items are solved", unit="epochs", low=1)
-        seed: int = parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
+        seed: int | None = seed_parameter()
 
     _recorded = ("seed_", "train_seconds_")
 

@@ -3,16 +3,17 @@
 He, Deng, Wang, Li, Zhang, Wang: LightGCN: simplifying and powering graph convolution network for recommendation (SIGIR 2020).
 """
 
+import dataclasses
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 
 from ultragcn import rng
-from ultragcn.config import HyperParameters, parameter
+from ultragcn.config import HyperParameters, parameter, seed_parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import MissingDependencyError, NumericalError
 from ultragcn.models.baseline import Baseline
@@ -57,7 +58,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
         num_layers: int = parameter(3, "layers L of the propagation", unit="layers", low=0)
         learning_rate: float = parameter(0.02, "Adam's step size", positive=True)
         schedule: str = parameter("constant", "the step size over all epochs; cosine falls to 0", choices=("constant", "cosine"))
-        schedule_epochs: int = parameter(0, "epochs after which a cosine is at 0; 0: epochs", unit="epochs", low=0)
+        schedule_epochs: int | None = parameter(None, "epochs after which a cosine is at 0", auto="epochs", unit="epochs", low=1)
         batch_size: int = parameter(32768, "train pairs in a batch", unit="pairs", low=1)
         l2_weight: float = parameter(1e-4, "L2 weight of a batch's embeddings before propagation", low=0)
         init_std: float = parameter(0.1, "standard deviation of the first embeddings", positive=True)
@@ -65,8 +66,12 @@ class LightGCN(Baseline, EmbeddingRecommender):
         evaluate_every: int = parameter(5, "epochs between evaluations, where there are pairs to choose on", unit="epochs", low=1)
         patience: int = parameter(10, "evaluations without a better value before stopping", unit="evaluations", low=1)
         select_by: str = parameter("recall@20", "metric that chooses the epoch to keep")
-        seed: int = parameter(0, "fixes everything random; -1 draws one and records it", low=-1)
+        seed: int | None = seed_parameter()
         device: str = parameter("auto", "where it computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
+
+        def resolved(self) -> Self:
+            """Return a copy in which nothing is None but the seed."""
+            return dataclasses.replace(self, schedule_epochs=self.schedule_epochs or self.epochs)
 
     _version = 2
     _recorded = ("seed_", "history_", "best_epoch_", "stopped_", "train_seconds_")
@@ -133,7 +138,8 @@ class PairwiseSolver:
 
     def __init__(self, train: Interactions, config: LightGCN.Settings, seed: int):
         self.epoch = 0
-        self._train, self._config, self._seed = train, config, seed
+        self._train, self._seed = train, seed
+        self._config: Any = config.resolved()
 
     def start(self, state: State | None = None) -> None:
         """Put the data on the device, and the first embeddings or those of `state`."""
@@ -181,7 +187,7 @@ class PairwiseSolver:
         batches = order.split(config.batch_size) if len(order) else ()
         for number, batch in enumerate(batches):
             if config.schedule == "cosine":
-                share = min((self.epoch + number / len(batches)) / (config.schedule_epochs or config.epochs), 1.0)
+                share = min((self.epoch + number / len(batches)) / config.schedule_epochs, 1.0)
                 self._adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * share)) / 2
             triple = users[batch], self._train.num_users + items[batch], self._train.num_users + negatives[batch]
             final = torch_ops.propagate(self._graph, embedding, config.num_layers)

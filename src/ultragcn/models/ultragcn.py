@@ -4,13 +4,13 @@ import inspect
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
 
 from ultragcn import rng, solvers
-from ultragcn.config import AUTHORS_NAMES, PARAMETERS, Config
+from ultragcn.config import PARAMETERS, Config
 from ultragcn.config.foreign_names import suggestion
 from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
 from ultragcn.errors import UsageError
@@ -102,7 +102,7 @@ class UltraGCN(EmbeddingRecommender):
         positional = given if config is None or isinstance(config, Config) else (config, *given)
         refuse_positional(type(self), positional, "embedding_dim")
         for name in hyper_parameters:
-            if name not in PARAMETERS and name not in AUTHORS_NAMES:
+            if name not in PARAMETERS:
                 near = suggestion(name, [*PARAMETERS, "num_threads"])
                 raise UsageError(f"unknown hyper-parameter of UltraGCN {name!r}{near or '; help(UltraGCN) lists them all'}")
         self.config = (config or Config()).replace(**hyper_parameters)
@@ -131,8 +131,8 @@ class UltraGCN(EmbeddingRecommender):
         ----------
         data : Dataset, Interactions, frame, str, Path or sparse matrix
             A data set as `load_dataset` returns it: its train pairs, and its validation pairs as `valid`. Or train pairs alone: as
-            interactions, in a polars or pandas frame, in a file, or as a SciPy matrix of users by items. The loss, the degrees and the
-            item graph are made from train pairs.
+            interactions, in a polars or pandas frame, in a file, or as a SciPy matrix of users by items. The loss, the degrees, the
+            co-occurrence graph and the item graph are made from train pairs.
         valid : Interactions or the like, optional
             Held-out pairs that choose the epoch to keep and when to stop (`select_by`, `patience`), and with the exact solver the L2
             strength, the weight of the item graph, and (where times are known) that of the trend, where they are not given. They
@@ -177,7 +177,7 @@ class UltraGCN(EmbeddingRecommender):
         self._refuse_unfit(train, valid, select_on)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels(self.config)
-        started = time.perf_counter()
+        started, settings = time.perf_counter(), cast(Any, self.config.resolved())
         path, targets = None if checkpoint is None else Path(checkpoint), valid if select_on is None else select_on
         checkpoints = Checkpoint(path, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
         first_l2 = None if targets is None else choices.first_l2(self.config)
@@ -190,13 +190,13 @@ class UltraGCN(EmbeddingRecommender):
         self.item_graph_ = item_graph(train, self.config, show)
         objective = Objective.of(train, self._config_with(course.l2))
         solver = solvers.make_solver(objective, course.seed)
-        show.start("training", self.config.max_epochs, solver.unit)
+        show.start("training", settings.epochs, solver.unit)
         show.advance(len(course.history))
         try:
             solver.start(state)
             self.stopped_ = train_loop(
                 solver, course, self._place, choices.measure_on(self, targets, self.config.select_by),
-                epochs=self.config.max_epochs, patience=self.config.max_patience, started=started, show=show, checkpoints=checkpoints,
+                epochs=settings.epochs, patience=settings.patience, started=started, show=show, checkpoints=checkpoints,
                 change=choices.L2Path(solver, objective, self.config, course).go_on, on_epoch=on_epoch,
             )  # fmt: skip
         except KeyboardInterrupt:
@@ -232,12 +232,12 @@ class UltraGCN(EmbeddingRecommender):
 
     @property
     def _needs_times(self) -> bool:
-        return self.config.trend_weight > 0
+        return bool(self.config.item_trend_weight)
 
     def _refuse_unfit(self, train: Interactions, valid: Interactions | None, select_on: Interactions | None) -> None:
         """Raise what `fit` raises of its data."""
         refuse_empty(train)
-        if self.config.trend_weight > 0 and train.times is None:
+        if self.config.item_trend_weight and train.times is None:
             raise UsageError(
                 "item_trend_weight needs the times of the interactions, which are read when time_column is given or the split is by time; "
                 "give it, or set item_trend_weight to 0"
@@ -291,11 +291,13 @@ class UltraGCN(EmbeddingRecommender):
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         super()._set_data(train, valid)
         self._frozen_items = self._deviation = None
-        weight = self.config.trend_weight
-        self._popularity = weight * log_recent_share(train, self.config.trend_half_life) if weight > 0 and train.times is not None else None
+        settings: Any = self.config.resolved()
+        weight, half_life = settings.item_trend_weight, settings.item_trend_half_life
+        self._popularity = weight * log_recent_share(train, half_life) if weight > 0 and train.times is not None else None
 
     def _make_scorer(self) -> Scorer:
-        weight = self.config.graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
+        settings: Any = self.config.resolved()
+        weight = settings.item_graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
         if weight != 0 and self._deviation is None:
             self._deviation = item_weights.mean_deviation(self.item_graph_, self.train_.matrix)
         tables = self.user_embedding_, self.item_embedding_
@@ -347,6 +349,6 @@ def _compile_kernels(config: Config) -> float:
     with numba_cpu.interrupts_kept():
         numba_cpu.compile_kernels()
         solvers.compile_kernels(config)
-        if config.graph_weight > 0:
+        if config.resolved().item_graph_weight:
             item_weights.compile_kernels()
     return time.perf_counter() - started

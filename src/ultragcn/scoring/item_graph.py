@@ -16,7 +16,7 @@ def item_graph(train: Interactions, config: Config, progress: Progress | None = 
 
     `progress` is shown one step: on large data it takes seconds.
     """
-    if config.graph_weight == 0:
+    if config.resolved().item_graph_weight == 0:
         return sp.csr_matrix((train.num_items, train.num_items), dtype=np.float32)
     show = progress or Silent()
     show.start("item graph", 1, "graph")

@@ -121,7 +121,8 @@ def _tile_sizes(num_rows: int, config: Config) -> tuple[int, int]:
     """Return rows of a block and columns of a tile: long blocks amortise the Gram matrix, but a small side needs some to share out."""
     block = int(np.clip(-(-num_rows // 12), 16, _BLOCK_ROWS))
     piece = max(1, min(num_rows, block, numba_cpu.PIECE_ROWS))  # rows whose scores are held at a time
-    tile = config.tile_megabytes * 2**20 / 4 / piece or numba_cpu.PIECE_PRODUCT / config.embedding_dim / piece
+    scores = numba_cpu.PIECE_PRODUCT / config.embedding_dim if config.tile_megabytes is None else config.tile_megabytes * 2**20 / 4
+    tile = scores / piece
     return block, int(np.clip(tile // 16 * 16, 16, 4096))
 
 

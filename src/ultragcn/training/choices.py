@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -101,18 +101,19 @@ def choose_terms(
         The one with them.
     """
     chosen: dict[str, float] = {}
-    if config.chooses_graph_weight:
+    if config.chooses("item_graph_weight"):
         _ = scorer.unit_scale  # found once, and shared by all that follow
         weight, scorer = _best(((weight, scorer.with_graph_weight(weight)) for weight in EXACT_GRAPH_WEIGHTS), value)
         chosen["item_graph_weight"] = weight
-    if config.chooses_trend and has_span(train):
-        half_lives = EXACT_TREND_HALF_LIVES if config.item_trend_half_life < 0 else (config.item_trend_half_life,)
+    if config.chooses("item_trend_weight") and has_span(train):
+        half_lives = EXACT_TREND_HALF_LIVES if config.item_trend_half_life is None else (config.item_trend_half_life,)
         shares = {half_life: log_recent_share(train, half_life) for half_life in half_lives}
         with_trend = (
             ((weight, half_life), scorer.with_item_bias(trend(weight * shares[half_life])))
             for weight, half_life in itertools.product(EXACT_TREND_WEIGHTS, half_lives)
         )
-        none = (0.0, config.trend_half_life), scorer.with_item_bias(None)
+        usual: Any = config.resolved()
+        none = (0.0, usual.item_trend_half_life), scorer.with_item_bias(None)
         (chosen["item_trend_weight"], chosen["item_trend_half_life"]), scorer = _best(itertools.chain([none], with_trend), value)
     return chosen, scorer
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ultragcn import storage
+from ultragcn.config import AUTO
 from ultragcn.errors import UsageError, counted
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
 from ultragcn.experiments import plots
@@ -92,10 +93,10 @@ def _versions(run: _Run) -> str:
 
 def _command(run: _Run) -> str:
     words = list(map(str, run.manifest.get("command", [])))
-    if "seed" in run.metrics:  # where -1 drew one, that one repeats the run
+    if "seed" in run.metrics:  # where a seed was drawn, that one repeats the run
         seed = str(run.metrics["seed"])
         followed = itertools.pairwise(["", *words])
-        words = [seed if pair == ("--seed", "-1") else f"--seed={seed}" if pair[1] == "--seed=-1" else pair[1] for pair in followed]
+        words = [seed if pair == ("--seed", AUTO) else f"--seed={seed}" if pair[1] == f"--seed={AUTO}" else pair[1] for pair in followed]
     return command_line(words)
 
 

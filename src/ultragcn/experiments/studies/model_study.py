@@ -19,7 +19,6 @@ embedding_dim = 32
 """
 
 import json
-import math
 import shlex
 import tomllib
 import warnings
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from ultragcn import storage
-from ultragcn.config import checked
+from ultragcn.config import checked, in_text, kind_of
 from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.data.interactions import Interactions
@@ -129,7 +128,7 @@ def parameters_of(said: Mapping[str, Any]) -> tuple[dict[str, Values | Range], d
     if "seed" in {**said.get("vary", {}), **said.get("fixed", {})}:
         raise UsageError("seeds are no parameter; give seeds = [0, 1, 2]")
     vary = {name: _checked_range(name, over, declared) for name, over in space_of(said.get("vary", {})).items()}
-    fixed = {name: checked(_declared(name, declared), value) for name, value in said.get("fixed", {}).items()}
+    fixed = {name: in_text(checked(_declared(name, declared), value)) for name, value in said.get("fixed", {}).items()}
     return vary, fixed
 
 
@@ -228,11 +227,12 @@ def _settings(unfitted: Any, besides: Collection[str] = ("seed",)) -> dict[str, 
 
 def _hash_of(unfitted: Any, besides: Collection[str]) -> str:
     """Return a hash of the hyper-parameters of a model, of defaults too, without some."""
-    values = {name: value for name, value in unfitted.config.resolved().items() if name not in besides}
+    values = {name: value for name, value in unfitted.config.in_use().items() if name not in besides}
     return storage.hash_bytes([json.dumps(values, sort_keys=True).encode()])[:16]
 
 
 def _toml(value: Any) -> str:
+    value = in_text(value)
     return json.dumps(value) if isinstance(value, (bool, str)) else repr(value)
 
 
@@ -261,12 +261,10 @@ def _checked_range(names: str, over: Values | Range, declared: Mapping[str, Any]
     """Return what a parameter varies over with values of its type, all of them allowed."""
     rule = _declared(names, declared)
     if isinstance(over, Values):
-        return Values(tuple(checked(rule, value) for value in over.values))
-    if rule.type not in (int, float, "int", "float"):
+        return Values(tuple(in_text(checked(rule, value)) for value in over.values))
+    if kind_of(rule) not in (int, float):
         raise UsageError(f"{names} is no number; give a list of its values instead of a range")
     low, high = checked(rule, over.low), checked(rule, over.high)
-    if isinstance(low, float):
-        checked(rule, math.nextafter(low, high))  # a default that stands for something else, such as -1, is no end of a range
     step = over.step if over.step is None else type(low)(over.step)
     if step is not None and step != over.step:
         raise UsageError(f"{names} is a whole number, so its step is one, not {over.step}")
