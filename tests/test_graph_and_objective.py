@@ -8,7 +8,7 @@ from ultragcn.config import Config
 from ultragcn.errors import DataError, UsageError
 from ultragcn.kernels import reference
 from ultragcn.loss.objective import Objective, batch_weights
-from ultragcn.loss.weights import degree_weights, item_graph_degrees, item_neighbors
+from ultragcn.loss.weights import cooccurrence_degrees, degree_weights, item_neighbors
 
 # Three users, three items: A = [[1,1,0],[1,1,1],[0,0,1]], so d_u = 2, 3, 1, d_i = 2, 2, 2,
 # G = A^T A = [[2,2,1],[2,2,1],[1,1,2]] and g = 5, 5, 4.
@@ -21,8 +21,8 @@ def test_beta_worked_by_hand():
     np.testing.assert_allclose(beta.item, [1 / np.sqrt(3)] * 3, rtol=1e-6)
 
 
-def test_item_graph_degrees_worked_by_hand():
-    assert item_graph_degrees(interactions_of(HAND)).tolist() == [5, 5, 4]
+def test_cooccurrence_degrees_worked_by_hand():
+    assert cooccurrence_degrees(interactions_of(HAND)).tolist() == [5, 5, 4]
 
 
 def test_omega_of_the_authors_worked_by_hand():
@@ -106,7 +106,7 @@ def test_l2_grows_with_a_power_of_the_degree_at_the_same_mean(exponent):
 
 
 @pytest.mark.real_data
-def test_the_item_graph_of_gowalla_has_the_diagonal_first_and_no_dense_matrix(data_dir):
+def test_the_cooccurrence_graph_of_gowalla_has_the_diagonal_first_and_no_dense_matrix(data_dir):
     from ultragcn import load_dataset
 
     train = load_dataset("gowalla", data_dir, protocol="authors").train

@@ -27,7 +27,7 @@ from ultragcn.kernels.arguments import (
     System,
     Triples,
 )
-from ultragcn.loss.weights import item_graph_degrees, item_neighbors
+from ultragcn.loss.weights import cooccurrence_degrees, item_neighbors
 from ultragcn.models.lightgcn import normalised_adjacency
 
 # What modules of kernels export besides kernels, and why it has no twin.
@@ -170,7 +170,7 @@ def users_and_items_of_each_other(shape, k, keep_diagonal):
     train = random_interactions(*shape)
     by_item = train.matrix.T.tocsr()
     users = train.matrix.indptr, train.matrix.indices
-    return *users, by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32), item_graph_degrees(train), k, keep_diagonal
+    return *users, by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32), cooccurrence_degrees(train), k, keep_diagonal
 
 
 @cases("positive_rows", crossed(shape=[*GRAPHS, (200, 90, 0.1)], k=[0, 1, 5], weight=[0.0, 0.7]), rtol=1e-5)

@@ -43,14 +43,14 @@ def user_weights(degrees: np.ndarray) -> np.ndarray:
     return np.divide(np.sqrt(d_u + 1), d_u, out=np.zeros_like(d_u), where=d_u > 0).astype(np.float32)
 
 
-def item_graph_degrees(train: Interactions) -> np.ndarray:
+def cooccurrence_degrees(train: Interactions) -> np.ndarray:
     """Return g_i = sum_k G_ik = sum over the users u of item i of d_u: (I,) int64, without making G."""
     users, items = train.pairs
     return np.bincount(items, weights=train.user_degrees[users], minlength=train.num_items).astype(np.int64)
 
 
 def item_neighbors(train: Interactions, num_neighbors: int, omega: str = "authors") -> ItemNeighbors:
-    """Return each item's strongest neighbours in the item-item co-occurrence graph.
+    """Return each item's strongest neighbours in the co-occurrence graph.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def item_neighbors(train: Interactions, num_neighbors: int, omega: str = "author
         train.matrix.indices,
         by_item.indptr.astype(np.int64),
         by_item.indices.astype(np.int32),
-        item_graph_degrees(train),
+        cooccurrence_degrees(train),
         num_neighbors,
         omega == "authors",
     )

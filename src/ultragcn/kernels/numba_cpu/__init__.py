@@ -2,7 +2,7 @@
 
 ranking.py      seen items left out, the best of each row, hits, statistics of lists
 sparse.py       a product of sparse matrices, the largest entries of each row
-item_graph.py   the strongest neighbours of each item, and P with them
+cooccurrence.py the strongest neighbours of each item, and P with them
 sweeps.py       half-sweeps of the exact solver, over blocks of cells
 rows.py         the problem of one row, and small systems of D x D
 least_squares.py  a ridge regression a row: implicit ALS, the sparse factor of an inverse
@@ -21,7 +21,7 @@ import numpy as np
 from ultragcn.kernels.arguments import GraphTerm
 from ultragcn.kernels.numba_cpu import rows, sweeps
 from ultragcn.kernels.numba_cpu.compiling import on_its_own
-from ultragcn.kernels.numba_cpu.item_graph import item_neighbors, positive_rows
+from ultragcn.kernels.numba_cpu.cooccurrence import item_neighbors, positive_rows
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
 from ultragcn.kernels.numba_cpu.ranking import find_hits, list_statistics, mask_seen, rank_users, top_k
@@ -74,7 +74,7 @@ def is_compiled() -> bool:
 
 
 def compile_kernels() -> float:
-    """Compile the kernels of ranking and of the item graph, or load them from the cache on disk, by running them on a tiny input.
+    """Compile the kernels of ranking and of the co-occurrence graph, or load them from the cache on disk, by running them on a tiny input.
 
     With the types that they are called with: indptr as SciPy keeps it (int32) where a matrix is handed on as it is, else int64.
     Returns the seconds it took. The solver's own kernels are compiled by the solver (`solvers.exact.compile_kernels`).

@@ -1,4 +1,4 @@
-"""The item graph: co-occurrence counts row by row, the strongest neighbours of each item, and what users have with their neighbours.
+"""The co-occurrence graph: counts row by row, the strongest neighbours of each item, and what users have with their neighbours.
 
 Letters: I items, K neighbours, A the user x item train matrix of N pairs, G = A^T A.
 """
