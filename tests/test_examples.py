@@ -3,6 +3,8 @@
 import doctest
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +37,15 @@ VERBS = (
 def test_every_verb_has_an_example(model):
     for verb in VERBS:
         assert ">>>" in getattr(getattr(ultragcn, model), verb).__doc__, verb
+
+
+def test_the_python_of_the_page_on_recommending_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs/recommending.md").read_text(encoding="utf-8")
+    found = {}
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)), found)
+    assert found["frame"].columns == ["user_id", "rank", "item_id", "score"]
+    assert found["items"].shape == (5,)
+    assert found["users"].shape == (2, 5)
+    assert found["same"].recommend("user-0001")[0].tolist() == found["model"].recommend("user-0001")[0].tolist()
+    assert repr(found["other"]).endswith("num_threads=2)")

@@ -65,6 +65,19 @@ def test_the_score_of_a_pair_is_the_number_that_ranks_and_the_sum_of_its_parts()
     np.testing.assert_allclose(sum(parts.values()), found, rtol=1e-5, atol=1e-5)
 
 
+def test_the_scores_of_many_pairs_are_those_of_the_lists_to_the_last_bit():
+    random, users, items = np.random.default_rng(2), 90, 700
+    tables = (random.standard_normal((rows, 64)).astype(np.float32) for rows in (users, items))
+    owned = sp.csr_matrix((random.random((users, items)) < 0.05).astype(np.float32))
+    graph = sp.random(items, items, 0.1, "csr", np.float32, 0)
+    scorer = Scorer(*tables, owned, random.standard_normal(items).astype(np.float32), graph, 0.4)
+    listed, values = lists(scorer, np.arange(users), 12)
+    pairs = random.permutation(users * 12)
+    found = scores(scorer, np.repeat(np.arange(users), 12)[pairs], listed.ravel()[pairs])
+    assert (found == values.ravel()[pairs]).all()
+    assert scores(scorer, np.zeros(0, int), np.zeros(0, int)).shape == (0,)
+
+
 def test_new_users_are_ranked_with_the_scale_of_the_users_of_training():
     scorer = made()
     rows = np.array([2, 5])

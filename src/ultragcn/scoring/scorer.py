@@ -20,6 +20,9 @@ Ranking = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Blocks of (users (B,) int64, items (B, K) int32, scores (B, K) float32), as `ranking.rank` yields them."""
 
 
+_PAIRS = 256  # whose users are ranked together, with the items of all of them as candidates
+
+
 class Scoring(Protocol):
     """What every scorer can do; users and items are rows."""
 
@@ -56,16 +59,17 @@ class Scoring(Protocol):
 def scores(scorer: Scoring, users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Return the scores of pairs, the same numbers that rank: users (N,) and items (N,) to (N,) float32."""
     users, items = np.asarray(users, np.int64), np.asarray(items, np.int64)
-    result = np.full(len(users), -np.inf, np.float32)
+    result = np.empty(len(users), np.float32)
     order = np.argsort(users, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(users[order]) != 0]) if len(users) else order
-    for pairs in np.split(order, starts[1:]):
-        wanted, places = np.unique(items[pairs], return_inverse=True)
-        for _, listed, values in scorer.rank(users[pairs[:1]], len(wanted), None, wanted):
-            of_item = np.full(len(wanted), -np.inf, np.float32)
-            found = listed[0] >= 0
-            of_item[np.searchsorted(wanted, listed[0][found])] = values[0][found]
-            result[pairs] = of_item[places]
+    for start in range(0, len(order), _PAIRS):
+        pairs = order[start : start + _PAIRS]
+        (asked, row), (wanted, column) = (np.unique(side[pairs], return_inverse=True) for side in (users, items))
+        table = np.empty((len(asked), len(wanted)), np.float32)
+        first = 0
+        for block, listed, values in scorer.rank(asked, len(wanted), None, wanted):
+            table[first + np.arange(len(block))[:, None], np.searchsorted(wanted, listed)] = values
+            first += len(block)
+        result[pairs] = table[row, column]
     return result
 
 
@@ -171,12 +175,11 @@ class Scorer:
         self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None, candidates: np.ndarray, graph: sp.csr_matrix | None
     ) -> Ranking:
         user_table, item_table = self.tables[0], self.tables[1][candidates]
-        weights = None if graph is None else graph[:, candidates]
         for start in range(0, len(users), BATCH_USERS):
             batch = users[start : start + BATCH_USERS]
             rows = np.arange(len(batch))
             left_out = None if seen is None else seen[batch][:, candidates]
-            term = None if weights is None else GraphTerm(weights, self.owned[batch], self.scale)
+            term = None if graph is None else _graph_term(graph, self.owned[batch], candidates, self.scale)
             for _, items, values in rank(user_table[batch], item_table, rows, top_k, left_out, term):
                 yield batch, _named(items, candidates), values
 
@@ -242,6 +245,16 @@ def _named(columns: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     listed = np.full(columns.shape, -1, np.int32)
     listed[columns >= 0] = candidates[columns[columns >= 0]]
     return listed
+
+
+def _graph_term(graph: sp.csr_matrix, owned: sp.csr_matrix, candidates: np.ndarray, scale: float) -> GraphTerm:
+    """Return the term of the graph for users by what they have, (B, I), and candidates alone.
+
+    Only the rows of what somebody has are cut to the candidates: for one user a hundredth of the time that the whole graph takes.
+    """
+    occurring, which = np.unique(owned.indices, return_inverse=True)
+    cut = sp.csr_matrix((owned.data, which.astype(np.int32), owned.indptr), shape=(owned.shape[0], len(occurring)))
+    return GraphTerm(graph[occurring][:, candidates], cut, scale)
 
 
 def _sums(owned: sp.csr_matrix, weights: sp.csr_matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
