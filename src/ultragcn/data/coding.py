@@ -32,7 +32,12 @@ def stands_for_nothing(name: str) -> bool:
     return name.strip().lower() in WORDS
 
 
-def without_id(column: pl.Series, options: DataOptions) -> tuple[pl.Series, list[str]]:
+def distinct_in(column: pl.Series) -> pl.Series:
+    """Return the distinct ids of a column of codes; none of a column of integers."""
+    return column.clear() if column.dtype == pl.Int64 else column.unique().drop_nulls()
+
+
+def without_id(column: pl.Series, distinct: pl.Series, options: DataOptions) -> tuple[pl.Series, list[str]]:
     """Return the mask (N,) of rows without an id, and the words that stood there for nothing.
 
     Blanks are nothing. Words are nothing only where `options.missing` is skip: a band may be called nan.
@@ -40,7 +45,6 @@ def without_id(column: pl.Series, options: DataOptions) -> tuple[pl.Series, list
     mask = column.is_null()
     if column.dtype == pl.Int64:
         return mask, []
-    distinct = column.unique().drop_nulls()
     names = distinct.cast(pl.String)
     bare = names.str.strip_chars(BLANKS)
     nothing = bare == "" if options.blanks != "keep" else pl.repeat(False, len(names), eager=True)
@@ -114,9 +118,7 @@ def _mixed(names: pl.Series, pointed: pl.Series, what: str) -> list[str]:
     both = bare.filter(bare.is_in(names.implode()))
     if not len(both):
         return []
-    return [
-        f"{len(both)} {what} ids differ by nothing but .0 (such as {both[0]} and {both[0]}.0), so they are two; write them alike in the file"
-    ]
+    return [f"{len(both)} {what} ids differ by nothing but .0 (such as {both[0]} and {both[0]}.0), so they are two; write them alike"]
 
 
 def _scientific(names: pl.Series, what: str) -> list[str]:
@@ -125,6 +127,4 @@ def _scientific(names: pl.Series, what: str) -> list[str]:
     written = [name for name in sample if name is not None and _SCIENTIFIC.fullmatch(name)]
     if not written or len(written) < len(sample) / 2:
         return []
-    return [
-        f"{what} ids such as {written[0]} have lost their last digits, so that several became one; export the column as text and read that"
-    ]
+    return [f"{what} ids such as {written[0]} have lost their last digits, so that several became one; export the column as text"]

@@ -140,20 +140,24 @@ def coded(column: pl.Expr, kind: pl.DataType, table: Table, side: str, categorie
     return pl.when(column != "").then(column).cast(pl.Categorical(categories))
 
 
-def number(column: pl.Expr, kind: pl.DataType, options: DataOptions) -> pl.Expr:
-    """Return cells as numbers; null where there is none, or nothing tells which number it is."""
+def number(column: pl.Expr, kind: pl.DataType, decimal: str) -> pl.Expr:
+    """Return cells as numbers; null where there is none, or nothing tells which number it is.
+
+    `decimal` is what stands before decimals: a point, a comma, or either ("") where that is clear: 5,0 is 5, but 5,000 is 5 here and
+    5000 there.
+    """
     if kind != pl.String:
         made = column.cast(pl.Float64, strict=False)
-    elif options.decimal == ",":
-        text = column.str.strip_chars()
-        made = pl.when(~text.str.contains(".", literal=True)).then(text.str.replace(",", ".", literal=True)).cast(pl.Float64, strict=False)
     else:
         text = column.str.strip_chars()
-        made = text.cast(pl.Float64, strict=False)
-        if options.decimal == "":
-            # 5,0 is 5; 5,000 is 5 here and 5000 there.
+        with_point = text.str.replace(",", ".", literal=True)
+        if decimal == ",":
+            made = pl.when(~text.str.contains(".", literal=True)).then(with_point).cast(pl.Float64, strict=False)
+        elif decimal == ".":
+            made = text.cast(pl.Float64, strict=False)
+        else:
             comma = text.str.contains(_DECIMAL_COMMA) & ~text.str.contains(_THOUSANDS)
-            made = made.fill_null(pl.when(comma).then(text.str.replace(",", ".", literal=True)).cast(pl.Float64, strict=False))
+            made = pl.when(comma).then(with_point).otherwise(text).cast(pl.Float64, strict=False)
     return pl.when(made.is_finite()).then(made)
 
 

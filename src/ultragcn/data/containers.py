@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ultragcn.data import kinds
+from ultragcn.data.options import option
 from ultragcn.errors import DataError
 
 _HEAD = 1 << 16  # bytes looked at
@@ -26,7 +27,7 @@ _BLOCK = 1 << 20
 _SPARE = 256 << 20  # bytes that unpacking leaves on the disk
 _DEPTH = 3  # archives in archives
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError)
-_OPEN: dict[str, Callable[..., IO[bytes]]] = {kinds.GZIP: gzip.open, kinds.BZIP2: bz2.open, kinds.XZ: lzma.open}
+_OPEN: dict[str, Callable[..., Any]] = {kinds.GZIP: gzip.open, kinds.BZIP2: bz2.open, kinds.XZ: lzma.open}
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lzma")
 _PLAIN_NAMES = ("utf-8", "utf-8-sig", "ascii", "utf_8_sig")
 
@@ -239,8 +240,10 @@ def _in_utf_8(found: Ready, packing: str, encoding: str, guess: str, stack: cont
         encoding = ""
     if not encoding:
         if kinds.is_binary(found.head):
-            raise DataError(f"cannot read {found.name}: it is no UTF-8 text; give CSV, TSV, ::, RecBole, JSON lines or Parquet, also .gz or .zip, "
-                            "or say its encoding with --encoding (encoding=)")  # fmt: skip
+            raise DataError(
+                f"cannot read {found.name}: it is no UTF-8 text; give CSV, TSV, ::, RecBole, JSON lines or Parquet, also .gz or .zip, or "
+                f"say how it is stored with {option('encoding')}"
+            )
         return found
     if packing == kinds.ZSTD:
         raise DataError(f"{found.name} is not UTF-8 in zstd; unpack it with zstd -d and give that")

@@ -11,6 +11,7 @@ from polars.io.plugins import register_io_source
 
 from ultragcn.data import kinds
 from ultragcn.data.containers import Ready
+from ultragcn.data.options import option
 from ultragcn.errors import DataError, MissingDependencyError, did_you_mean
 
 _BLOCK = 50_000  # rows fetched at a time
@@ -34,10 +35,10 @@ def table_of(source: Ready, given: str) -> tuple[str, list[str]]:
             raise DataError(f"{source.name} is a SQLite database without tables; give one with the interactions")
         if given and given not in found:
             raise DataError(
-                f"{source.name} has no table {given!r}{did_you_mean(given, found)} (it has {listed}); give another --table (table=)"
+                f"{source.name} has no table {given!r}{did_you_mean(given, found)} (it has {listed}); give another {option('table')}"
             )
         if not given and len(found) > 1:
-            raise DataError(f"{source.name} has several tables, {listed}; give the one of the interactions with --table (table=)")
+            raise DataError(f"{source.name} has several tables, {listed}; give the one of the interactions with {option('table')}")
         table = given or found[0]
         return table, [row[1] for row in opened.execute(f"PRAGMA table_info({_quoted(table)})")]
 
@@ -115,7 +116,7 @@ def read_workbook(source: Ready, sheet: str) -> pl.LazyFrame:
             raise DataError(f"{source.name} has no sheet {sheet!r}{did_you_mean(sheet, sheets)} (it has {', '.join(sheets[:12])})")
         if not sheet and len(sheets) > 1:
             raise DataError(
-                f"{source.name} has several sheets, {', '.join(sheets[:12])}; give the one of the interactions with --table (table=)"
+                f"{source.name} has several sheets, {', '.join(sheets[:12])}; give the one of the interactions with {option('table')}"
             )
         return pl.DataFrame(book.load_sheet(sheet or sheets[0])).lazy()
     except (DataError, zipfile.BadZipFile):

@@ -238,7 +238,7 @@ def _titles(files: Files, item_ids: IdMap, options: DataOptions) -> np.ndarray |
     except DataError as error:
         if files.titles_asked:
             raise
-        warn(f"{error}; so there are no titles (give others with --titles, titles=)")
+        warn(f"{error}; so there are no titles (give others with --titles)")
         return None
 
 

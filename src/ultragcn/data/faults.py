@@ -8,6 +8,7 @@ import polars as pl
 
 from ultragcn.data import kinds
 from ultragcn.data.dialects import BLANKS
+from ultragcn.data.options import option
 from ultragcn.data.text import ROW, Text
 from ultragcn.errors import DataError
 
@@ -54,8 +55,10 @@ def _first_fault(text: Text) -> tuple[int, str] | None:
         record = ""
     if not record:
         return None
-    return row, (f"a quote is opened and never closed: {record[:60]!r}; close it, double a quote that belongs to the text, or read quotes as "
-                 "letters with --quote none (quote=\"none\")")  # fmt: skip
+    return row, (
+        f"a quote is opened and never closed: {record[:60]!r}; close it, double a quote that belongs to the text, or read quotes as "
+        f"letters with {option('quote', 'none')}"
+    )
 
 
 def _opens_a_cell(record: str, separator: str, quote: str) -> bool:
@@ -65,8 +68,10 @@ def _opens_a_cell(record: str, separator: str, quote: str) -> bool:
 
 
 def _stray(record: str) -> str:
-    return (f"{record.partition(chr(10))[0][:60]!r} has a quote inside a cell; quote the whole cell and double the quotes in it, or read quotes as letters with "
-            "--quote none (quote=\"none\")")  # fmt: skip
+    return (
+        f"{record.partition(chr(10))[0][:60]!r} has a quote inside a cell; quote the whole cell and double the quotes in it, or read "
+        f"quotes as letters with {option('quote', 'none')}"
+    )
 
 
 def _width(record: str, separator: str, quote: str) -> int | None:
@@ -106,7 +111,7 @@ def _encoding_advice(text: Text) -> str:
     except OSError:
         pass
     likely = kinds.likely_encoding(sample)
-    return f"say how it is stored, most likely --encoding {likely} (encoding={likely!r}), or convert the file to UTF-8"
+    return f"say how it is stored, most likely {option('encoding', likely)}, or convert the file to UTF-8"
 
 
 def short_rows(text: Text, width: int) -> tuple[int, int]:

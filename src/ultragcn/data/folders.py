@@ -72,6 +72,7 @@ def find_files(source: Any, stack: contextlib.ExitStack) -> Files:
     if path.is_dir():
         return files_in(path)
     if path.exists():
+        require_file(path)
         return _of_archive(path, stack) if is_archive(path) else Files(_stem(path), [Part(path, text)])
     if _MAGIC.search(text):
         found = sorted(glob.glob(text, recursive=True))
@@ -91,8 +92,6 @@ def parts_of(source: Any, stack: contextlib.ExitStack) -> list[Part]:
         return list(source)
     if isinstance(source, (str, Path)) and not Path(source).exists() and not _MAGIC.search(str(source)) and "," not in str(source):
         return [Part(Path(source), str(source))]  # which says that it is not there
-    if isinstance(source, (str, Path)) and Path(source).is_fifo():
-        require_file(Path(source))
     found = find_files(source, stack)
     if found.test is not None:
         raise DataError(f"{source} holds train and test files; give the one that counts, or the whole as --dataset")

@@ -1,6 +1,7 @@
 """JSON: one object a line, or one array of objects, which is first written out as lines."""
 
 import gzip
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import IO
 
 from ultragcn.data import kinds
 from ultragcn.data.containers import Ready, temporary_folder
+from ultragcn.data.options import option
 from ultragcn.errors import DataError
 
 _BLOCK = 1 << 20
@@ -26,12 +28,8 @@ def keys_of(source: Ready) -> list[str]:
         A line is not an object.
     """
     keys: dict[str, None] = {}
-    seen = 0
-    for number, line in _lines(source):
+    for number, line in itertools.islice(_lines(source), _HEAD_LINES):
         keys.update(dict.fromkeys(_object(line, source.name, number)))
-        seen += 1
-        if seen == _HEAD_LINES:
-            break
     if not keys:
         raise DataError(f"{source.name} has JSON objects without keys; expected one interaction an object, such as "
                         '{"user_id": 1, "item_id": 2}')  # fmt: skip
@@ -50,7 +48,7 @@ def fault_in(source: Ready) -> DataError | None:
 
 @contextmanager
 def as_lines(source: Ready) -> Iterator[Ready]:
-    """Yield a file of JSON as one of JSON lines: itself, or a temporary copy of the objects of its array, or of objects over several lines."""
+    """Yield a file of JSON as one of JSON lines: itself, or a temporary copy, a line for each object of its array or of its lines."""
     if source.kind != kinds.JSON:
         yield source
         return
@@ -85,10 +83,8 @@ def _object(line: bytes, name: str, number: int) -> dict[str, object]:
     try:
         found = json.loads(line, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
-        likely = kinds.likely_encoding(line)
-        raise DataError(
-            f"{name}, line {number}: not UTF-8; say how it is stored, most likely --encoding {likely} (encoding={likely!r})"
-        ) from None
+        how = option("encoding", kinds.likely_encoding(line))
+        raise DataError(f"{name}, line {number}: not UTF-8; say how it is stored, most likely {how}") from None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -137,7 +133,7 @@ def _objects(source: Ready) -> Iterator[dict[str, object]]:
             try:
                 block = file.read(_BLOCK)
             except UnicodeDecodeError as error:
-                raise DataError(f"{source.name}: its JSON is not UTF-8; say how it is stored with --encoding (encoding=)") from error
+                raise DataError(f"{source.name}: its JSON is not UTF-8; say how it is stored with {option('encoding')}") from error
             if not block or len(text) > _LONGEST:
                 if text or in_array:
                     raise DataError(f"{source.name}: its JSON is broken or cut short after {count} objects; fetch or write it again")

@@ -14,33 +14,42 @@ _MAGIC = (
 
 _SAVE_AS_CSV = "save it as CSV and give that"
 _WITH_POLARS = "turn it into CSV or Parquet (docs/data.md shows how) and give that"
+_ITSELF = "give the data themselves"
+_UNPACK = "unpack it and give the file in it"
+_PICKLE = ("a pickle", "load it where you trust it, and save a frame as Parquet")
 # What begins so is not a log: what it is, and what to do.
 _OTHERS = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook or another office document", _SAVE_AS_CSV),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _WITH_POLARS), (b"\x93NUMPY", "a NumPy array", "make a SciPy matrix or a frame of it in Python"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _WITH_POLARS),
+    (b"\x93NUMPY", "a NumPy array", "make a SciPy matrix or a frame of it in Python"),
     (b"MATLAB 5.0", "a MATLAB file", "read it with scipy.io.loadmat and give the matrix in Python"),
-    (b"\x80\x02", "a pickle", "load it where you trust it, and save a frame as Parquet"), (b"\x80\x03", "a pickle",
-    "load it where you trust it, and save a frame as Parquet"), (b"\x80\x04", "a pickle",
-    "load it where you trust it, and save a frame as Parquet"), (b"\x80\x05", "a pickle",
-    "load it where you trust it, and save a frame as Parquet"), (b"ORC", "an ORC file", _WITH_POLARS), (b"Obj\x01", "an Avro file", _WITH_POLARS),
-    (b"FEA1", "a Feather file of the first version", _WITH_POLARS), (b"%PDF", "a PDF document", "give the data themselves"),
-    (b"\x89PNG", "a picture", "give the data themselves"), (b"\xff\xd8\xff", "a picture", "give the data themselves"),
-    (b"GIF8", "a picture", "give the data themselves"), (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and give the file in it"),
-    (b"Rar!", "a RAR archive", "unpack it and give the file in it"), (b"\x04\x22\x4d\x18", "an lz4 archive", "unpack it and give the file in it"),
-    (b"\x1f\x9d", "an archive of compress", "unpack it and give the file in it"), (b"RDX", "a file of R", "save a table as CSV in R"),
-    (b"{\\rtf", "a text document with formatting", "save it as plain text"), (b"PGDMP", "a dump of PostgreSQL", "export the table as CSV"),
-)  # fmt: skip
+    *((bytes([0x80, version]), *_PICKLE) for version in (2, 3, 4, 5)),
+    (b"ORC", "an ORC file", _WITH_POLARS),
+    (b"Obj\x01", "an Avro file", _WITH_POLARS),
+    (b"FEA1", "a Feather file of the first version", _WITH_POLARS),
+    (b"%PDF", "a PDF document", _ITSELF),
+    (b"\x89PNG", "a picture", _ITSELF),
+    (b"\xff\xd8\xff", "a picture", _ITSELF),
+    (b"GIF8", "a picture", _ITSELF),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+    (b"\x04\x22\x4d\x18", "an lz4 archive", _UNPACK),
+    (b"\x1f\x9d", "an archive of compress", _UNPACK),
+    (b"RDX", "a file of R", "save a table as CSV in R"),
+    (b"PGDMP", "a dump of PostgreSQL", "export the table as CSV"),
+)
 _OTHER_TEXTS = (
     (re.compile(rb"version https://git-lfs\.github\.com/spec/"), "a pointer of Git LFS, not the file itself", "fetch it with git lfs pull"),
     (re.compile(rb"(?i)\s*(<!doctype html|<html|<head|<body)"), "a web page, perhaps of a login or an error", "download the file itself"),
     (re.compile(rb"(?i)\s*<\?xml|\s*<[a-z]+( [^<>\n]*)?>\s*<"), "XML", _WITH_POLARS),
     (re.compile(rb"(?i)(\s*%[^\n]*\n|\s)*@relation\b"), "an ARFF file of Weka",
-     "skip the lines before the data, up to @DATA, with --skip_rows N --header no (skip_rows=N, header=\"no\")"),
+     'skip the lines before the data, up to @DATA, with --skip_rows N --header no (skip_rows=N, header="no")'),
     (re.compile(rb"%%MatrixMarket"), "a Matrix Market file", "read it with scipy.io.mmread and give the matrix in Python"),
     (re.compile(rb"(?i)(\s*--[^\n]*\n|\s)*(create table|insert into|drop table|begin transaction|pragma )"), "a dump of a database in SQL",
      "export the table as CSV"),
     (re.compile(rb"\s*\{u?'"), "made of Python dictionaries, not of JSON", "turn them into JSON lines (docs/data.md shows how)"),
-    (re.compile(rb"[+-]?[\d.]+( \d+:-?[\d.]+){2,} *\r?\n"), "in the format of libsvm", "read it with scikit-learn and give the matrix in Python"),
+    (re.compile(rb"[+-]?[\d.]+( \d+:-?[\d.]+){2,} *\r?\n"), "in the format of libsvm",
+     "read it with scikit-learn and give the matrix in Python"),
     (re.compile(rb"\d+:\r?\n *\S+[,;\t]"), "in blocks, an item and a colon before the lines of its users",
      "turn it into one row an interaction (docs/data.md shows how)"),
 )  # fmt: skip
@@ -48,7 +57,7 @@ _OTHER_TEXTS = (
 
 def kind_of(head: bytes) -> str:
     """Return what a file is whose first bytes are `head`."""
-    found = next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
+    found = next((kind for magic, kind in _MAGIC if _begins(head, magic)), None)
     if found is not None:
         return found
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -62,7 +71,7 @@ def kind_of(head: bytes) -> str:
 def other(head: bytes) -> tuple[str, str] | None:
     """Return what a file is that cannot be read as a log, and what to do; None where nothing speaks against reading it."""
     for magic, what, advice in _OTHERS:
-        if head.startswith(magic):
+        if _begins(head, magic):
             return what, advice
     if head[257:262] == b"ustar":
         return "a tar archive", "unpack it and give the file in it"
@@ -70,16 +79,25 @@ def other(head: bytes) -> tuple[str, str] | None:
     return next(((what, advice) for pattern, what, advice in _OTHER_TEXTS if pattern.match(start)), None)
 
 
+def _begins(head: bytes, magic: bytes) -> bool:
+    """Return whether a file begins so; if these are letters, it must go on as no text does: a user may be called BZhang or ORCHID."""
+    return head.startswith(magic) and (not magic.isascii() or is_binary(head) or not _is_utf_8(head) or len(head) <= len(magic))
+
+
+def _is_utf_8(head: bytes) -> bool:
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3
+    return True
+
+
 def is_binary(head: bytes) -> bool:
     """Return whether bytes are no text: zeros among them, or control characters where they are not UTF-8."""
     if b"\0" in head:
         return True
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        controls = sum(head.count(bytes([code])) for code in range(32) if code not in (9, 10, 12, 13, 27))
-        return error.start < len(head) - 3 and controls > len(head) // 20 + 1
-    return False
+    controls = sum(head.count(bytes([code])) for code in range(32) if code not in (9, 10, 12, 13, 27))
+    return controls > len(head) // 20 + 1 and not _is_utf_8(head)
 
 
 def utf_16(head: bytes) -> str | None:

@@ -17,7 +17,7 @@ from ultragcn.data.containers import Ready, ready
 from ultragcn.data.folders import PARTS, Part, parts_of
 from ultragcn.data.ids import IdMap
 from ultragcn.data.matrices import own_csr
-from ultragcn.data.options import TIMED_SPLITS, DataOptions
+from ultragcn.data.options import TIMED_SPLITS, DataOptions, option
 from ultragcn.data.rows import Rows, read_rows, together
 from ultragcn.data.tables import ROW, is_frame, open_table
 from ultragcn.data.text import HEAD_ROWS, first_lines
@@ -205,7 +205,7 @@ def _are_rows(lines: Sequence[str]) -> bool:
 
 
 def _of_user_lines(found: Ready, options: DataOptions) -> Log:
-    for needed, what, option in (
+    for needed, what, choice in (
         (options.needs_ratings, "ratings", "min_rating"),
         (options.split == "time", "times", "split time"),
         (options.time_column != "", "times", "time_column"),
@@ -213,7 +213,7 @@ def _of_user_lines(found: Ready, options: DataOptions) -> Log:
         (options.where != "", "columns", "where"),
     ):
         if needed:
-            raise DataError(f"{found.name} has no {what}, only lines of users and their items; drop {option}, or give another file")
+            raise DataError(f"{found.name} has no {what}, only lines of users and their items; drop {choice}, or give another file")
     lines = read_user_lines(found.path, found.name)
     if len(lines.items) == 0:
         raise DataError(f"{found.name} names users but no items; expected one line a user: user item item ...")
@@ -235,9 +235,7 @@ def _of_matrix(matrix: Any, options: DataOptions) -> Log:
     keep = (values != 0) & (values >= options.min_rating)
     if not options.needs_ratings and (values < 0).any():
         count = int((values < 0).sum())
-        warn(
-            f"the matrix: {counted(count, 'value')} below 0 count as liked; keep those rated high enough with min_rating=, such as min_rating=1"
-        )
+        warn(f"the matrix: {counted(count, 'value')} below 0 count as liked; keep those rated high enough with {option('min_rating', '1')}")
     user_ids, item_ids = (IdMap(np.arange(size), what) for size, what in zip(cells.shape, ("user", "item"), strict=True))
     users, items = cells.row[keep].astype(np.int32), cells.col[keep].astype(np.int32)
     return Log("the matrix", "row", user_ids, item_ids, users, items, users, None, _kept(len(values), len(users), "entries", options))

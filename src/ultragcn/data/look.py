@@ -4,7 +4,8 @@ import numpy as np
 
 from ultragcn.data.coding import stands_for_nothing
 from ultragcn.data.ids import IdMap
-from ultragcn.errors import warn
+from ultragcn.data.options import option
+from ultragcn.errors import counted, warn
 
 _FEW_ROWS = 20
 """Fewer rows say nothing."""
@@ -34,18 +35,20 @@ def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: 
     of = {role: " and ".join(named) for role, named in columns.items()}
     if len(user_ids) < _FEW_USERS:
         only = ", ".join(user_ids.shown(row) for row in range(len(user_ids)))
-        warn(f"{name}: {'only one user' if len(user_ids) == 1 else 'only two users'} ({only}) in column {of['user']}, in {len(users)} rows; if users stand "
-             "in another column, give it with --user_column (user_column=)")  # fmt: skip
+        warn(
+            f"{name}: column {of['user']} has only {counted(len(user_ids), 'user')} ({only}) in {len(users)} rows; if users stand in "
+            f"another column, give it with {option('user_column')}"
+        )
     elif (sentence := _common(name, "user", user_ids, users, of["user"])) is not None:
         warn(sentence)
-    if len(user_ids) == len(users):
-        warn(f"{name}: no user of column {of['user']} comes twice in {len(users)} rows, so nothing can be learned of any; if users stand in "
-             "another column, give it with --user_column (user_column=)")  # fmt: skip
     if (sentence := _common(name, "item", item_ids, items, of["item"])) is not None:
         warn(sentence)
-    if len(item_ids) == len(items):
-        warn(f"{name}: no item of column {of['item']} comes twice in {len(items)} rows, so nothing can be learned of any; if items stand in "
-             "another column, give it with --item_column (item_column=)")  # fmt: skip
+    for what, ids, rows in (("user", user_ids, users), ("item", item_ids, items)):
+        if len(ids) == len(rows):
+            warn(
+                f"{name}: no {what} of column {of[what]} comes twice in {len(rows)} rows, so nothing can be learned of any; if {what}s "
+                f"stand in another column, give it with {option(f'{what}_column')}"
+            )
     if times is not None:
         _look_at_times(name, times, of["time"])
 
@@ -56,9 +59,9 @@ def warn_of_dislikes(name: str, column: str, count: int, num_rows: int, is_ratin
         return
     values = f"{count} values of column {column} are 0 or less" if count > 1 else f"a value of column {column} is 0 or less"
     if is_rating:
-        mend = "such rows count as liked; keep those rated high enough with --min_rating (min_rating=), such as --min_rating 1"
+        mend = f"such rows count as liked; keep those rated high enough with {option('min_rating', '1')}, or another number"
     else:
-        mend = "such rows count as bought; take returns off with --net (net=True), or choose rows with --where (where=)"
+        mend = f"such rows count as bought; take returns off with {option('net', 'true')}, or choose rows with {option('where')}"
     warn(f"{name}: {values}, and {mend}")
 
 
@@ -70,16 +73,18 @@ def _common(name: str, what: str, ids: IdMap, rows: np.ndarray, column: str) -> 
     nothing = [row for row in _nothing_in(ids) if what == "user" or counts[row] >= _SHARE_OF_WORDS * len(rows)]
     if nothing:
         first = max(nothing, key=lambda row: counts[row])
-        return (f"{name}: {what} {ids.shown(first)} of column {column} has {counts[first]} of {len(rows)} rows ({counts[first] / len(rows):.0%}); if that "
-                f"word stands for no {what}, skip such rows with --missing skip (missing=\"skip\")")  # fmt: skip
+        return (
+            f"{name}: {what} {ids.shown(first)} of column {column} has {counts[first]} of {len(rows)} rows "
+            f"({counts[first] / len(rows):.0%}); if that word stands for no {what}, skip such rows with {option('missing', 'skip')}"
+        )
     if share < _HALF or len(ids) < _FEW_USERS:
         return None
-    value = str(ids.ids[most]).replace("'", "''")
-    condition = f"{column} <> '{value}'" if column.isidentifier() else f"\"{column}\" <> '{value}'"
-    if not ids.are_strings:
-        condition = condition.replace(f"'{value}'", value)
-    return (f"{name}: {what} {ids.shown(most)} of column {column} has {counts[most]} of {len(rows)} rows ({share:.0%}); if that is no {what}, leave "
-            f"such rows out with --where \"{condition}\" (where=)")  # fmt: skip
+    value = "'" + str(ids.ids[most]).replace("'", "''") + "'" if ids.are_strings else str(ids.ids[most])
+    condition = f"{column if column.isidentifier() else f'`{column}`'} <> {value}"
+    return (
+        f"{name}: {what} {ids.shown(most)} of column {column} has {counts[most]} of {len(rows)} rows ({share:.0%}); if that is no {what}, "
+        f"leave such rows out with {option('where', condition)}"
+    )
 
 
 def _nothing_in(ids: IdMap) -> list[int]:
@@ -88,8 +93,12 @@ def _nothing_in(ids: IdMap) -> list[int]:
 
 def _look_at_times(name: str, times: np.ndarray, column: str) -> None:
     if times.min() == times.max():
-        warn(f"{name}: all times in column {column} are alike, so a split by time would be one at random; give the column of times with "
-             "--time_column (time_column=)")  # fmt: skip
+        warn(
+            f"{name}: all times in column {column} are alike, so a split by time would be one at random; give the column of times with "
+            f"{option('time_column')}"
+        )
     elif times.min() >= 0 and times.max() < _YEAR_1971:
-        warn(f"{name}: all times in column {column} are in 1970, so these numbers may count something else than seconds; give another column "
-             "with --time_column (time_column=), or their form with --time_format (time_format=)")  # fmt: skip
+        warn(
+            f"{name}: all times in column {column} are in 1970, so these numbers may count something else than seconds; give another "
+            f"column with {option('time_column')}, or their form with {option('time_format')}"
+        )

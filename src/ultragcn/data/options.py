@@ -19,6 +19,14 @@ _NAMED_CHARACTERS = {"blank": " ", "comma": ",", "tab": "\t"}
 _NO_ENCODINGS = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem")
 
 
+def option(name: str, value: str = "") -> str:
+    """Return how an option is given, on the command line and in Python, for messages."""
+    if not value:
+        return f"--{name} ({name}=)"
+    word = f'"{value}"' if any(mark in value for mark in " ,'<>*()|") or not value else value
+    return f"--{name} {word} ({name}={value!r})"
+
+
 def check_encoding(name: str) -> None:
     """Raise `UsageError` unless `name` is "" or the name of a way in which text is stored."""
     if not name:

@@ -1,12 +1,13 @@
 """The rows of a table that are read: their users and items as codes, whether they are rated high enough, times, quantities."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from ultragcn.data import coding, columns, faults, names, times
-from ultragcn.data.options import DataOptions
+from ultragcn.data.options import DataOptions, option
 from ultragcn.data.tables import ROW, Table
 from ultragcn.data.where import Condition, condition_of
 from ultragcn.errors import DataError, counted, warn
@@ -50,8 +51,9 @@ def read_rows(table: Table, options: DataOptions, categories: pl.Categories) -> 
     if condition is not None:
         before, found = len(found), found.filter(pl.col(_HOLDS)).drop(_HOLDS)
         notes.append(f"where {condition.text}: {len(found)} of {before} rows")
-    found = _without_header_again(found, table, chosen)
-    found = _with_ids(found, table, chosen, options, notes)
+    distinct = {side: coding.distinct_in(found[side]) for side in _SIDES}
+    found = _without_header_again(found, table, chosen, distinct)
+    found = _with_ids(found, table, chosen, distinct, options, notes)
     num_rows = len(found)
     _check_cells(found, table, chosen)
     if _LAST_MISSING in found.columns:
@@ -68,13 +70,17 @@ def read_rows(table: Table, options: DataOptions, categories: pl.Categories) -> 
 def _collected(table: Table, options: DataOptions, chosen: dict[str, tuple[str, ...]], condition: Condition | None, liking: str | None,
                categories: pl.Categories, notes: list[str]) -> tuple[Table, pl.DataFrame]:  # fmt: skip
     """Return the rows, read with less care where what is wrong stands in columns that are not read."""
+    plan = functools.partial(_plan, options=options, chosen=chosen, condition=condition, liking=liking, categories=categories)
     try:
-        return table, table.collect(_plan(table, options, chosen, condition, liking, categories))
+        found = table.collect(plan(table, decimal=options.decimal or "."))
+        if not options.decimal and any(role in found.columns and found[role].null_count() for role in ("rating", "quantity")):
+            found = table.collect(plan(table, decimal=""))  # only now: looking for commas in every number takes its time
+        return table, found
     except DataError as error:
         refused = error
     for other in table.calmer() if condition is None else ():
         try:
-            found = other.collect(_plan(other, options, chosen, condition, liking, categories))
+            found = other.collect(plan(other, decimal=options.decimal))
         except DataError:
             continue
         if found[ROW].null_count() or _is_touched(found, other):
@@ -98,7 +104,7 @@ def _is_touched(found: pl.DataFrame, table: Table) -> bool:
 
 
 def _plan(table: Table, options: DataOptions, chosen: dict[str, tuple[str, ...]], condition: Condition | None, liking: str | None,
-          categories: pl.Categories) -> pl.LazyFrame:  # fmt: skip
+          categories: pl.Categories, decimal: str) -> pl.LazyFrame:  # fmt: skip
     """Return the plan of what is read."""
     last = table.names[-1] if table.text is not None else None
     needed = [*(name for role in chosen.values() for name in role), *(condition.columns if condition else ()), liking, last]
@@ -114,16 +120,16 @@ def _plan(table: Table, options: DataOptions, chosen: dict[str, tuple[str, ...]]
             wanted.append(columns.coded(pl.col(name), kinds[name], table, side, categories, options).alias(side))
     if options.needs_ratings:
         name = chosen["rating"][0]
-        rating = columns.number(pl.col(name), kinds[name], options)
+        rating = columns.number(pl.col(name), kinds[name], decimal)
         wanted.append(columns.at_least(rating, kinds[name], options.min_rating).alias("rating"))
     if options.needs_times:
         moments = [pl.col(name) for name in chosen["time"]]
         wanted.append(columns.moments(moments, [kinds[name] for name in chosen["time"]], options).alias("time"))
     if options.net:
         name = chosen["quantity"][0]
-        wanted.append(columns.number(pl.col(name), kinds[name], options).alias("quantity"))
+        wanted.append(columns.number(pl.col(name), kinds[name], decimal).alias("quantity"))
     if liking is not None:
-        wanted.append((columns.number(pl.col(liking), kinds[liking], options) <= 0).alias(_DISLIKED))
+        wanted.append((pl.col(liking).cast(pl.Float64, strict=False) <= 0).alias(_DISLIKED))
     if last is not None:
         # Where the last cell is missing, others may be; where it is read, that is refused anyway.
         wanted.append(pl.col(last).is_null().alias(_LAST_MISSING))
@@ -174,7 +180,9 @@ def _liking(table: Table, chosen: dict[str, tuple[str, ...]]) -> str | None:
     return found if kind.is_numeric() or kind in (pl.String, pl.Boolean) else None
 
 
-def _without_header_again(found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str, ...]]) -> pl.DataFrame:
+def _without_header_again(
+    found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str, ...]], distinct: dict[str, pl.Series]
+) -> pl.DataFrame:
     """Return the rows without those that are the header once more, as files put together with `cat` have them."""
     if not table.has_header or table.typed or not len(found) or found["user"].dtype == pl.Int64 or found["item"].dtype == pl.Int64:
         return found
@@ -196,12 +204,17 @@ def _without_header_again(found: pl.DataFrame, table: Table, chosen: dict[str, t
 
 
 def _with_ids(
-    found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str, ...]], options: DataOptions, notes: list[str]
+    found: pl.DataFrame,
+    table: Table,
+    chosen: dict[str, tuple[str, ...]],
+    distinct: dict[str, pl.Series],
+    options: DataOptions,
+    notes: list[str],
 ) -> pl.DataFrame:
     """Return the rows that have a user and an item; others are blank, or counted where they may be skipped, or refused."""
     masks, words = {}, {}
     for side in _SIDES:
-        masks[side], words[side] = coding.without_id(found[side], options)
+        masks[side], words[side] = coding.without_id(found[side], distinct[side], options)
     lacking = masks["user"] | masks["item"]
     if not lacking.any():
         return found
@@ -226,8 +239,8 @@ def _no_id(table: Table, row: int, side: str, column: str, count: int) -> DataEr
     text = table.cell(row, column)
     if text.strip() and table.typed:
         return DataError(f"{place}: the {side} id {text} does not fit 64 bits with a sign; convert the column to strings")
-    return DataError(f"{place}: no {side} id in column {column}; every row needs a user and an item, or skip such rows with --missing skip "
-                     "(missing=\"skip\")")  # fmt: skip
+    skipped = option("missing", "skip")
+    return DataError(f"{place}: no {side} id in column {column}; every row needs a user and an item, or skip such rows with {skipped}")
 
 
 def _filled(nameless: pl.Series, table: Table, chosen: dict[str, tuple[str, ...]], options: DataOptions) -> pl.Series:
@@ -269,13 +282,13 @@ def _check_cells(found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str,
 
 def _allowed(role: str, table: Table, text: str) -> str:
     if role != "time":
-        comma = '; if a comma stands before its decimals, give --decimal , (decimal=",")' if "," in text else ""
+        comma = f"; if a comma stands before its decimals, give {option('decimal', ',')}" if "," in text else ""
         return f"a number{comma}"
     clock = ":" in text and len(text) < 13 and "-" not in text and "/" not in text
     beside = [name for name in table.names if "date" in name.lower() or "day" in name.lower()]
     if clock and beside and beside[0] != text:
-        return f"a date; if it stands in another column, give both, --time_column {beside[0]},COLUMN (time_column=), the date first"
-    return f"{times.ALLOWED}; of other times give the form with --time_format (time_format=), such as %d/%m/%Y %H:%M"
+        return f"a date; if it stands in another column, give both with {option('time_column', f'{beside[0]},COLUMN')}, the date first"
+    return f"{times.ALLOWED}; of other times give the form with {option('time_format')}, such as %d/%m/%Y %H:%M"
 
 
 def _first_null(column: pl.Series) -> int:

@@ -9,7 +9,7 @@ import polars as pl
 
 from ultragcn.data.containers import Ready
 from ultragcn.data.dialects import BLANKS, Dialect, dialect_of, distinct_names, header_of
-from ultragcn.data.options import DataOptions
+from ultragcn.data.options import DataOptions, option
 from ultragcn.errors import DataError
 
 ROW = "row\0"
@@ -99,7 +99,7 @@ def first_lines(ready: Ready, expected: str, more: int = 0) -> list[str]:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"cannot read {name}: {damage(error)}") from error
     if any("\0" in line for line in lines):
-        raise DataError(f"cannot read {name}: it is no UTF-8 text; say its encoding with --encoding (encoding=), or give CSV or Parquet")
+        raise DataError(f"cannot read {name}: it is no UTF-8 text; say how it is stored with {option('encoding')}, or give CSV or Parquet")
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         # Blank lines beyond those that were looked at are as good as nothing.
