@@ -32,7 +32,7 @@ def find(table: Table, role: str, given: str = "") -> str | None:
         if given.isdecimal() and 1 <= int(given) <= len(table.names):
             return table.names[int(given) - 1]
         raise DataError(f"{table.name} has no column {given!r}; give one of {table.listed()}, or a number from 1 to {len(table.names)}")
-    if table.has_header:
+    if table.named:
         return names.known(role, table.names)
     # The third of three columns may be ratings or times; only the user can tell.
     place = names.PLACES.get(role, len(table.names))

@@ -63,6 +63,8 @@ def kind_of(head: bytes) -> str:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if re.match(rb"\[\s*[\[{]|\[\s*$", start):
         return JSON
+    if start.startswith(b"[") and _is_json(start):
+        return JSON
     if re.match(rb'\{\s*["}]', start):
         return JSON_LINES if _is_line_of_json(start) else JSON
     return TEXT
@@ -125,10 +127,18 @@ def likely_encoding(sample: bytes) -> str:
     return "cp949" if foreign and korean > 0.7 * len(foreign) else "cp1252"
 
 
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _is_line_of_json(start: bytes) -> bool:
     line, end, _ = start.partition(b"\n")
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         # A first line that is longer than what was looked at begins one all the same; a brace alone begins an object over several.
         return not end and len(line) > 1000

@@ -112,7 +112,7 @@ def _of_parts(parts: Sequence[Part], options: DataOptions, looked_at: bool) -> L
 
 def _like_the_first(table: Any, read: Sequence[Rows]) -> Any:
     """Return a table whose columns are called as those of the first part, where it has no header of its own."""
-    if not read or table.has_header or not read[0].table.has_header or len(table.names) != len(read[0].table.names):
+    if not read or table.has_header or not read[0].table.named or len(table.names) != len(read[0].table.names):
         return table
     return table.called(read[0].table.names)
 
@@ -164,7 +164,7 @@ def _look_at_dislikes(name: str, parts: Sequence[Rows]) -> None:
     count = sum(number for _, number in told)
     if count:
         column = told[0][0]
-        is_rating = not parts[0].table.has_header or names.plain(column) in names.LIKINGS
+        is_rating = not parts[0].table.named or names.plain(column) in names.LIKINGS
         look.warn_of_dislikes(name, column, count, sum(part.read for part in parts), is_rating)
 
 

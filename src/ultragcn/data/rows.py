@@ -166,7 +166,7 @@ def _exploded(rows: pl.LazyFrame, table: Table, options: DataOptions, categories
 def _liking(table: Table, chosen: dict[str, tuple[str, ...]]) -> str | None:
     """Return a column of ratings, labels or quantities that is not read; what stands there may say that somebody did not like it."""
     taken = {name for role in chosen.values() for name in role}
-    if not table.has_header:
+    if not table.named:
         third = table.names[2] if len(table.names) > 2 else None
         return third if third not in taken else None
     free = [name for name in table.names if name not in taken] if len(table.names) <= 1000 else []

@@ -32,6 +32,8 @@ class Table:
     text: Text | None = None
     kind: str = "a frame"
     note: str = ""
+    named: bool = True
+    """Whether the names tell what the columns hold: those of a header, its own or of another part of the same log."""
     ready: Ready | None = None
     """The file; None for a frame."""
 
@@ -80,14 +82,14 @@ class Table:
         lossy = replace(self.text, lossy=True)
         for text in (lossy, self.text.letters(), lossy.letters()):
             if text != self.text:
-                yield _of_text(text, self.names, self.has_header, self.ready)
+                yield replace(_of_text(text, self.names, self.has_header, self.ready), named=self.named)
 
     def last_holds_the_rest(self) -> Iterable["Table"]:
         """Yield the same file, the last cell of a line being all that is left of it, separators and quotes among it."""
         if self.text is not None and len(self.names) > 1:
             rest = replace(self.text.letters(), rest=True, width=len(self.names))
             for text in (rest, replace(rest, lossy=True)):
-                yield _of_text(text, self.names, self.has_header, self.ready)
+                yield replace(_of_text(text, self.names, self.has_header, self.ready), named=self.named)
 
     def called(self, names: tuple[str, ...]) -> "Table":
         """Return the same table, its columns under other names."""
@@ -96,7 +98,7 @@ class Table:
         def plan(columns: Sequence[str]) -> pl.LazyFrame:
             return self.plan([place[name] for name in columns]).rename({place[name]: name for name in columns})
 
-        return replace(self, names=names, plan=plan)
+        return replace(self, names=names, plan=plan, named=True)
 
     def listed(self, most: int = 12) -> str:
         """Return the names of the columns for messages."""
@@ -142,7 +144,16 @@ def _of_text(text: Text, found: tuple[str, ...], has_header: bool, source: Ready
         return rows.select(ROW, *(pl.col(place[name]).alias(name) for name in columns))
 
     return Table(
-        text.name, found, plan, has_header, typed=False, text=text, kind=kinds.TEXT, note=source.note if source else "", ready=source
+        text.name,
+        found,
+        plan,
+        has_header,
+        named=has_header,
+        typed=False,
+        text=text,
+        kind=kinds.TEXT,
+        note=source.note if source else "",
+        ready=source,
     )
 
 
@@ -193,9 +204,10 @@ def _of_frame(frame: Any) -> Table:
 def _column(column: Any, name: str) -> pl.Series:
     """Return a column of a pandas frame; one of integers and floats becomes floats, one of other kinds mixed strings."""
     try:
-        return _converted(column, name)
-    except DataError:
-        raise
+        made = _converted(column, name)
+        if made.dtype == pl.Object:
+            raise TypeError(name)
+        return made
     except Exception as error:  # whatever pandas and polars say of kinds that they do not share
         kind = getattr(column, "dtype", "unknown")
         raise DataError(f"the frame: cannot read column {name} of type {kind}; convert it to numbers, text or dates") from error

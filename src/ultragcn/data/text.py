@@ -136,6 +136,7 @@ def _head(text: Text, lines: Sequence[str], options: DataOptions) -> pl.DataFram
     tries = [text, lossy, text.letters(), lossy.letters()]
     if text.width > 1:
         tries.append(replace(lossy.letters(), rest=True))
+    failed: Exception | None = None
     for tried in tries:
         try:
             head = tried.rows().head(HEAD_ROWS).collect(engine="streaming").drop(ROW)
@@ -143,11 +144,13 @@ def _head(text: Text, lines: Sequence[str], options: DataOptions) -> pl.DataFram
             failed = error
             continue
         if head.height == 0:
-            raise DataError(f"{text.name} is empty; expected rows of cells")
+            continue
         if head.width < 2:
             raise _single_column(text, lines, options)
         return head
     found = fault_in(text)
+    if found is None and failed is None:
+        raise DataError(f"{text.name} is empty; expected rows of cells")
     raise found if found is not None else DataError(f"cannot read {text.name}: {damage(failed)}")
 
 
@@ -158,7 +161,7 @@ def _single_column(text: Text, lines: Sequence[str], options: DataOptions) -> Da
     return DataError(f"{with_it}{text.name} has a single column ({first.strip()[:40]!r}); give {instead} (--separator)")
 
 
-def damage(error: Exception) -> str:
+def damage(error: Exception | None) -> str:
     """Return what is wrong with a file that could not be read, in our words."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"

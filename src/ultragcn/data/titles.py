@@ -118,13 +118,16 @@ def _item_column(table: Table, cells: pl.DataFrame, item_ids: IdMap, options: Da
     """Return the column in which the items stand: the one of such a name, or else that in which most of them are."""
     if options.item_column and options.item_column in table.names:
         return options.item_column
-    by_name = names.known("item", table.names) if table.has_header else table.names[0]
-    if by_name is None:
-        by_name = next((name for name in table.names if names.plain(name) in names.ITEM_OF_TITLES), None)
+    by_name = names.known("item", table.names) if table.has_header else None
+    if by_name is not None:
+        return by_name
     known = pl.Series(_texts(item_ids))
     found = {name: _shared(cells[name], known) for name in cells.columns if name != ROW}
-    if by_name is not None and (found.get(by_name) or not any(found.values())):
-        return by_name
+    by_place = (
+        next((name for name in table.names if names.plain(name) in names.ITEM_OF_TITLES), None) if table.has_header else table.names[0]
+    )
+    if by_place is not None and (found.get(by_place) or not any(found.values())):
+        return by_place
     best = max(found, key=lambda name: found[name])
     if not found[best]:
         raise columns.missing_column(table, "item")
