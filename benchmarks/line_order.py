@@ -12,7 +12,8 @@ import argparse
 from measure import data_dir, report
 
 from ultragcn import Interactions, evaluate, load_dataset
-from ultragcn.data.log import Events, events_of, read_log
+from ultragcn.data.events import Events, events_of
+from ultragcn.data.log import read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.data.split import hold_out_by
 from ultragcn.models.itemknn import ItemKNN

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 
 from ultragcn import Interactions
 from ultragcn.data import times
-from ultragcn.data.log import events_of, k_core, read_log
+from ultragcn.data.events import events_of, k_core
+from ultragcn.data.log import read_log
 from ultragcn.data.options import DATA_OPTIONS, DataOptions
 from ultragcn.errors import DataError, DataWarning, UltraGCNError, UsageError
 
@@ -149,10 +150,11 @@ def test_user_lines_are_read_also_from_gzip_and_after_a_byte_order_mark(tmp_path
         (["1", "20", "3"], [1, 20, 3]), (["007", "7", "8"], ["007", "7", "8"]), (["1", "x", "2"], ["1", "x", "2"]),
         (["+1", "2", "3"], ["+1", "2", "3"]), (["-1", "0", "9223372036854775807"], [-1, 0, 9223372036854775807]),
         (["9223372036854775808", "2", "3"], ["9223372036854775808", "2", "3"]), (["1.0", "2", "3"], ["1.0", "2", "3"]),
-        (["1e3", "2", "3"], ["1e3", "2", "3"]), ([" a", "a", "a "], [" a", "a", "a "]), (["NA", "nan", "null"], ["NA", "nan", "null"]),
+        (["1e3", "2", "3"], ["1e3", "2", "3"]), ([" a", "a", "b "], [" a", "a", "b "]), (["NA", "nan", "null"], ["NA", "nan", "null"]),
         (["Zoë", "이수", "\U0001f600"], ["Zoë", "이수", "\U0001f600"]),
     ],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*differ by nothing but blanks")
 def test_ids_are_kept_exactly(tmp_path, ids, kept):
     log = read(tmp_path, "user,item\n" + "".join(f"{one},i\n" for one in ids))
     assert log.user_ids.ids[log.users].tolist() == kept
@@ -169,7 +171,7 @@ def test_columns_are_given_by_name_or_number(tmp_path):
     for options in ({"user_column": "who", "item_column": "what"}, {"user_column": 1, "item_column": "2", "header": "yes"}):
         assert rows_of(read(tmp_path, text, **options)) == [("a", "x"), ("b", "y")]
     assert rows_of(read(tmp_path, "1,a,x\n2,b,y\n", user_column=2, item_column=3)) == [("a", "x"), ("b", "y")]
-    with pytest.raises(DataError, match="no telling which of the columns who, what, when holds the users; give user_column"):
+    with pytest.raises(DataError, match="which of the columns who, what, when holds the users and which the items; give user_column"):
         read(tmp_path, text)
     with pytest.raises(DataError, match="has no column 'whom'; give one of who, what, when, or a number from 1 to 3"):
         read(tmp_path, text, user_column="whom", header="yes")
@@ -208,7 +210,7 @@ def test_a_header_can_be_stated(tmp_path):
         ("a.csv", 'user,item\na,x\n"b"b,y\n', {}, "row 3: '\"b\"b,y' has a quote inside a cell"),
         ("a.csv", 'user,item\na,x\n"b,y\nc,z\n', {}, "row 3: a quote is opened and never closed"),
         ("a.csv", b"user,item\na,x\n\xff,y\n", {}, "row 3: '\ufffd,y' is not UTF-8"),
-        ("a.csv", "user,item\na,x\n".encode("utf-16"), {}, "it is no UTF-8 text"),
+        ("a.csv", b"\x01\x02\x03\0" * 9 + b"\n", {}, "it is no UTF-8 text"),
         ("a.csv", "", {}, "is empty"), ("a.csv", " \n\n", {}, "is empty"), ("a.csv", "user,item\n", {}, "has no interactions; give data"),
         ("a.csv", "user\na\n", {}, "has a single column"), ("a.csv", "a,b\rc,d\r", {}, "carriage return"),
         ("a.csv.gz", b"user,item\n"[:3] + b"\x1f\x8b", {}, "a.csv.gz"),
@@ -373,7 +375,7 @@ def test_what_python_writes_is_read_to_the_last_cell(
     content = (b"\xef\xbb\xbf" if bom else b"") + text.getvalue().encode()
     path = tmp_path_factory.getbasetemp() / f"fuzz.csv{'.gz' if zipped else ''}"
     path.write_bytes(gzip.compress(content) if zipped else content)
-    options = DataOptions(header="auto" if header else "no", separator=delimiter, min_rating=threshold)
+    options = DataOptions(header="auto" if header else "no", separator=delimiter, min_rating=threshold, blanks="keep")
     expected = [
         (number, row[0], row[1])
         for number, row in slow_parse(content, delimiter)[header:]
@@ -395,7 +397,7 @@ def read_or_refuse(path, options):
     """The log of a file, or None when it is refused as it should be."""
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "(?s).*fewer cells", DataWarning)
+            warnings.filterwarnings("ignore", "(?s).*(fewer cells|read past|differ by nothing but|header once more)", DataWarning)
             return read_log(path, options)
     except UltraGCNError as error:
         message = str(error)
@@ -424,7 +426,10 @@ def test_any_file_is_read_rightly_or_refused_in_one_sentence(tmp_path_factory, p
     log = read_or_refuse(path, DataOptions(header=header, split=split, min_rating=0 if rated else None, separator=separator))
     if log is None or separator is None or rated:
         return
-    rows = slow_parse(content, ",")
+    try:
+        rows = slow_parse(content, ",")
+    except csv.Error:
+        return  # what is wrong stands in columns that are not read
     assert log.rows.tolist() in ([number for number, _ in rows], [number for number, _ in rows[1:]])
     assert len(log.users) == len(rows) - (log.rows[0] != rows[0][0])
 

@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     from ultragcn.data.datasets import Dataset
 
 
+class _Joined(argparse.Action):
+    """Keeps several paths as one word with commas between, which `load_dataset` takes for one log."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, ",".join(values))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare them; one for every data option, from its one declaration."""
     group = parser.add_argument_group("data")
     group.add_argument(
         "--dataset",
         metavar="NAME|PATH",
-        help="a name from ultragcn datasets, a file (CSV, TSV, ::, RecBole, user lines, Parquet), or a folder (default: demo)",
+        nargs="+",
+        action=_Joined,
+        help="a name from ultragcn datasets, a file (CSV, TSV, ::, RecBole, user lines, JSON lines, Parquet, SQLite, also packed), "
+        "several that are one log, or a folder or zip of them (default: demo)",
     )
     group.add_argument(
         "--data_dir",
@@ -40,8 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--split_seed", type=int, default=0, metavar="N", help="fixes what is held out (default: 0)")
     for name, declared in DATA_OPTIONS.items():
         meaning, choices = declared.metadata["meaning"], " | ".join(declared.metadata["choices"])
-        default = "" if "(default" in meaning or declared.default == "" else f" (default: {declared.default})"
-        group.add_argument(f"--{name}", dest=f"data_{name}", metavar=choices or "X", help=meaning + default)
+        default = "" if "(default" in meaning or declared.default in ("", False) else f" (default: {declared.default})"
+        about = {"dest": f"data_{name}", "help": (meaning + default).replace("%", "%%")}
+        if declared.type is bool:
+            group.add_argument(f"--{name}", nargs="?", const="true", metavar="true", **about)
+        else:
+            group.add_argument(f"--{name}", metavar=choices or "X", **about)
 
 
 def arguments_of_load(arguments: argparse.Namespace, source: str) -> dict[str, Any]:
@@ -62,13 +76,13 @@ def read(source: Mapping[str, Any], progress: Progress) -> "Dataset":
     """Return the data set of these arguments of `load_dataset`, and say on stderr what was read."""
     from ultragcn.data.datasets import load_dataset
 
-    # First what was read, then what was put right in it; the warnings come even if the rest cannot be read.
+    # First what was read, then what was put right in it; both come even if the rest cannot be read.
+    notes: list[str] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
-            dataset = load_dataset(**source, progress=progress)
-        for note in dataset.notes:
-            tell(note)
+            return load_dataset(**source, progress=progress, tell=notes.append)
     finally:
+        for note in notes:
+            tell(note)
         for warning in caught:
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
-    return dataset

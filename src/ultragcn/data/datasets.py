@@ -1,6 +1,7 @@
 """Data sets: found by name, in a folder, a file or in memory; fetched when they are not there; split; checked."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from ultragcn.data import synthetic, times
-from ultragcn.data.folders import _Files, _files_in, _find_files
+from ultragcn.data.columns import check_time_format
+from ultragcn.data.events import Events, events_of, k_core
+from ultragcn.data.folders import Files, absolute, files_in, find_files
+from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, refuse_leaks
-from ultragcn.data.log import Events, events_of, k_core, read_log
+from ultragcn.data.log import Log, read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.data.sources import SOURCES, Source, _check_sizes, _provide, data_folder, dataset_names
 from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_gaps
 from ultragcn.data.titles import read_titles
-from ultragcn.errors import DataError, UsageError, counted, unknown_name
+from ultragcn.errors import DataError, UsageError, counted, unknown_name, warn
 from ultragcn.progress import Progress, Silent
 from ultragcn.storage import hash_bytes
 
@@ -72,16 +76,17 @@ def load_dataset(
     protocol: str = "clean",
     split_seed: int = 0,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
     **choices: Any,
 ) -> Dataset:
     """Load a data set and split it.
 
     Parameters
     ----------
-    source : str, Path, frame or sparse matrix
+    source : str, Path, list of them, frame or sparse matrix
         One of `dataset_names()` (what is not in `data_dir` yet is downloaded into it); a file, frame or matrix that `read_log`
-        reads; or a folder that holds `train` and `test` files, and perhaps `valid`, or a log such as `ratings.csv`, and perhaps
-        titles such as `movies.csv`.
+        reads; several files, as a list or with commas between, or a pattern such as `logs/*.csv`; or a folder or a zip that holds
+        `train` and `test` files, and perhaps `valid`, or a log such as `ratings.csv`, and perhaps titles such as `movies.csv`.
     data_dir : str or Path, optional
         Where named data sets are looked for and put (default: $ULTRAGCN_DATA_DIR, else `datasets`).
     test, valid : str, Path, frame or sparse matrix, optional
@@ -98,6 +103,8 @@ def load_dataset(
         Fixes which items are held out.
     progress : Progress, optional
         Shown the download.
+    tell : callable, optional
+        Called with each of the notes as soon as it is known: also what was read where the split then fails.
     **choices
         Any of `DataOptions` by its name, taking precedence over `options`.
 
@@ -127,18 +134,24 @@ def load_dataset(
             unwanted = [name for name in (*given, *options.changed()) if name != "source"]
             raise UsageError(f"demo is made on the spot and split already; drop {', '.join(unwanted)}")
         return demo_dataset(protocol, split_seed)
+    check_time_format(options.time_format)
     home = data_folder(data_dir)
-    if public is not None:
-        _provide(public, home, progress or Silent())
-        files = replace(_files_in(home / public.name), name=public.name)
-    else:
-        files = _find_files(source)
-    files = replace(files, **{name: value for name, value in given.items() if name != "source"})
-    origin = None
-    if all(isinstance(value, (str, Path)) for value in given.values()):
-        origin = {name: str(Path(value).resolve()) for name, value in given.items()} | ({"source": public.name} if public else {})
-    published = public if public is not None and test is None and public.num_test is not None else None
-    return _make(files, options, protocol, split_seed, published, folder=str(home.resolve()) if public else None, origin=origin)
+    with contextlib.ExitStack() as stack:
+        if public is not None:
+            _provide(public, home, progress or Silent())
+            files = replace(files_in(home / public.name), name=public.name)
+        else:
+            files = find_files(source, stack)
+        changes = {name: value for name, value in given.items() if name != "source"}
+        if protocol == "authors":
+            files = replace(files, valid=None)
+        files = replace(files, **changes, titles_asked="titles" in given or public is not None)
+        origin = None
+        if all(isinstance(value, (str, Path, list, tuple)) for value in given.values()):
+            origin = {name: absolute(value) for name, value in given.items()} | ({"source": public.name} if public else {})
+        published = public if public is not None and test is None and public.num_test is not None else None
+        where = {"folder": str(home.resolve()) if public else None, "origin": origin}
+        return _make(files, options, protocol, split_seed, published, tell or (lambda note: None), heard=tell is not None, **where)
 
 
 def as_dataset(name: str, train: Interactions, test: Interactions, protocol: str, split_seed: int = 0) -> Dataset:
@@ -160,40 +173,73 @@ def demo_dataset(protocol: str = "clean", split_seed: int = 0) -> Dataset:
     return replace(dataset, best_recall=best, origin={"source": "demo"})
 
 
-def _make(files: _Files, options: DataOptions, protocol: str, split_seed: int, published: Source | None, **where: Any) -> Dataset:
+def _make(files: Files, options: DataOptions, protocol: str, split_seed: int, published: Source | None, tell: Callable[[str], None],
+          heard: bool, **where: Any) -> Dataset:  # fmt: skip
     """Read, split and check: the way of every data set that is not made up.
 
     `published` is the split it must be, if any; `where` it was found are the fields of the result that say so.
     """
     log = read_log(files.train, options)
     notes = [f"{log.name}: {log.about}"]
-    if files.test is None:
-        whole = k_core(events_of(log), options.k_core)
-        train, test = hold_out_by(whole, options, split_seed, "test")
-        parts = {"train": train, "test": test}
-        if options.split == "time":
-            refuse_future(train, test, "train", "test")
-    else:
-        if options.k_core > 1:
-            raise UsageError("k_core would change a split that is given; drop it, or give one file to be split")
-        logs = {"train": log, "test": read_log(files.test, options)}
-        if files.valid is not None and protocol == "clean":
-            logs["valid"] = read_log(files.valid, options)
-        notes += [f"{other.name}: {other.about}" for other in list(logs.values())[1:]]
-        parts = given_parts(logs, options)
+    tell(notes[0])
+    with contextlib.nullcontext() if heard else _with_what_was_read(notes[0]):
+        parts, more = _parts(files, log, options, split_seed)
+    for note in more:
+        tell(note)
+    notes += more
     train, test, valid = parts["train"], parts["test"], parts.get("valid")
     if published is not None:
-        _check_sizes(published, Path(files.train).parent, train.interactions, test.interactions)
-    titles = None if files.titles is None else read_titles(files.titles, train.interactions.item_ids, options)
+        _check_sizes(published, Path(files.train[0].path).parent, train.interactions, test.interactions)
+    titles = _titles(files, train.interactions.item_ids, options)
     warn_of_gaps(train.interactions, test.interactions)
     data_hash = hash_bytes([part.interactions.hash.encode() for part in parts.values()])
     if protocol == "clean" and valid is None:
-        train, valid = hold_out_by(train, options, split_seed, "valid")
+        with contextlib.nullcontext() if heard else _with_what_was_read(notes[0]):
+            train, valid = hold_out_by(train, options, split_seed, "valid")
     notes.append(_summary(train, valid, test, options, given=files.test is not None))
+    tell(notes[-1])
     return Dataset(
         files.name, protocol, train.interactions, None if valid is None else valid.interactions, test.interactions, data_hash, split_seed,
         options=options, notes=tuple(notes), item_titles=titles, **where,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _with_what_was_read(note: str) -> Iterator[None]:
+    """Add to a split's error what was read: the wrong column is the usual cause."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{error} (read from {note})") from error
+
+
+def _parts(files: Files, log: Log, options: DataOptions, split_seed: int) -> tuple[dict[str, Events], list[str]]:
+    """Return train, test and perhaps valid: split off the log, or as given; and what is to be said of the files of those."""
+    if files.test is None:
+        whole = k_core(events_of(log), options.k_core)
+        train, test = hold_out_by(whole, options, split_seed, "test")
+        if options.split == "time":
+            refuse_future(train, test, "train", "test")
+        return {"train": train, "test": test}, []
+    if options.k_core > 1:
+        raise UsageError("k_core would change a split that is given; drop it, or give one file to be split")
+    logs = {"train": log, "test": read_log(files.test, options, looked_at=False)}
+    if files.valid is not None:
+        logs["valid"] = read_log(files.valid, options, looked_at=False)
+    return given_parts(logs, options), [f"{other.name}: {other.about}" for other in list(logs.values())[1:]]
+
+
+def _titles(files: Files, item_ids: IdMap, options: DataOptions) -> np.ndarray | None:
+    """Return the titles of the items. Titles that nobody asked for never stop a log."""
+    if files.titles is None:
+        return None
+    try:
+        return read_titles(files.titles, item_ids, options)
+    except DataError as error:
+        if files.titles_asked:
+            raise
+        warn(f"{error}; so there are no titles (give others with --titles)")
+        return None
 
 
 def _summary(train: Events, valid: Events | None, test: Events, options: DataOptions, given: bool) -> str:

@@ -100,11 +100,11 @@ class Interactions:
         DataError
             What cannot be read, with its row.
         """
-        from ultragcn.data import log  # which itself makes interactions
+        from ultragcn.data import events, log  # which themselves make interactions
         from ultragcn.data.options import DataOptions
 
         chosen = DataOptions().replace(**options)
-        return log.k_core(log.events_of(log.read_log(frame, chosen)), chosen.k_core).interactions
+        return events.k_core(events.events_of(log.read_log(frame, chosen)), chosen.k_core).interactions
 
     def __len__(self) -> int:
         return int(self.matrix.nnz)

@@ -1,5 +1,6 @@
 """How interactions are made from files and split, declared once: the API, the command and the run's manifest read this one list."""
 
+import codecs
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -12,6 +13,31 @@ from ultragcn.errors import UsageError, did_you_mean
 
 TIMED_SPLITS = ("last", "time")
 """The splits that ask when an interaction was."""
+
+
+_NAMED_CHARACTERS = {"blank": " ", "comma": ",", "tab": "\t"}
+_NO_ENCODINGS = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem")
+
+
+def option(name: str, value: str = "") -> str:
+    """Return how an option is given, on the command line and in Python, for messages."""
+    if not value:
+        return f"--{name} ({name}=)"
+    word = f'"{value}"' if any(mark in value for mark in " ,'<>*()|") or not value else value
+    return f"--{name} {word} ({name}={value!r})"
+
+
+def check_encoding(name: str) -> None:
+    """Raise `UsageError` unless `name` is "" or the name of a way in which text is stored."""
+    if not name:
+        return
+    try:
+        found = codecs.lookup(name)
+    except (LookupError, ValueError):
+        found = None
+    if found is None or found.name.replace("-", "_") in _NO_ENCODINGS or not found._is_text_encoding:
+        near = did_you_mean(name, ("utf-8", "utf-16", "cp949", "euc-kr", "cp1252", "latin-1", "shift_jis", "gb18030", "cp1251"))
+        raise UsageError(f"unknown encoding {name!r}{near} (such as utf-8, utf-16, cp949, cp1252, latin-1, shift_jis, gb18030)")
 
 
 @dataclass(frozen=True)
@@ -27,11 +53,32 @@ class DataOptions:
     user_column: str = parameter("", "column of the user ids, by name or by number from 1 (default: found by its name)")
     item_column: str = parameter("", "column of the item ids, likewise")
     rating_column: str = parameter("", "column of the ratings, likewise; read when min_rating is given")
-    time_column: str = parameter("", "column of the times, likewise; read when it is given or the split needs it")
+    time_column: str = parameter(
+        "", "column of the times, likewise, or two columns with a comma between, date,clock; read when it is given or the split needs it"
+    )
     title_column: str = parameter("", "column of the titles in the file of titles, likewise")
+    quantity_column: str = parameter("", "column of the quantities that net adds up, likewise")
     header: str = parameter("auto", "whether the first row names the columns", choices=("auto", "yes", "no"))
-    separator: str = parameter("", "what stands between two cells, tab for a tab (default: found in the first row)")
+    separator: str = parameter(
+        "", "what stands between two cells; tab for a tab, blank for blanks (default: what splits the first rows alike)"
+    )
+    quote: str = parameter("", 'the character around cells that hold a separator; none: quotes are letters (default: ")')
+    encoding: str = parameter("", "how letters are stored, such as cp949, cp1252 or utf-16 (default: UTF-8)")
+    decimal: str = parameter("", "what stands before the decimals of a number (default: a point, and a comma where that is clear)")
+    comment: str = parameter("", "skip the lines that begin so, such as # (default: those before the first row)")
+    skip_rows: int = parameter(0, "lines to skip at the beginning of a file", unit="lines", low=0)
+    table: str = parameter("", "table of a database, or sheet of a workbook (default: the only one)")
+    where: str = parameter("", "keep the rows for which this condition in SQL holds, such as event = 'buy' AND price > 2 (default: all)")
+    missing: str = parameter(
+        "refuse", "a row without a user or an item, also one that says NA, null or the like there", choices=("refuse", "skip")
+    )
+    blanks: str = parameter(
+        "auto", "blanks around ids: auto drops them where every id of a column has them", choices=("auto", "keep", "drop")
+    )
+    item_list: str = parameter("", "what stands between the items of a cell that holds several: blank, comma, tab or a character")
+    time_format: str = parameter("", "how times are written, such as %d/%m/%Y %H:%M or %m/%d/%Y %I:%M:%S %p (default: found)")
     min_rating: float = parameter(-math.inf, "keep the rows rated so or higher (default: all)")
+    net: bool = parameter(False, "add up the quantities of each user and item, and drop the pairs that come to 0 or less (returns)")
     k_core: int = parameter(1, "drop users and items with fewer interactions than this, again and again", low=1)
     split: str = parameter(
         "random",
@@ -53,6 +100,25 @@ class DataOptions:
             elif declared.type is str and isinstance(value, (int, PathLike)) and not isinstance(value, bool):
                 value = str(value)
             object.__setattr__(self, declared.name, checked(declared, value))
+        self._check_reading()
+        self._check_split()
+
+    def _check_reading(self) -> None:
+        if len(self.quote) > 1 and self.quote != "none":
+            raise UsageError(f"quote must be one character, or none, not {self.quote!r}")
+        if self.quote and self.quote in "\n\r\0":
+            raise UsageError(f"quote must be a visible character, or none, not {self.quote!r}")
+        if any(mark in self.separator for mark in "\n\r\0"):
+            raise UsageError(f"separator cannot hold a line end, and {self.separator!r} does")
+        if any(mark in self.comment for mark in "\n\r\0"):
+            raise UsageError(f"comment cannot hold a line end, and {self.comment!r} does")
+        if self.decimal not in ("", ".", ","):
+            raise UsageError(f"decimal must be a point or a comma, not {self.decimal!r}")
+        if self.quantity_column and not self.net:
+            raise UsageError("quantity_column is read with net; give net too, or drop quantity_column")
+        check_encoding(self.encoding)
+
+    def _check_split(self) -> None:
         if self.last_k != 1 and self.split != "last":
             raise UsageError(f"last_k needs split last, not {self.split}")
         if self.last_share and self.split != "last":
@@ -65,6 +131,11 @@ class DataOptions:
             raise UsageError("test_from says where test begins; drop test_share, or drop test_from")
         if self.split == "last" and self.test_share != DATA_OPTIONS["test_share"].default:
             raise UsageError("split last holds out last_k items of each user, or last_share of them; drop test_share")
+
+    @property
+    def character_between_items(self) -> str:
+        """What stands between the items of a cell, as itself; "" where cells hold one item."""
+        return _NAMED_CHARACTERS.get(self.item_list, self.item_list)
 
     @property
     def needs_times(self) -> bool:

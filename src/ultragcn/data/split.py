@@ -6,8 +6,9 @@ import numpy as np
 
 from ultragcn import rng
 from ultragcn.data import times
+from ultragcn.data.events import Events, events_of, over_same_ids
 from ultragcn.data.interactions import Interactions
-from ultragcn.data.log import Events, Log, events_of, over_same_ids
+from ultragcn.data.log import Log
 from ultragcn.data.options import DataOptions
 from ultragcn.errors import DataError, UsageError, counted, warn
 

@@ -1,11 +1,13 @@
 """Times in files: seconds, milliseconds and dates, also mixed in one column, as microseconds since 1970 (UTC)."""
 
+import re
 from datetime import UTC, datetime
 
 import polars as pl
 
 ALLOWED = "seconds or milliseconds since 1970, or a date such as 2020-01-31, 20200131, 2020-01-31T12:00:00Z or 31.01.2020"
 
+_CLOCK = re.compile(r"%[HIklMSTRrcpPsX.f]")
 _FORMAT = "%Y-%m-%d %H:%M:%S%.f%z"
 # Rewritten to that format step by step: a pattern and what takes its place.
 _REWRITES = (
@@ -38,6 +40,26 @@ def microseconds(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
     for pattern, replacement in _REWRITES:
         date = date.str.replace(pattern, replacement)
     return pl.coalesce(_from_numbers(number), date.str.to_datetime(_FORMAT, time_unit="us", strict=False).dt.epoch("us"))
+
+
+def by_format(text: pl.Expr, pattern: str) -> pl.Expr:
+    """Return times that are written as `pattern` says, as microseconds (int64); null where they are not. Without a zone they are UTC."""
+    stripped = text.str.strip_chars()
+    if "%z" in pattern or "%Z" in pattern or "%:z" in pattern:
+        return stripped.str.to_datetime(pattern, time_unit="us", time_zone="UTC", strict=False).dt.epoch("us")
+    if not _CLOCK.search(pattern):
+        return stripped.str.to_date(pattern, strict=False).cast(pl.Datetime("us")).dt.epoch("us")
+    return stripped.str.to_datetime(pattern, time_unit="us", strict=False).dt.epoch("us")
+
+
+def is_format(pattern: str) -> bool:
+    """Return whether times can be written and read again as `pattern` says."""
+    moment = pl.Series([datetime(2021, 1, 13, 15, 4, 5, tzinfo=UTC)], dtype=pl.Datetime("us", "UTC"))
+    try:
+        written = moment.dt.strftime(pattern)
+        return pl.select(by_format(pl.lit(written[0]), pattern)).item() is not None
+    except pl.exceptions.PolarsError:
+        return False
 
 
 def parse(text: str) -> int | None:

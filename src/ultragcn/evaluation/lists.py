@@ -163,7 +163,7 @@ def _read_table(path: Path) -> Any:
     """Return the file as a polars table; text with all columns as text. `_ROW` counts from 1, a header and empty lines included."""
     import polars as pl
 
-    from ultragcn.data.tables import require_file  # which brings polars
+    from ultragcn.data.containers import require_file  # which brings polars
 
     require_file(path, "a file of ranked lists")
     try:
