@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ultragcn.data.events import events_of, k_core, over_same_ids
 from ultragcn.data.interactions import Interactions
-from ultragcn.data.log import events_of, k_core, over_same_ids, read_log
+from ultragcn.data.log import read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.errors import UsageError
 

@@ -189,8 +189,8 @@ def _without_header_again(
     user, item = chosen["user"][0], chosen["item"][0]
     both = pl.Series([True])
     for side, name in zip(_SIDES, (user, item), strict=True):
-        distinct = found[side].unique().drop_nulls()
-        same = distinct.filter(distinct.cast(pl.String).str.strip_chars('\ufeff \t"').str.to_lowercase() == name.lower())
+        values = found[side].unique().drop_nulls()
+        same = values.filter(values.cast(pl.String).str.strip_chars('\ufeff \t"').str.to_lowercase() == name.lower())
         if not len(same):
             return found
         both = both & found[side].is_in(same.implode())
