@@ -53,4 +53,6 @@ def read_together(sources: list[Any], **choices: Any) -> list[Interactions]:
     chosen = DataOptions().replace(**choices)
     if chosen.k_core > 1:
         raise UsageError("k_core would change a split that is given; drop it, or give one source")
-    return [events_of(log).interactions for log in over_same_ids([read_log(source, chosen) for source in sources])]
+    # What is held out may well have one row a user, which would be odd in what a model learns from.
+    logs = [read_log(source, chosen, looked_at=place == 0) for place, source in enumerate(sources)]
+    return [events_of(log).interactions for log in over_same_ids(logs)]
