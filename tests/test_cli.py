@@ -379,9 +379,8 @@ def test_ctrl_c_leaves_a_loadable_run(tmp_path):
 def test_an_interrupt_before_the_first_sweep_says_that_there_is_no_model(tmp_path, monkeypatch, capsys):
     def interrupted(*arguments):
         raise KeyboardInterrupt
-        yield
 
-    monkeypatch.setattr("ultragcn.solvers.solve", interrupted)
+    monkeypatch.setattr("ultragcn.solvers.exact.ExactSolver.start", interrupted)
     assert main(["train", "--quiet", "--out", str(tmp_path / "run")]) == 130
     [line] = [line for line in capsys.readouterr().err.splitlines() if "interrupted" in line]
     run = tmp_path / "run"
