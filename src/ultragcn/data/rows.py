@@ -189,8 +189,7 @@ def _without_header_again(
     user, item = chosen["user"][0], chosen["item"][0]
     both = pl.Series([True])
     for side, name in zip(_SIDES, (user, item), strict=True):
-        values = found[side].unique().drop_nulls()
-        same = values.filter(values.cast(pl.String).str.strip_chars('\ufeff \t"').str.to_lowercase() == name.lower())
+        same = distinct[side].filter(distinct[side].cast(pl.String).is_in([name, f"\ufeff{name}", f" {name}"]))
         if not len(same):
             return found
         both = both & found[side].is_in(same.implode())
