@@ -193,7 +193,7 @@ def damaged(case: Case, chance: random.Random) -> Case:
     elif way == "insert":
         content[at:at] = chance.choice((b'"', b"\xff\xfe", b"\0", b"\xc3", b"\r", b'""', b",", b"\t", b"\xed\xa0\x80", b"{", b"'", b"\n\n",
                                         b"1,2,3\n",
-                                        b"\x1a", b"PAR1", b"user_id,item_id\n", b"nan", b"a" * 70_000))  # fmt: skip
+                                        b"\x1a", b"\\ud800", b"PAR1", b"user_id,item_id\n", b"nan", b"a" * 70_000))  # fmt: skip
     elif way == "repeat":
         content[at:at] = content[: chance.randrange(200)]
     case.options |= chance.choice(({}, {}, *STRANGE))

@@ -149,7 +149,7 @@ def test_quotes_are_letters_on_request_and_past_columns_that_are_not_read(tmp_pa
     lone = table("\t", header="").replace("\n", '\t"open\n', 1)
     with pytest.warns(DataWarning, match="read past"):
         read(tmp_path / "lone.tsv", "".join(line + "\tx\n" if "open" not in line else line + "\n" for line in lone.splitlines()))
-    with pytest.raises(UsageError, match="quote must be one character, or none"):
+    with pytest.raises(UsageError, match="quote must be one character of ASCII"):
         DataOptions(quote="''")
     assert rows_of(read(tmp_path / "single.csv", table().replace("1,", "'1',", 1), quote="'")) == NUMBERS
 
@@ -610,3 +610,38 @@ def test_the_suffix_of_a_packed_file_is_that_of_what_is_in_it(tmp_path):
     assert [suffix_of(tmp_path / name) for name in ("a.csv", "a.csv.gz", "a.CSV.bz2", "a.gz", "a", "a.b.tsv.xz")] == [
         ".csv", ".csv", ".csv", ".gz", "", ".tsv"
     ]  # fmt: skip
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_several_files_and_a_bare_net_are_typed_as_they_come(tmp_path, monkeypatch, capsys):
+    from ultragcn.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    lines = table(header="user_id,item_id,quantity").splitlines(keepends=True)
+    for number in range(2):
+        (tmp_path / f"log{number}.csv").write_text("".join([lines[0], *lines[1 + number :: 2]]))
+    words = ["--epochs", "1", "--embedding_dim", "4", "--quiet", "--out", "run", "--net", "--where", "quantity < 5"]
+    assert main(["train", "--dataset", "log0.csv", "log1.csv", *words]) == 0
+    kept = sum(rating < 5 for *_, rating in PAIRS)
+    said = capsys.readouterr().err
+    assert f"log0.csv and 1 more file: {kept} of {kept} rows after returns; where quantity < 5: {kept} of {N} rows" in said
+    assert main(["evaluate", "run"]) == 0
+    (tmp_path / "log1.csv").unlink()
+    assert main(["evaluate", "run"]) == 2
+    assert "log1.csv, which is gone; put it back" in capsys.readouterr().err
+    assert main(["train", "--dataset", "log0.csv", "--where", "nothing = 1", "--out", "other"]) == 2
+    assert "no column 'nothing' for where (it has user_id, item_id, quantity)" in capsys.readouterr().err
+
+
+def test_what_was_read_comes_before_the_reason_why_it_cannot_be_split(tmp_path, capsys):
+    from ultragcn.cli import main
+
+    (tmp_path / "log.csv").write_text(table(header="", pairs=[(row, item) for row, (_, item, _) in enumerate(PAIRS)]))
+    assert main(["train", "--dataset", str(tmp_path / "log.csv"), "--header", "no", "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].endswith("users in column 1, items in column 2; 72 users x 8 items")
+    assert "warning: " in said[1]
+    assert "no user of column 1 comes twice" in said[1]
+    assert "finds none of 72 pairs to hold out" in said[-1]

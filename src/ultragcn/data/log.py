@@ -128,7 +128,7 @@ def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: 
     items = coding.decoded(found["item"], "item", from_text, options)
     when = found["time"].to_numpy() if options.needs_times else None
     about = [_kept(num_rows, len(found), "rows", options) + ("" if first.table.has_header else _NO_HEADER)]
-    about += dict.fromkeys(note for part in parts for note in part.notes)
+    about += _notes(parts, options)
     about.append(
         ", ".join(f"{role}s in column {' and '.join(named)}".replace("quantitys", "quantities") for role, named in first.columns.items())
     )
@@ -144,6 +144,19 @@ def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: 
         name, "row", users.ids, items.ids, users.rows, items.rows, found[ROW].to_numpy(), when, "; ".join(about), dated=when is not None,
         parts=ends if len(parts) > 1 else (), netted=options.net,
     )  # fmt: skip
+
+
+def _notes(parts: Sequence[Rows], options: DataOptions) -> list[str]:
+    """Return what is to be said of how the parts were read, once for all of them."""
+    notes = list(dict.fromkeys(part.table.note for part in parts if part.table.note))
+    skipped = sum(part.skipped for part in parts)
+    if options.where:
+        kept, before = sum(part.read for part in parts) + skipped, sum(part.before for part in parts)
+        notes.append(f"where {options.where}: {kept} of {before} rows")
+    if skipped:
+        words = ", ".join(dict.fromkeys(word for part in parts for word in part.words))
+        notes.append(f"{counted(skipped, 'row')} without a user or an item skipped" + (f" (written {words})" if words else ""))
+    return notes
 
 
 def _chosen(
