@@ -52,9 +52,8 @@ def quietly(function, *given, **options):
 
 
 def refused(message, place, content=None, **options):
-    with pytest.raises((DataError, UsageError), match=message) as caught, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)
-        read(place, content, **options)
+    with pytest.raises((DataError, UsageError), match=message) as caught:
+        quietly(read, place, content, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -150,7 +149,7 @@ def test_quotes_are_letters_on_request_and_past_columns_that_are_not_read(tmp_pa
     lone = table("\t", header="").replace("\n", '\t"open\n', 1)
     with pytest.warns(DataWarning, match="read past"):
         read(tmp_path / "lone.tsv", "".join(line + "\tx\n" if "open" not in line else line + "\n" for line in lone.splitlines()))
-    with pytest.raises(UsageError, match="quote must be one character, or none"):
+    with pytest.raises(UsageError, match="quote must be one character of ASCII"):
         DataOptions(quote="''")
     assert rows_of(read(tmp_path / "single.csv", table().replace("1,", "'1',", 1), quote="'")) == NUMBERS
 
@@ -233,25 +232,26 @@ def test_a_workbook_is_read_where_its_package_is_and_named_elsewhere(tmp_path):
     place = tmp_path / "log.xlsx"
     cells = "".join("<row>" + "".join(f"<c><v>{cell}</v></c>" for cell in row) + "</row>" for row in PAIRS)
     header = "<row>" + "".join(f'<c t="inlineStr"><is><t>{name}</t></is></c>' for name in ("user_id", "item_id", "rating")) + "</row>"
+    # ruff: noqa: E501
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     rel = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     with zipfile.ZipFile(place, "w") as archive:
         archive.writestr(
             "[Content_Types].xml",
-            f'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="xml" ContentType="application/xml"/><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/></Types>',
-        )  # noqa: E501
+            '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="xml" ContentType="application/xml"/><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/></Types>',
+        )
         archive.writestr(
             "_rels/.rels",
             f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" Type="{rel}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        )  # noqa: E501
+        )
         archive.writestr(
             "xl/workbook.xml",
             f'<workbook xmlns="{main}" xmlns:r="{rel}"><sheets><sheet name="Log" sheetId="1" r:id="r1"/></sheets></workbook>',
-        )  # noqa: E501
+        )
         archive.writestr(
             "xl/_rels/workbook.xml.rels",
             f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" Type="{rel}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
-        )  # noqa: E501
+        )
         archive.writestr("xl/worksheets/sheet1.xml", f'<worksheet xmlns="{main}"><sheetData>{header}{cells}</sheetData></worksheet>')
     try:
         import fastexcel  # noqa: F401
@@ -293,9 +293,11 @@ def test_json_that_is_no_log_is_named(tmp_path, text, says):
         ("a.gz", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "pointer of Git LFS"),
         ("a.arff", b"% c\n@RELATION x\n@ATTRIBUTE user STRING\n@DATA\n1,2\n", "ARFF file of Weka"),
         ("a.csv", b"<!DOCTYPE html>\n<html></html>", "is a web page"), ("a.xml", b"<?xml version='1.0'?><a/>", "is XML"),
-        ("a.txt", b"1:\n1488015,3,2021-01-02\n1488025,4,2021-01-04\n2:\n", "in blocks"), ("a.mtx", b"%%MatrixMarket matrix\n", "Matrix Market"),
+        ("a.txt", b"1:\n1488015,3,2021-01-02\n1488025,4,2021-01-04\n2:\n", "in blocks"),
+        ("a.mtx", b"%%MatrixMarket matrix\n", "Matrix Market"),
         ("a.sql", b"-- dump\nCREATE TABLE x (a int);\n", "dump of a database"), ("a.txt", b"1 3:1.0 7:2 9:1\n", "format of libsvm"),
-        ("a.pkl", b"\x80\x04\x95\x00\x00", "is a pickle"), ("a.h5", b"\x89HDF\r\n\x1a\n\0\0", "HDF5"), ("a.npy", b"\x93NUMPY\x01\0", "NumPy array"),
+        ("a.pkl", b"\x80\x04\x95\x00\x00", "is a pickle"), ("a.h5", b"\x89HDF\r\n\x1a\n\0\0", "HDF5"),
+        ("a.npy", b"\x93NUMPY\x01\0", "NumPy array"),
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "old Excel"), ("a.7z", b"7z\xbc\xaf\x27\x1c\0", "7z archive"),
         ("a.pdf", b"%PDF-1.7\n\x00\x01", "PDF"), ("a.tar", b"x" * 257 + b"ustar\0" + b"\0" * 200, "tar archive"),
     ],
@@ -333,7 +335,8 @@ def test_rows_are_chosen_by_a_condition(tmp_path):
     assert rows_of(log) == sorted((user, item) for user, item, rating in PAIRS if rating > 3)
     assert f"where event = 'buy': {len(log.users)} of {len(PAIRS)} rows" in log.about
     for where, holds in (
-        ("price > 2 AND user_id <> 3", lambda u, i, r: r + 0.5 > 2 and u != 3), ("event IN ('buy', 'x') OR item_id = 1", lambda u, i, r: r > 3 or i == 1),
+        ("price > 2 AND user_id <> 3", lambda u, i, r: r + 0.5 > 2 and u != 3),
+        ("event IN ('buy', 'x') OR item_id = 1", lambda u, i, r: r > 3 or i == 1),
         ('"a b" BETWEEN 2 AND 4', lambda u, i, r: 2 <= i <= 4), ("event LIKE 'vi%'", lambda u, i, r: r <= 3),
     ):  # fmt: skip
         expected = sorted((user, item) for user, item, rating in PAIRS if holds(user, item, rating))
@@ -345,7 +348,8 @@ def test_rows_are_chosen_by_a_condition(tmp_path):
 @pytest.mark.parametrize(
     ("where", "says"),
     [
-        ("event =", "cannot make sense of where"), ("SELECT 1", "cannot make sense"), ("evnt = 'buy'", "no column 'evnt' .*did you mean event"),
+        ("event =", "cannot make sense of where"), ("SELECT 1", "cannot make sense"),
+        ("evnt = 'buy'", "no column 'evnt' .*did you mean event"),
         ("event", "is not a condition"), ("event = 3", "is not a condition"), ("1 = 1", "names no column"),
         ("price + 1", "is not a condition"), ("event REGEXP 'a('", "is not a condition"), ("event = 'no such'", "has no interactions"),
     ],
@@ -447,7 +451,8 @@ def test_decimals_of_databases_are_integers(tmp_path):
 
 def test_only_the_columns_that_are_needed_are_converted():
     pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"user": [1, 2], "item": [3, 4], "when": pandas.to_datetime(["2021-01-01", "2021-01-02"]).astype("datetime64[s]"),
+    frame = pandas.DataFrame({"user": [1, 2], "item": [3, 4],
+                              "when": pandas.to_datetime(["2021-01-01", "2021-01-02"]).astype("datetime64[s]"),
                               "odd": [1 + 2j, 3j], "span": pandas.to_timedelta([1, 2])})  # fmt: skip
     assert rows_of(read_log(frame, DataOptions())) == [(1, 3), (2, 4)]
     assert read_log(frame, DataOptions(time_column="when")).times.tolist() == [1609459200000000, 1609545600000000]
@@ -472,7 +477,8 @@ def test_endings_of_names_are_known_and_missing_columns_named_together(tmp_path)
 @pytest.mark.parametrize(
     ("pairs", "options", "says"),
     [
-        ([(user if user < 5 else "NA", item) for user, item, _ in PAIRS], {}, r"user 'NA' .* has \d+ of 72 rows \(\d+%\); .*--missing skip"),
+        ([(user if user < 5 else "NA", item) for user, item, _ in PAIRS], {},
+         r"user 'NA' .* has \d+ of 72 rows \(\d+%\); .*--missing skip"),
         ([(user if user < 5 else 99, item) for user, item, _ in PAIRS], {}, r"user 99 .*--where \"user <> 99\""),
         ([(user, row) for row, (user, *_) in enumerate(PAIRS)], {}, "no item of column item comes twice in 72 rows"),
         ([(row, item) for row, (_, item, _) in enumerate(PAIRS)], {}, "no user of column user comes twice in 72 rows"),
@@ -528,8 +534,8 @@ def test_movielens_100k_as_it_is_downloaded(tmp_path):
     (home / "u.item").write_bytes(
         "".join(f"{item}|{TITLES[item - 1]} (1995)|01-Jan-1995||http://x.org/{item}|0|1\n" for item in range(1, 9)).encode("latin-1")
     )
-    for name, text in (("u.user", "1|24|M|technician|85711\n"), ("u.genre", "unknown|0\n"), ("u.info", "943 users\n"), ("u1.base", "1\t1\t5\t8\n"),
-                       ("u1.test", "1\t6\t5\t8\n"), ("README", "read me"), ("allbut.pl", "#!/usr/bin/perl\n")):  # fmt: skip
+    for name, text in (("u.user", "1|24|M|technician|85711\n"), ("u.genre", "unknown|0\n"), ("u.info", "943 users\n"),
+                       ("u1.base", "1\t1\t5\t8\n"), ("u1.test", "1\t6\t5\t8\n"), ("README", "read me"), ("allbut.pl", "#!/usr/bin/perl\n")):  # fmt: skip
         (home / name).write_text(text)
     for source, titles in ((home, None), (home / "u.data", home / "u.item")):
         data = quietly(load_dataset, source, titles=titles, split="last")
@@ -604,3 +610,38 @@ def test_the_suffix_of_a_packed_file_is_that_of_what_is_in_it(tmp_path):
     assert [suffix_of(tmp_path / name) for name in ("a.csv", "a.csv.gz", "a.CSV.bz2", "a.gz", "a", "a.b.tsv.xz")] == [
         ".csv", ".csv", ".csv", ".gz", "", ".tsv"
     ]  # fmt: skip
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_several_files_and_a_bare_net_are_typed_as_they_come(tmp_path, monkeypatch, capsys):
+    from ultragcn.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    lines = table(header="user_id,item_id,quantity").splitlines(keepends=True)
+    for number in range(2):
+        (tmp_path / f"log{number}.csv").write_text("".join([lines[0], *lines[1 + number :: 2]]))
+    words = ["--epochs", "1", "--embedding_dim", "4", "--quiet", "--out", "run", "--net", "--where", "quantity < 5"]
+    assert main(["train", "--dataset", "log0.csv", "log1.csv", *words]) == 0
+    kept = sum(rating < 5 for *_, rating in PAIRS)
+    said = capsys.readouterr().err
+    assert f"log0.csv and 1 more file: {kept} of {kept} rows after returns; where quantity < 5: {kept} of {N} rows" in said
+    assert main(["evaluate", "run"]) == 0
+    (tmp_path / "log1.csv").unlink()
+    assert main(["evaluate", "run"]) == 2
+    assert "log1.csv, which is gone; put it back" in capsys.readouterr().err
+    assert main(["train", "--dataset", "log0.csv", "--where", "nothing = 1", "--out", "other"]) == 2
+    assert "no column 'nothing' for where (it has user_id, item_id, quantity)" in capsys.readouterr().err
+
+
+def test_what_was_read_comes_before_the_reason_why_it_cannot_be_split(tmp_path, capsys):
+    from ultragcn.cli import main
+
+    (tmp_path / "log.csv").write_text(table(header="", pairs=[(row, item) for row, (_, item, _) in enumerate(PAIRS)]))
+    assert main(["train", "--dataset", str(tmp_path / "log.csv"), "--header", "no", "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].endswith("users in column 1, items in column 2; 72 users x 8 items")
+    assert "warning: " in said[1]
+    assert "no user of column 1 comes twice" in said[1]
+    assert "finds none of 72 pairs to hold out" in said[-1]

@@ -1,6 +1,13 @@
 """Interactions: what they are, how they are read, split, made up and fetched.
 
-The way of an interaction: a row of a file (tables.py, or a number of a user line, user_lines.py) becomes a pair of codes with a time
-(log.py), one distinct pair among the events that a split holds out or leaves (split.py), and an entry of a sparse matrix with ids and
-titles (interactions.py, ids.py, titles.py). `load_dataset` (datasets.py) goes that way with the options.py it is given.
+The way of an interaction from a file:
+
+1. `folders` finds the files (a folder, a zip, several files) and tells log and titles apart by their names.
+2. `containers` makes each of them readable (unpacked, in UTF-8); `kinds` knows what it is by its first bytes, or names what it is instead.
+3. `tables` opens it: `text` and `dialects` (separator, header), `json_lines`, `databases`, Parquet, frames; `faults` says what is wrong where.
+4. `columns` and `names` choose the columns; `where` turns a condition into an expression; `rows` reads what is needed in one pass.
+5. `coding` makes rows of id maps of the ids; `look` warns of what is odd; a `Log` is the result (`log`).
+6. `events` makes distinct pairs of it, `split` holds some of them out, `interactions` keeps them as a sparse matrix with ids.
+
+`load_dataset` (`datasets`) goes that way with the `options` that it is given, and adds the `titles`.
 """

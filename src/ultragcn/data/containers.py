@@ -1,6 +1,6 @@
 """Files as people have them, made ready to be read: unpacked, recoded as UTF-8, named for what they are.
 
-What polars reads as it is (text, Parquet, Arrow, gzip and zstd around text) is left where it lies. Everything else becomes a temporary
+What polars reads as it is (text, Parquet, gzip and zstd around text) is left where it lies. Everything else becomes a temporary
 file, block by block, so that memory does not grow with it; the temporary files go when the reading ends.
 """
 
@@ -26,7 +26,7 @@ _HEAD = 1 << 16  # bytes looked at
 _BLOCK = 1 << 20
 _SPARE = 256 << 20  # bytes that unpacking leaves on the disk
 _DEPTH = 3  # archives in archives
-_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError)
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError)
 _OPEN: dict[str, Callable[..., Any]] = {kinds.GZIP: gzip.open, kinds.BZIP2: bz2.open, kinds.XZ: lzma.open}
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lzma")
 _PLAIN_NAMES = ("utf-8", "utf-8-sig", "ascii", "utf_8_sig")
@@ -41,7 +41,7 @@ class Ready:
     name: str
     """What the user calls it."""
     kind: str
-    """Of `kinds`: text, JSON lines, JSON, Parquet, Arrow or SQLite."""
+    """Of `kinds`: text, JSON lines, JSON, Parquet or SQLite."""
     head: bytes
     """Its first bytes, unpacked."""
     note: str = ""
@@ -156,7 +156,7 @@ def _peek(path: Path, name: str) -> tuple[bytes, str]:
             # Piece by piece: of an archive that is cut short the beginning is there.
             while len(pieces) < _HEAD and (piece := file.read(4096)):
                 pieces += piece
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if not pieces:
             raise DataError(_broken(name, packing, error)) from error
     return pieces, packing
@@ -188,7 +188,9 @@ def _unpacked(path: Path, packing: str, name: str) -> Iterator[Path]:
         try:
             with _OPEN[packing](path, "rb") as inside:
                 copy(inside, target, name)
-        except _DAMAGED as error:
+        except DataError:
+            raise
+        except DAMAGED as error:
             raise DataError(_broken(name, packing, error)) from error
         yield target
 
@@ -231,7 +233,7 @@ def _in_utf_8(found: Ready, packing: str, encoding: str, guess: str, stack: cont
         wide = kinds.utf_16(found.head)
         if wide is not None:
             encoding, note = wide, f"read as {wide.upper()}"
-        elif guess and (foreign := _foreign(found.path, packing)):
+        elif guess and (foreign := _foreign(found, packing)):
             encoding = kinds.likely_encoding(foreign) if guess == "auto" else guess
             note = f"read as {encoding}, since it is not UTF-8"
         elif found.kind != kinds.TEXT and found.head.startswith(codecs.BOM_UTF8):
@@ -251,7 +253,9 @@ def _in_utf_8(found: Ready, packing: str, encoding: str, guess: str, stack: cont
     try:
         with _OPEN[packing](found.path, "rb") if packing == kinds.GZIP else open(found.path, "rb") as inside:
             _recode(inside, target, encoding, found.name)
-    except (EOFError, zlib.error) as error:
+    except DataError:
+        raise
+    except DAMAGED as error:
         raise DataError(_broken(found.name, packing, error)) from error
     head = _first_bytes(target)
     kind = kinds.kind_of(head)
@@ -263,17 +267,19 @@ def _first_bytes(path: Path) -> bytes:
         return file.read(_HEAD)
 
 
-def _foreign(path: Path, packing: str) -> bytes:
+def _foreign(found: Ready, packing: str) -> bytes:
     """Return some bytes from the first on that is not UTF-8; none where all are."""
     if packing == kinds.ZSTD:
         return b""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    with _OPEN[packing](path, "rb") if packing == kinds.GZIP else open(path, "rb") as inside:
-        while block := inside.read(_BLOCK):
-            try:
+    try:
+        with _OPEN[packing](found.path, "rb") if packing == kinds.GZIP else open(found.path, "rb") as inside:
+            while block := inside.read(_BLOCK):
                 decoder.decode(block)
-            except UnicodeDecodeError as error:
-                return bytes(error.object[error.start : error.start + 4096])
+    except UnicodeDecodeError as error:
+        return bytes(error.object[error.start : error.start + 4096])
+    except DAMAGED as error:
+        raise DataError(_broken(found.name, packing, error)) from error
     return b""
 
 

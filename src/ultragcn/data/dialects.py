@@ -60,10 +60,10 @@ def dialect_of(lines: Sequence[str], suffix: str, options: DataOptions, name: st
 def _beginning(lines: Sequence[str], options: DataOptions) -> tuple[int, str]:
     """Return how many lines stand before the first row, and the separator if one of them says it."""
     start, separator = options.skip_rows, ""
-    start += _blank(lines[start:])
+    start += _blank(lines[start:], options.comment)
     if start < len(lines) and (said := _SEPARATOR_LINE.fullmatch(lines[start])):
         start, separator = start + 1, said[1]
-        start += _blank(lines[start:])
+        start += _blank(lines[start:], options.comment)
     if options.comment:
         return start, separator
     marked = start
@@ -75,8 +75,10 @@ def _beginning(lines: Sequence[str], options: DataOptions) -> tuple[int, str]:
     return start, separator
 
 
-def _blank(lines: Sequence[str]) -> int:
-    return next((place for place, line in enumerate(lines) if line.strip()), 0)
+def _blank(lines: Sequence[str], comment: str) -> int:
+    """Return how many blank lines and comments stand at the beginning."""
+    rows = (place for place, line in enumerate(lines) if line.strip() and not (comment and line.startswith(comment)))
+    return next(rows, 0)
 
 
 def find_separator(rows: Sequence[str], suffix: str, quote: str | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ultragcn.data import kinds, names
-from ultragcn.data.containers import copy, kind_of_zip, members, ready, require_file, suffix_of, temporary_folder
+from ultragcn.data.containers import DAMAGED, copy, kind_of_zip, members, ready, require_file, suffix_of, temporary_folder
 from ultragcn.data.options import DataOptions
 from ultragcn.data.sources import _FILES, dataset_names
 from ultragcn.errors import DataError, UsageError, unknown_name
@@ -21,7 +21,7 @@ PARTS = ("train", "test", "valid")
 _LOGS = ("ratings", "rating", "interactions", "interaction", "events", "reviews", "review", "log", "logs", "transactions", "purchases",
          "clicks", "plays", "views")  # fmt: skip
 _TITLES = ("movies", "items", "products", "books", "titles", "articles", "artists", "songs", "tracks", "games")
-_READABLE = (".csv", ".tsv", ".dat", ".data", ".inter", ".item", ".parquet", ".txt", ".jsonl", ".ndjson", ".json", ".arrow", ".feather",
+_READABLE = (".csv", ".tsv", ".dat", ".data", ".inter", ".item", ".parquet", ".txt", ".jsonl", ".ndjson", ".json",
              ".sqlite", ".sqlite3", ".db", ".xlsx")  # fmt: skip
 _VALID_NAMES = ("valid", "validation", "val")
 _SEVERAL = re.compile(r"part-\d+.*")
@@ -169,7 +169,9 @@ def _of_archive(path: Path, stack: contextlib.ExitStack) -> Files:
                 with opened.open(member) as inside:
                     copy(inside, target, str(path))
                 parts.append(Part(target, f"{path}/{member}"))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError, ValueError) as error:
+    except DataError:
+        raise
+    except DAMAGED as error:
         locked = isinstance(error, RuntimeError) and "password" in str(error)
         why = "it has a password" if locked else "it is damaged, cut short or packed in a way that is not known here"
         raise DataError(f"cannot unpack {path}: {why}; unpack it by hand and give the file that counts") from error

@@ -1,5 +1,6 @@
 """JSON: one object a line, or one array of objects, which is first written out as lines."""
 
+import codecs
 import gzip
 import itertools
 import json
@@ -29,7 +30,7 @@ def keys_of(source: Ready) -> list[str]:
     """
     keys: dict[str, None] = {}
     for number, line in itertools.islice(_lines(source), _HEAD_LINES):
-        keys.update(dict.fromkeys(_object(line, source.name, number)))
+        keys.update(dict.fromkeys(key for key in _object(line, source.name, number) if _is_text(key)))
     if not keys:
         raise DataError(f"{source.name} has JSON objects without keys; expected one interaction an object, such as "
                         '{"user_id": 1, "item_id": 2}')  # fmt: skip
@@ -81,7 +82,7 @@ def _lines(source: Ready) -> Iterator[tuple[int, bytes]]:
 
 def _object(line: bytes, name: str, number: int) -> dict[str, object]:
     try:
-        found = json.loads(line, parse_constant=_refuse_constant)
+        found = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
         how = option("encoding", kinds.likely_encoding(line))
         raise DataError(f"{name}, line {number}: not UTF-8; say how it is stored, most likely {how}") from None
@@ -91,6 +92,11 @@ def _object(line: bytes, name: str, number: int) -> dict[str, object]:
         shown = line.decode("utf-8", "replace").strip()[:60]
         raise DataError(f"{name}, line {number}: {shown!r} is not a JSON object; expected one object a line")
     return found
+
+
+def _is_text(key: str) -> bool:
+    """Return whether a key can be written as UTF-8; half of a pair of surrogates cannot."""
+    return key.encode("utf-8", "ignore").decode("utf-8") == key
 
 
 def _refuse_constant(word: str) -> None:

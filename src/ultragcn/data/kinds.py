@@ -3,12 +3,12 @@
 import json
 import re
 
-TEXT, JSON_LINES, JSON, PARQUET, ARROW, SQLITE, ZIP = "text", "JSON lines", "JSON", "Parquet", "Arrow", "SQLite", "zip"
+TEXT, JSON_LINES, JSON, PARQUET, SQLITE, ZIP = "text", "JSON lines", "JSON", "Parquet", "SQLite", "zip"
 WORKBOOK = "Excel workbook"
 GZIP, ZSTD, BZIP2, XZ = "gzip", "zstd", "bzip2", "xz"
 
 _MAGIC = (
-    (b"PAR1", PARQUET), (b"ARROW1", ARROW), (b"SQLite format 3\0", SQLITE), (b"PK\x03\x04", ZIP), (b"PK\x05\x06", ZIP), (b"\x1f\x8b", GZIP),
+    (b"PAR1", PARQUET), (b"SQLite format 3\0", SQLITE), (b"PK\x03\x04", ZIP), (b"PK\x05\x06", ZIP), (b"\x1f\x8b", GZIP),
     (b"\x28\xb5\x2f\xfd", ZSTD), (b"BZh", BZIP2), (b"\xfd7zXZ\0", XZ),
 )  # fmt: skip
 
@@ -25,6 +25,7 @@ _OTHERS = (
     (b"MATLAB 5.0", "a MATLAB file", "read it with scipy.io.loadmat and give the matrix in Python"),
     *((bytes([0x80, version]), *_PICKLE) for version in (2, 3, 4, 5)),
     (b"ORC", "an ORC file", _WITH_POLARS),
+    (b"ARROW1", "an Arrow or Feather file", _WITH_POLARS),  # read by polars, a damaged one ends in messages of Rust
     (b"Obj\x01", "an Avro file", _WITH_POLARS),
     (b"FEA1", "a Feather file of the first version", _WITH_POLARS),
     (b"%PDF", "a PDF document", _ITSELF),

@@ -62,7 +62,7 @@ def read_log(source: Any, options: DataOptions, looked_at: bool = True) -> Log:
     Parameters
     ----------
     source : str, Path, list of them, frame or sparse matrix
-        A text file (CSV, TSV, `::`, RecBole, user lines, JSON lines), Parquet, Arrow, a SQLite database or an Excel workbook; also
+        A text file (CSV, TSV, `::`, RecBole, user lines, JSON lines), Parquet, a SQLite database or an Excel workbook; also
         packed (`.gz`, `.zst`, `.bz2`, `.xz`, `.zip`); several of them, a pattern such as `logs/*.csv`, or a folder, as one log; a polars
         or pandas frame; a SciPy matrix U x I, whose ids are its row and column numbers and whose values are ratings.
     options : DataOptions
@@ -122,23 +122,13 @@ def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: 
     found, first = together(parts), parts[0]
     num_rows = sum(part.read for part in parts)
     ends = tuple(zip((part.table.name for part in parts), itertools.accumulate(len(part.found) for part in parts), strict=True))
-    keep = None
-    if options.needs_ratings:
-        keep = found["rating"]
-    if options.net:
-        net = (pl.col("quantity").sum().over("user", "item").round(9) > 0) & (pl.col("quantity") > 0)
-        bought = found.select(net.fill_null(False)).to_series()
-        keep = bought if keep is None else keep & bought
-    if keep is not None:
-        kept = np.concatenate(([0], np.cumsum(keep.to_numpy())))
-        ends = tuple((part, int(kept[end])) for part, end in ends)
-        found = found.filter(keep)
+    found, ends = _chosen(found, ends, options)
     from_text = not any(part.table.typed for part in parts)
     users = coding.decoded(found["user"], "user", from_text, options)
     items = coding.decoded(found["item"], "item", from_text, options)
     when = found["time"].to_numpy() if options.needs_times else None
     about = [_kept(num_rows, len(found), "rows", options) + ("" if first.table.has_header else _NO_HEADER)]
-    about += dict.fromkeys(note for part in parts for note in part.notes)
+    about += _notes(parts, options)
     about.append(
         ", ".join(f"{role}s in column {' and '.join(named)}".replace("quantitys", "quantities") for role, named in first.columns.items())
     )
@@ -154,6 +144,37 @@ def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: 
         name, "row", users.ids, items.ids, users.rows, items.rows, found[ROW].to_numpy(), when, "; ".join(about), dated=when is not None,
         parts=ends if len(parts) > 1 else (), netted=options.net,
     )  # fmt: skip
+
+
+def _notes(parts: Sequence[Rows], options: DataOptions) -> list[str]:
+    """Return what is to be said of how the parts were read, once for all of them."""
+    notes = list(dict.fromkeys(part.table.note for part in parts if part.table.note))
+    skipped = sum(part.skipped for part in parts)
+    if options.where:
+        kept, before = sum(part.read for part in parts) + skipped, sum(part.before for part in parts)
+        notes.append(f"where {options.where}: {kept} of {before} rows")
+    if skipped:
+        words = ", ".join(dict.fromkeys(word for part in parts for word in part.words))
+        notes.append(f"{counted(skipped, 'row')} without a user or an item skipped" + (f" (written {words})" if words else ""))
+    return notes
+
+
+def _chosen(
+    found: pl.DataFrame, ends: tuple[tuple[str, int], ...], options: DataOptions
+) -> tuple[pl.DataFrame, tuple[tuple[str, int], ...]]:
+    """Return the rows that are rated high enough and were not returned, and where each part of them ends."""
+    keeps = []
+    if options.needs_ratings:
+        keeps.append(pl.col("rating"))
+    if options.net:
+        left = pl.col("quantity").sum().over("user", "item").round(9)
+        keeps.append(((left > 0) & (pl.col("quantity") > 0)).fill_null(False))
+    for keep in keeps:
+        mask = found.select(keep).to_series()
+        kept = np.concatenate(([0], np.cumsum(mask.to_numpy()))) if len(ends) > 1 else np.zeros(1, np.int64)
+        ends = tuple((part, int(kept[end])) for part, end in ends) if len(ends) > 1 else ends
+        found = found.filter(mask)
+    return found, ends
 
 
 _NO_HEADER = ", no header, row 1 is data (if it is one: header yes)"

@@ -104,10 +104,8 @@ class DataOptions:
         self._check_split()
 
     def _check_reading(self) -> None:
-        if len(self.quote) > 1 and self.quote != "none":
-            raise UsageError(f"quote must be one character, or none, not {self.quote!r}")
-        if self.quote and self.quote in "\n\r\0":
-            raise UsageError(f"quote must be a visible character, or none, not {self.quote!r}")
+        if self.quote != "none" and (len(self.quote) > 1 or not self.quote.isascii() or self.quote in ("\n", "\r", "\0")):
+            raise UsageError(f"quote must be one character of ASCII, such as ', or none, not {self.quote!r}")
         if any(mark in self.separator for mark in "\n\r\0"):
             raise UsageError(f"separator cannot hold a line end, and {self.separator!r} does")
         if any(mark in self.comment for mark in "\n\r\0"):

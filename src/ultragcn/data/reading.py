@@ -5,10 +5,11 @@ from typing import Any
 from ultragcn.data.events import events_of, k_core, over_same_ids
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.log import read_log
-from ultragcn.data.options import DataOptions
+from ultragcn.data.options import DATA_OPTIONS, DataOptions
 from ultragcn.errors import UsageError
 
-READING = ("user_column", "item_column", "rating_column", "time_column", "header", "separator", "min_rating", "k_core")
+_SPLITTING = ("title_column", "split", "test_share", "last_k", "last_share", "test_from")
+READING = tuple(name for name in DATA_OPTIONS if name not in _SPLITTING)
 """The data options that say how one source is read, and nothing of a split."""
 
 
@@ -18,13 +19,13 @@ def read_interactions(source: Any, options: DataOptions | None = None, **choices
     Parameters
     ----------
     source : str, Path, frame or sparse matrix
-        A text file (CSV, TSV and the like) or Parquet; a polars or pandas frame; a SciPy sparse matrix, users by items, whose ids are its
-        row and column numbers.
+        Whatever `ultragcn.data.log.read_log` reads: files, several of them, folders and zips; a polars or pandas frame; a SciPy sparse
+        matrix, users by items, whose ids are its row and column numbers.
     options : DataOptions, optional
         How it is read.
     **choices
-        Any of `user_column`, `item_column`, `rating_column`, `time_column`, `header`, `separator`, `min_rating` and `k_core`, taking
-        precedence over `options`. Times are read when `time_column` is given.
+        Any of `READING`, such as `user_column`, `min_rating`, `where` or `k_core`, taking precedence over `options`. Times are read when
+        `time_column` is given.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -10,7 +10,7 @@ from ultragcn.data import coding, columns, faults, names, times
 from ultragcn.data.options import DataOptions, option
 from ultragcn.data.tables import ROW, Table
 from ultragcn.data.where import Condition, condition_of
-from ultragcn.errors import DataError, counted, warn
+from ultragcn.errors import DataError, warn
 
 _LAST_MISSING = "last missing"
 _HOLDS = "holds\0"
@@ -28,7 +28,12 @@ class Rows:
     """ROW, user, item; rating (whether it is high enough), time, quantity where they are read."""
     read: int
     """Rows that were looked at, blank ones left out."""
-    notes: list[str] = field(default_factory=list)
+    before: int
+    """Rows among which `where` chose these."""
+    skipped: int
+    """Rows without a user or an item that were left out."""
+    words: tuple[str, ...] = ()
+    """What stood there for nothing."""
     disliked: tuple[str, int] | None = None
     """A column of ratings or quantities that is not read, and how many of its values are 0 or less."""
 
@@ -44,16 +49,15 @@ def read_rows(table: Table, options: DataOptions, categories: pl.Categories) -> 
     chosen = columns.chosen(table, options)
     condition = condition_of(options.where, table) if options.where else None
     liking = None if "rating" in chosen or options.net else _liking(table, chosen)
-    notes = [table.note] if table.note else []
-    table, found = _collected(table, options, chosen, condition, liking, categories, notes)
+    table, found = _collected(table, options, chosen, condition, liking, categories)
     if found[ROW].null_count():
         raise table.fault()
+    before = len(found)
     if condition is not None:
-        before, found = len(found), found.filter(pl.col(_HOLDS)).drop(_HOLDS)
-        notes.append(f"where {condition.text}: {len(found)} of {before} rows")
+        found = found.filter(pl.col(_HOLDS)).drop(_HOLDS)
     distinct = {side: coding.distinct_in(found[side]) for side in _SIDES}
     found = _without_header_again(found, table, chosen, distinct)
-    found = _with_ids(found, table, chosen, distinct, options, notes)
+    found, skipped, words = _with_ids(found, table, chosen, distinct, options)
     num_rows = len(found)
     _check_cells(found, table, chosen)
     if _LAST_MISSING in found.columns:
@@ -64,11 +68,11 @@ def read_rows(table: Table, options: DataOptions, categories: pl.Categories) -> 
     if liking is not None:
         disliked = (liking, int(found[_DISLIKED].sum()))
         found = found.drop(_DISLIKED)
-    return Rows(table, chosen, found, num_rows, notes, disliked)
+    return Rows(table, chosen, found, num_rows, before, skipped, words, disliked)
 
 
 def _collected(table: Table, options: DataOptions, chosen: dict[str, tuple[str, ...]], condition: Condition | None, liking: str | None,
-               categories: pl.Categories, notes: list[str]) -> tuple[Table, pl.DataFrame]:  # fmt: skip
+               categories: pl.Categories) -> tuple[Table, pl.DataFrame]:  # fmt: skip
     """Return the rows, read with less care where what is wrong stands in columns that are not read."""
     plan = functools.partial(_plan, options=options, chosen=chosen, condition=condition, liking=liking, categories=categories)
     try:
@@ -189,8 +193,7 @@ def _without_header_again(
     user, item = chosen["user"][0], chosen["item"][0]
     both = pl.Series([True])
     for side, name in zip(_SIDES, (user, item), strict=True):
-        values = found[side].unique().drop_nulls()
-        same = values.filter(values.cast(pl.String).str.strip_chars('\ufeff \t"').str.to_lowercase() == name.lower())
+        same = distinct[side].filter(distinct[side].cast(pl.String).is_in([name, f"\ufeff{name}", f" {name}"]))
         if not len(same):
             return found
         both = both & found[side].is_in(same.implode())
@@ -209,15 +212,17 @@ def _with_ids(
     chosen: dict[str, tuple[str, ...]],
     distinct: dict[str, pl.Series],
     options: DataOptions,
-    notes: list[str],
-) -> pl.DataFrame:
-    """Return the rows that have a user and an item; others are blank, or counted where they may be skipped, or refused."""
+) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
+    """Return the rows that have a user and an item, how many were skipped, and the words that stood there for nothing.
+
+    Others are blank, or skipped where they may be, or refused.
+    """
     masks, words = {}, {}
     for side in _SIDES:
         masks[side], words[side] = coding.without_id(found[side], distinct[side], options)
     lacking = masks["user"] | masks["item"]
     if not lacking.any():
-        return found
+        return found, 0, ()
     nameless = masks["user"] & masks["item"]
     # Rows that have neither user nor item are blank, if nothing else stands in them.
     filled = _filled(found.filter(nameless)[ROW], table, chosen, options)
@@ -228,10 +233,7 @@ def _with_ids(
         place = found[ROW] == row
         side = "user" if masks["user"].filter(place)[0] else "item"
         raise _no_id(table, row, side, chosen[side][0], count)
-    if count:
-        written = ", ".join(dict.fromkeys(word for side in _SIDES for word in words[side]))
-        notes.append(f"{counted(count, 'row')} without a user or an item skipped" + (f" (written {written})" if written else ""))
-    return found.filter(~lacking)
+    return found.filter(~lacking), count, tuple(dict.fromkeys(word for side in _SIDES for word in words[side]))
 
 
 def _no_id(table: Table, row: int, side: str, column: str, count: int) -> DataError:

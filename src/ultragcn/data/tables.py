@@ -1,6 +1,5 @@
 """Files and frames as tables: one row an interaction, columns found by their names."""
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,7 +42,7 @@ class Table:
             return rows.collect(engine="streaming")
         except DataError:
             raise
-        except (pl.exceptions.PolarsError, OSError, UnicodeError, MemoryError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeError) as error:
             raise self.fault(error) from error
 
     def kinds(self, rows: pl.LazyFrame) -> pl.Schema:
@@ -53,7 +52,7 @@ class Table:
         except (pl.exceptions.PolarsError, OSError) as error:
             raise self.fault(error) from error
 
-    def fault(self, error: Exception | None = None) -> DataError:
+    def fault(self, error: BaseException | None = None) -> DataError:
         """Return the sentence for what polars could not read."""
         if self.text is not None and (found := faults.fault_in(self.text)) is not None:
             return found
@@ -117,8 +116,8 @@ def open_table(source: Any, options: DataOptions, expected: str = "one interacti
     """
     if not isinstance(source, Ready):
         return _of_frame(source)
-    if source.kind in (kinds.PARQUET, kinds.ARROW):
-        return _of_columns(source)
+    if source.kind == kinds.PARQUET:
+        return _of_parquet(source)
     if source.kind == kinds.SQLITE:
         return _of_database(source, options)
     if source.kind == kinds.JSON_LINES:
@@ -170,10 +169,9 @@ def _of_json_lines(source: Ready) -> Table:
     return _of_polars(pl.scan_ndjson(source.path, schema=schema), source.name, kinds.JSON_LINES, source, typed=False)
 
 
-def _of_columns(source: Ready) -> Table:
-    scan = functools.partial(pl.scan_parquet, glob=False) if source.kind == kinds.PARQUET else pl.scan_ipc
+def _of_parquet(source: Ready) -> Table:
     try:
-        return _of_polars(scan(source.path), source.name, source.kind, source)
+        return _of_polars(pl.scan_parquet(source.path, glob=False), source.name, source.kind, source)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(_DAMAGED.format(source.name, source.kind)) from error
 

@@ -161,7 +161,7 @@ def _single_column(text: Text, lines: Sequence[str], options: DataOptions) -> Da
     return DataError(f"{with_it}{text.name} has a single column ({first.strip()[:40]!r}); give {instead} (--separator)")
 
 
-def damage(error: Exception | None) -> str:
+def damage(error: BaseException | None) -> str:
     """Return what is wrong with a file that could not be read, in our words."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"

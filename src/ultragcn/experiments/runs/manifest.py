@@ -14,6 +14,7 @@ import ultragcn
 from ultragcn import storage
 from ultragcn.config import Config
 from ultragcn.data.datasets import Dataset, load_dataset
+from ultragcn.data.folders import missing_files
 from ultragcn.data.sources import dataset_names
 from ultragcn.errors import UsageError
 from ultragcn.models.files import MODEL_FILE
@@ -64,8 +65,8 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
     if source is None:
         raise UsageError("this run was trained on data in memory, which cannot be loaded again; evaluate the model in Python")
     files, named = manifest.get("data_files", {}), source in dataset_names()
-    for path in files.values() if named else (source, *files.values()):
-        if not Path(path).exists():
+    for recorded in files.values() if named else (source, *files.values()):
+        for path in missing_files(recorded):
             raise UsageError(f"the run was trained on {path}, which is gone; put it back")
     dataset = load_dataset(
         source,
