@@ -23,10 +23,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator, eigsh
 
-from ultragcn import rng
+from ultragcn import kernels, rng
 from ultragcn.config import Config
 from ultragcn.errors import UsageError
-from ultragcn.kernels import numba_cpu
 from ultragcn.loss.objective import Objective
 from ultragcn.solvers import State, Step
 from ultragcn.solvers.half_sweeps import (
@@ -72,7 +71,7 @@ def solve(objective: Objective, seed: int, device: str, state: State | None = No
     pending: Pending | None = None
     sweep = 0
     if state is None:
-        with numba_cpu.numba_threads():
+        with kernels.numba_threads():
             x, y = deque(start_sweeps(objective, seed), maxlen=1).pop()
         user_damping, item_damping = np.ones(len(x), np.float32), np.ones(len(y), np.float32)
     else:
@@ -81,7 +80,7 @@ def solve(objective: Objective, seed: int, device: str, state: State | None = No
     users, items = sides_of(objective)
     while True:
         sweep += 1
-        with numba_cpu.numba_threads():
+        with kernels.numba_threads():
             if sweep <= config.sampled_sweeps:
                 random = rng.stream(seed, f"sweep {sweep}")
                 half = half_sweep(users, x, y, user_damping, config.cell_share, random)
@@ -190,8 +189,8 @@ def compile_kernels(config: Config) -> float:
     x = np.ones((1, 1), np.float32)
     row = np.ones((1, 2), np.float32)
     side = Side(np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1)
-    numba_cpu.positive_rows(side.indptr, side.indices, x[0], np.zeros((1, 1), np.int32), x, np.float32(0.5))
-    with numba_cpu.numba_threads():
+    kernels.compile_kernels("positive_rows")
+    with kernels.numba_threads():
         half_sweep(side, x, x, x[0])
         quadratic_half_sweep(side, x, x, grams_of(row, x), 0.5, 0.25)
     return time.perf_counter() - started
