@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +12,6 @@ from ultragcn import Interactions
 from ultragcn.data.ids import IdMap
 
 DATA_VARIABLE = "ULTRAGCN_DATA_DIR"
-
-
-_COMPILE = """
-from ultragcn import UltraGCN, load_dataset
-data = load_dataset("demo")
-UltraGCN(epochs=2).fit(data.train, data.valid).recommend("user-0001")
-"""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def kernels_on_disk() -> None:
-    """Compile the kernels in a process of their own: one that compiles them may round otherwise than those that load them from disk."""
-    subprocess.run([sys.executable, "-c", _COMPILE], check=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

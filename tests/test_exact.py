@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ultragcn.errors import NumericalError, UsageError
 from ultragcn.kernels import numba_cpu, reference
 from ultragcn.kernels.arguments import Curvature, Entries
 from ultragcn.loss.objective import Objective
-from ultragcn.solvers import exact
+from ultragcn.solvers import exact, half_sweeps
 from ultragcn.solvers.fold_in import FrozenItems, fold_in
 
 GENERAL = {
@@ -64,6 +65,20 @@ def started(objective, seed=0):
     solver = exact.ExactSolver(objective, seed)
     solver.start()
     return solver
+
+
+def test_whoever_computes_half_sweeps_the_steps_are_the_same():
+    objective = Objective.of(random_interactions(30, 40, 0.15), Config(**GENERAL))
+    side = half_sweeps.users_of(objective)
+    random = np.random.default_rng(0)
+    x, y = (0.3 * random.standard_normal((rows, 6)).astype(np.float32) for rows in (30, 40))
+    sides = [replace(side, sweeper=sweeper) for sweeper in (half_sweeps.NUMBA, reference)]
+    halves = [half_sweeps.half_sweep(side, x, y, np.ones(30, np.float32)) for side in sides]
+    np.testing.assert_allclose(halves[0].x_new, halves[1].x_new, rtol=1e-3, atol=1e-4)
+    assert halves[0].loss == pytest.approx(halves[1].loss, rel=1e-5)
+    grams = half_sweeps.grams_of(objective.negative_columns(), y)
+    mine, theirs = (half_sweeps.quadratic_half_sweep(side, x, y, grams, 0.3, 0.2) for side in sides)
+    np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("exclude", [False, True])

@@ -171,3 +171,42 @@ def test_what_a_signal_raises_within_a_kernel_is_raised_as_that(raised):
         raise SystemError("returned a result with an exception set") from inner
     with pytest.raises(SystemError, match="otherwise"), numba_cpu.numba_threads():
         raise SystemError("otherwise")
+
+
+_FRESH = """
+import hashlib
+import numpy as np
+from numba.core import event
+from ultragcn import UltraGCN, load_dataset
+from ultragcn.models.compiling import compile_all
+
+class Compiled(event.Listener):
+    def on_start(self, event):
+        names.append(event.data["dispatcher"].__name__)
+    def on_end(self, event):
+        pass
+
+names, data = [], load_dataset("demo")
+event.register("numba:compile", Compiled())
+compile_all()
+print(len(names) > 0)
+names.clear()
+model = UltraGCN(epochs=4, l2_user=0.1, l2_item=0.1, item_graph_weight=0.3).fit(data.train, data.valid)
+items, scores = model.recommend(data.train.user_ids.ids[:50].tolist(), 10)
+model.recommend_for(data.train.item_ids.ids[:2].tolist())
+for array in (model.user_embedding_, model.item_embedding_, scores):
+    print(hashlib.sha256(np.ascontiguousarray(array)).hexdigest())
+assert not names, names
+"""
+
+
+@pytest.mark.slow
+def test_everything_can_be_compiled_beforehand_and_a_process_that_compiles_computes_the_same_bits_as_one_that_loads(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run([sys.executable, "-c", _FRESH], capture_output=True, text=True, env=environment) for _ in range(2)
+    )  # fmt: skip
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    (compiled, *bits), (loaded, *the_same) = first.stdout.split(), second.stdout.split()
+    assert (compiled, loaded) == ("True", "False")
+    assert bits == the_same

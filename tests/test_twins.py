@@ -34,7 +34,8 @@ from ultragcn.models.lightgcn import normalised_adjacency
 NOT_KERNELS = {
     "PIECE_PRODUCT": "a size",
     "PIECE_ROWS": "a size",
-    "compile_kernels": "compiles",
+    "COMPILED": "is about compiling",
+    "compile_kernels": "is about compiling",
     "is_compiled": "looks at the cache on disk",
     "interrupts_kept": "is about signals",
     "numba_threads": "is about threads",

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ultragcn import kernels
 from ultragcn.cli import data_options
 from ultragcn.cli.messages import tell
 from ultragcn.config import PARAMETERS, TOPICS, Config, configuration_for, help_of, in_text, parse_value, read_config
@@ -66,7 +67,6 @@ def _begin(arguments: argparse.Namespace) -> int:
     check_runnable(config)
 
     from ultragcn.experiments.runs.train import check_run, train_run
-    from ultragcn.kernels.numba_cpu import is_compiled
 
     given_out = Path(arguments.out) if arguments.out else None
     options = {name: getattr(arguments, name) for name in ("refit", "overwrite", "checkpoint_every", "track")}
@@ -76,8 +76,8 @@ def _begin(arguments: argparse.Namespace) -> int:
             tell(f"warning: {name} changes nothing without {lacking}")
     progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress)
-    if not arguments.quiet and not is_compiled():
-        tell("compiling, once after installing: this takes about a minute")
+    if not arguments.quiet and not kernels.is_compiled():
+        tell("compiling, once after installing: this takes about 20 seconds")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     out = given_out or Path("runs") / f"{dataset.name}-{config.solver}-seed{in_text(config.seed)}-{stamp}"
     _report(train_run(dataset, config, out, **options, progress=progress), out)

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, require_interactions
 from ultragcn.errors import DataError, counted, warn
@@ -121,10 +122,8 @@ def ranked(
     model: Ranker, users: np.ndarray, relevant: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the lists (Q, K) int32 of `users`, and which listed items are relevant (Q, K) bool."""
-    from ultragcn.kernels import numba_cpu
-
     items = np.concatenate([items for _, items, _ in model.rank(users, top_k, seen)])
-    return items, numba_cpu.find_hits(items, users, relevant.indptr, relevant.indices)
+    return items, kernels.find_hits(items, users, relevant.indptr, relevant.indices)
 
 
 def _in_model_rows(model: Ranker, targets: Interactions) -> tuple[sp.csr_matrix, np.ndarray]:

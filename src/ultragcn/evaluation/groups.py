@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.dialects import CutLists
 from ultragcn.evaluation.metrics import Label, UserValues
@@ -82,9 +83,7 @@ def by_item_group(
 
 def _mean_recall(table: UserValues, hits: np.ndarray, num_relevant: np.ndarray, lengths: list[int]) -> dict[str, float]:
     """Return label -> mean recall of these hits; 0 where nobody has relevant items."""
-    from ultragcn.kernels import numba_cpu
-
     recall = table.dialect.definition("recall")
-    statistics = numba_cpu.list_statistics(hits, np.array(lengths, dtype=np.int64))
+    statistics = kernels.list_statistics(hits, np.array(lengths, dtype=np.int64))
     by_user = {top_k: recall(CutLists(top_k, num_relevant, *statistics[:, c])) for c, top_k in enumerate(lengths)}
     return {str(Label("recall", top_k)): float(values.sum() / max(len(values), 1)) for top_k, values in by_user.items()}

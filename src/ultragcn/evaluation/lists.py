@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import DataError, warn
@@ -83,12 +84,10 @@ class RankedLists:
         yield users, items, np.where(listed, -places.astype(np.float32), -np.inf).astype(np.float32)
 
     def _check(self, users: np.ndarray, items: np.ndarray, lengths: np.ndarray, top_k: int, seen: sp.csr_matrix | None) -> None:
-        from ultragcn.kernels import numba_cpu
-
         candidates = np.full(len(users), self.train_.num_items)
         if seen is not None:
             train = self.train_.matrix
-            in_train, in_seen = (numba_cpu.find_hits(items, users, pairs.indptr, pairs.indices) for pairs in (train, seen))
+            in_train, in_seen = (kernels.find_hits(items, users, pairs.indptr, pairs.indices) for pairs in (train, seen))
             if in_train.any():
                 row, place = np.argwhere(in_train)[0]
                 raise DataError(

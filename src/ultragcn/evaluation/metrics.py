@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ultragcn import kernels
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError, unknown_name
 from ultragcn.evaluation import beyond_accuracy
@@ -145,11 +146,9 @@ def user_values(hits: np.ndarray, items: np.ndarray, num_relevant: np.ndarray, l
     num_all_users : int
         Users with relevant items or without.
     """
-    from ultragcn.kernels import numba_cpu
-
     needed = list(dict.fromkeys([*labels, *(part for label in labels if label.metric == "f1" for part in _parts_of_f1(label))]))
     lengths = sorted({label.top_k for label in needed})
-    statistics = numba_cpu.list_statistics(hits, np.array(lengths, dtype=np.int64))
+    statistics = kernels.list_statistics(hits, np.array(lengths, dtype=np.int64))
     cut = {top_k: CutLists(top_k, num_relevant, *statistics[:, c]) for c, top_k in enumerate(lengths)}
     values = {
         label: dialect.definition(label.metric)(cut[label.top_k]) for label in needed if label.metric in ACCURACY and label.metric != "f1"

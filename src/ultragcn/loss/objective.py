@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.config import Config
 from ultragcn.data.interactions import Interactions, refuse_empty
 from ultragcn.loss.weights import DegreeWeights, ItemNeighbors, degree_weights, item_neighbors, user_weights
@@ -120,12 +121,10 @@ class Objective:
             Entries for a user's items, also where they have no weight, and for their neighbours.
         places : (N,) int64
         """
-        from ultragcn.kernels import numba_cpu
-
         degrees = np.diff(matrix.indptr)
         own = positive_weight(self.config, np.repeat(user_weights(degrees), degrees), self.beta.item[matrix.indices])
         weight = np.float32(self.config.item_item_weight)
-        indptr, indices, data, places = numba_cpu.positive_rows(
+        indptr, indices, data, places = kernels.positive_rows(
             matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False), own.astype(np.float32), *self.neighbors, weight
         )
         positives = sp.csr_matrix((data, indices, indptr), matrix.shape)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ultragcn import kernels
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import unknown_name
 
@@ -67,13 +68,11 @@ def item_neighbors(train: Interactions, num_neighbors: int, omega: str = "author
     -----
     Row i of G is the sum of the rows of A of the users who have i, so time is sum_u d_u^2 and memory one row of G per thread.
     """
-    from ultragcn.kernels import numba_cpu
-
     if omega not in OMEGAS:
         raise unknown_name("omega", omega, OMEGAS)
     # The transpose of A, stored by rows: the users of each item.
     by_item = train.matrix.T.tocsr()
-    items, weights = numba_cpu.item_neighbors(
+    items, weights = kernels.item_neighbors(
         train.matrix.indptr.astype(np.int64),
         train.matrix.indices,
         by_item.indptr.astype(np.int64),

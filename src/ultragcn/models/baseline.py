@@ -5,7 +5,7 @@ import time
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
-from ultragcn import rng
+from ultragcn import kernels, rng
 from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
@@ -107,9 +107,7 @@ class Baseline(Recommender):
         if hasattr(self.config, "seed"):
             self.seed_ = rng.given_or_fresh(self.config.seed)
         self.check_runnable()
-        from ultragcn.kernels import numba_cpu  # takes a moment, so only now
-
-        with numba_cpu.interrupts_kept():
+        with kernels.interrupts_kept():
             self._prepare()
         started = time.perf_counter()
         show.start("training", getattr(self.config, "epochs", None), "epoch")
@@ -120,11 +118,13 @@ class Baseline(Recommender):
             self.train_seconds_ = time.perf_counter() - started
         return self
 
+    _kernels: tuple[str, ...] = (
+        "rank_users", "find_hits", "list_statistics", "mask_seen", "top_k", "sparse_product", "largest_entries"
+    )  # fmt: skip
+
     def _prepare(self) -> None:
         """Import packages and compile kernels: no part of training, so not in `train_seconds_`."""
-        from ultragcn.kernels import numba_cpu
-
-        numba_cpu.compile_kernels()
+        kernels.compile_kernels(*self._kernels)
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         """Make what `_learned` names from `train_`; `targets` are what an epoch may be chosen on."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ultragcn import rng
+from ultragcn import kernels, rng
 from ultragcn.config import HyperParameters, parameter, seed_parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import NumericalError
@@ -37,17 +37,9 @@ class BPR(Baseline, EmbeddingRecommender):
         seed: int | None = seed_parameter()
 
     _recorded = ("seed_", "train_seconds_")
-
-    def _prepare(self) -> None:
-        from ultragcn.kernels import numba_cpu
-
-        super()._prepare()
-        one, zero = np.ones((1, 1), np.float32), np.zeros(1, np.int32)
-        numba_cpu.bpr_epoch(one, one.copy(), Triples(zero, zero, zero), np.zeros(2, np.int32), zero, np.float32(0), np.float32(0))
+    _kernels = (*Baseline._kernels, "bpr_epoch")
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
-        from ultragcn.kernels import numba_cpu
-
         config, matrix = self.config, self.train_.matrix
         start, random = rng.stream(self.seed_, "init"), rng.stream(self.seed_, "bpr")
         x, y = ((config.init_std * start.standard_normal((rows, config.embedding_dim))).astype(np.float32) for rows in matrix.shape)
@@ -55,7 +47,7 @@ class BPR(Baseline, EmbeddingRecommender):
         for epoch in range(1, config.epochs + 1):
             drawn = random.integers(len(users), size=len(users))
             negatives = random.integers(len(y), size=len(users), dtype=np.int32)
-            numba_cpu.bpr_epoch(
+            kernels.bpr_epoch(
                 x, y, Triples(users[drawn], items[drawn], negatives), matrix.indptr, matrix.indices, np.float32(config.learning_rate),
                 np.float32(config.l2),
             )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from ultragcn import rng
+from ultragcn import kernels, rng
 from ultragcn.config import HyperParameters, parameter, seed_parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.models.baseline import Baseline
@@ -39,14 +39,7 @@ class IALS(Baseline, EmbeddingRecommender):
         seed: int | None = seed_parameter()
 
     _recorded = ("seed_", "train_seconds_")
-
-    def _prepare(self) -> None:
-        from ultragcn.kernels import numba_cpu
-
-        super()._prepare()
-        one = np.ones((1, 1), np.float32)
-        with numba_cpu.numba_threads():
-            numba_cpu.ridge_rows(one, one, np.array([0, 1], np.int64), np.zeros(1, np.int32), one[0], one)
+    _kernels = (*Baseline._kernels, "ridge_rows")
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         by_user = self.train_.matrix
@@ -69,11 +62,9 @@ class IALS(Baseline, EmbeddingRecommender):
 
     def _solve(self, matrix: sp.csr_matrix, y: np.ndarray) -> np.ndarray:
         """Return the rows that minimise the loss given the other side's `y`, (columns, D): (rows, D) float32."""
-        from ultragcn.kernels import numba_cpu
-
         alpha = self.config.unobserved_weight
         l2 = self.config.l2 * (np.diff(matrix.indptr) + alpha * len(y)) ** self.config.l2_exponent
         x = np.empty((matrix.shape[0], y.shape[1]), np.float32)
-        with numba_cpu.numba_threads():
-            numba_cpu.ridge_rows(y, np.float32(alpha) * (y.T @ y), matrix.indptr.astype(np.int64), matrix.indices, l2.astype(np.float32), x)
+        with kernels.numba_threads():
+            kernels.ridge_rows(y, np.float32(alpha) * (y.T @ y), matrix.indptr.astype(np.int64), matrix.indices, l2.astype(np.float32), x)
         return x

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.ids import IdMap
@@ -124,11 +125,9 @@ class Recommender(RankingVerbs):
         if self.num_threads is None:
             yield
             return
-        from ultragcn.kernels import numba_cpu
-
         with ExitStack() as limits:
             limits.enter_context(limited_threads(self.num_threads))
-            limits.enter_context(numba_cpu.blas_threads(self.num_threads))
+            limits.enter_context(kernels.blas_threads(self.num_threads))
             if name == "fit" and self._learns_with_torch:
                 self.check_runnable()
                 from ultragcn.kernels import torch_ops
@@ -428,11 +427,8 @@ class EmbeddingRecommender(Recommender):
 def fit_progress(progress: Progress | bool | None) -> Progress:
     """Return what shows the progress of `fit`; bars begin with a note where the kernels are compiled for the first time."""
     show = progress_of(progress)
-    if progress is True and isinstance(show, Bars):
-        from ultragcn.kernels import numba_cpu
-
-        if not numba_cpu.is_compiled():
-            show.note("compiling, once after installing: this takes about a minute")
+    if progress is True and isinstance(show, Bars) and not kernels.is_compiled():
+        show.note("compiling, once after installing: this takes about 20 seconds")
     return show
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import scipy.sparse as sp
 
-from ultragcn import rng, solvers
+from ultragcn import kernels, rng, solvers
 from ultragcn.config import PARAMETERS, Config
 from ultragcn.config.foreign_names import suggestion
 from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
@@ -342,12 +342,12 @@ UltraGCN.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-define
 
 
 def _compile_kernels(config: Config) -> float:
-    """Compile the kernels of ranking, of graphs and of the solver, or load them from the cache on disk; return the seconds."""
-    from ultragcn.kernels import numba_cpu
-
+    """Compile the kernels that training needs, or load them from the cache on disk; return the seconds."""
     started = time.perf_counter()
-    with numba_cpu.interrupts_kept():
-        numba_cpu.compile_kernels()
+    with kernels.interrupts_kept():
+        kernels.compile_kernels("rank_users", "find_hits", "list_statistics")
+        if config.item_item_weight > 0:
+            kernels.compile_kernels("item_neighbors")
         solvers.compile_kernels(config)
         if config.resolved().item_graph_weight:
             item_weights.compile_kernels()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.errors import NumericalError
 
 _SCORE_BYTES = 64 * 2**20
@@ -62,13 +63,11 @@ def strongest_neighbors(
 
 def _product_by_rows(left: sp.csr_matrix, right: sp.csr_matrix) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
     """Yield the product of two matrices a block of rows at a time: which rows, and the rows, float32, columns not sorted."""
-    from ultragcn.kernels import numba_cpu
-
     num_columns = right.shape[1]
     rows_of_right = right.indptr.astype(np.int64), right.indices, right.data
     for rows in blocks(left.shape[0], num_columns, _ROW_BYTES):
         block = left[rows[0] : rows[-1] + 1]
-        indptr, columns, values = numba_cpu.sparse_product(
+        indptr, columns, values = kernels.sparse_product(
             block.indptr.astype(np.int64), block.indices, block.data, *rows_of_right, num_columns
         )
         yield rows, sp.csr_matrix((values, columns, indptr), shape=(len(rows), num_columns))
@@ -76,10 +75,8 @@ def _product_by_rows(left: sp.csr_matrix, right: sp.csr_matrix) -> Iterator[tupl
 
 def largest_of_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
     """Return a matrix with only the `count` entries of largest size of each row, zeros left out; ties go to the lower column."""
-    from ultragcn.kernels import numba_cpu
-
     count = min(count, matrix.shape[1])  # room is made for that many in every row
-    places = numba_cpu.largest_entries(matrix.indptr.astype(np.int64), matrix.indices, np.abs(matrix.data), count)
+    places = kernels.largest_entries(matrix.indptr.astype(np.int64), matrix.indices, np.abs(matrix.data), count)
     found = places >= 0
     indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
     places = places[found]
@@ -193,8 +190,6 @@ def compile_kernels() -> None:
 
 def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tuple[sp.csr_matrix, np.ndarray]:
     """Return W (I, I) and D (I,), float32, of P = W^T D^-1 W."""
-    from ultragcn.kernels import numba_cpu
-
     num_items = matrix.shape[1]
     degrees = np.bincount(matrix.indices, minlength=num_items)
     place = np.empty(num_items, np.int64)  # of an item in the order
@@ -207,8 +202,8 @@ def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tup
     regressed = strongest_neighbors(matrix, np.ones(matrix.shape[0]), alike, num_neighbors)
     above, diagonal = _above_diagonal(matrix), (degrees + l2).astype(np.float32)
     weights, pivots = np.empty_like(regressed.data), np.empty(num_items, np.float32)
-    with numba_cpu.numba_threads():
-        numba_cpu.inverse_factor(
+    with kernels.numba_threads():
+        kernels.inverse_factor(
             (above.indptr.astype(np.int64), above.indices, above.data), diagonal,
             (regressed.indptr.astype(np.int64), regressed.indices), int(np.diff(regressed.indptr).max(initial=0)), weights, pivots,
         )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.kernels import arguments
 from ultragcn.scoring.item_weights import sample
 
@@ -42,11 +43,9 @@ def graph_scale(user_embedding: np.ndarray, item_embedding: np.ndarray, owned: s
     float
         0 when the graph says nothing of any of them.
     """
-    from ultragcn.kernels import numba_cpu
-
     centred = item_embedding - item_embedding.mean(axis=0, dtype=np.float64)
     rows = user_embedding[sample(owned)].astype(np.float64)
-    with numba_cpu.numba_threads():  # a thread of BLAS's own would spin for a while, in the way of the kernels that come next
+    with kernels.numba_threads():  # a thread of BLAS's own would spin for a while, in the way of the kernels that come next
         covariance = centred.T @ centred / len(item_embedding)
         product = np.sqrt(np.maximum(np.einsum("ud,ud->u", rows @ covariance, rows), 0))
     return float(product.mean() / deviation) if deviation > 0 else 0.0
@@ -77,8 +76,6 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     scores : (B, K) float32
         -inf there.
     """
-    from ultragcn.kernels import numba_cpu
-
     users = np.asarray(users, dtype=np.int64)
     tables = (np.ascontiguousarray(user_embedding, np.float32), np.ascontiguousarray(item_embedding, np.float32))
     nothing = np.zeros(len(user_embedding) + 1, np.int64), np.zeros(0, np.int32)
@@ -91,17 +88,15 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
         block = int(np.clip(_GRAPH_BYTES // (4 * len(item_embedding)), 1, _BLOCK))
     for start in range(0, len(users), BATCH_USERS):
         batch = users[start : start + BATCH_USERS]
-        with numba_cpu.numba_threads():
-            lists = numba_cpu.rank_users(*tables, batch, min(top_k, len(item_embedding)), seen_rows, term, block, _TILE)
+        with kernels.numba_threads():
+            lists = kernels.rank_users(*tables, batch, min(top_k, len(item_embedding)), seen_rows, term, block, _TILE)
         yield batch, *_padded(lists, top_k)
 
 
 def best_columns(scores: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the top_k columns of largest score of each row of (B, N) float32, and the scores: (B, K) each, as `rank` yields them."""
-    from ultragcn.kernels import numba_cpu
-
-    with numba_cpu.numba_threads():
-        lists = numba_cpu.top_k(scores, min(top_k, scores.shape[1]))
+    with kernels.numba_threads():
+        lists = kernels.top_k(scores, min(top_k, scores.shape[1]))
     return _padded(lists, top_k)
 
 

@@ -13,6 +13,7 @@ from typing import Protocol, Self
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.scoring.item_weights import blocks, mean_deviation
 from ultragcn.scoring.ranking import BATCH_USERS, GraphTerm, best_columns, graph_scale, rank
 
@@ -220,15 +221,13 @@ class OwnedScorer:
 
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None) -> Ranking:
         """Yield the top_k items of `users`; see `Scoring.rank`."""
-        from ultragcn.kernels import numba_cpu
-
         users = np.asarray(users, np.int64)
         for block in blocks(len(users), self.num_items):
             rows = users[block]
             values = self.scores_of(self.owned[rows])
             if seen is not None:
-                with numba_cpu.numba_threads():
-                    numba_cpu.mask_seen(values, rows, seen.indptr, seen.indices)
+                with kernels.numba_threads():
+                    kernels.mask_seen(values, rows, seen.indptr, seen.indices)
             if candidates is None:
                 yield rows, *best_columns(values, top_k)
             else:

@@ -22,10 +22,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator, eigsh
 
-from ultragcn import rng
+from ultragcn import kernels, rng
 from ultragcn.config import Config
 from ultragcn.errors import UsageError
-from ultragcn.kernels import numba_cpu
 from ultragcn.loss.objective import Objective
 from ultragcn.solvers import Embeddings, Sizes, State
 from ultragcn.solvers.half_sweeps import (
@@ -84,7 +83,7 @@ class ExactSolver:
     def start(self, state: State | None = None) -> None:
         """Make the first embeddings, or take those of `state`; then make the two sides of the loss."""
         if state is None:
-            with numba_cpu.numba_threads():
+            with kernels.numba_threads():
                 self._x, self._y = deque(start_sweeps(self._objective, self._seed), maxlen=1).pop()
             self._user_damping, self._item_damping = (np.ones(len(table), np.float32) for table in (self._x, self._y))
         else:
@@ -96,7 +95,7 @@ class ExactSolver:
     def step(self) -> float:
         """Do a sweep; return its loss."""
         sweep = self.epoch + 1
-        with numba_cpu.numba_threads():
+        with kernels.numba_threads():
             loss = self._sampled_sweep(sweep) if sweep <= self._config.sampled_sweeps else self._full_sweep()
         self.epoch = sweep
         return float(loss)
@@ -237,8 +236,8 @@ def compile_kernels(config: Config) -> float:
     x = np.ones((1, 1), np.float32)
     row = np.ones((1, 2), np.float32)
     side = Side(np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1)
-    numba_cpu.positive_rows(side.indptr, side.indices, x[0], np.zeros((1, 1), np.int32), x, np.float32(0.5))
-    with numba_cpu.numba_threads():
+    kernels.compile_kernels("positive_rows")
+    with kernels.numba_threads():
         half_sweep(side, x, x, x[0])
         quadratic_half_sweep(side, x, x, grams_of(row, x), 0.5, 0.25)
     return time.perf_counter() - started

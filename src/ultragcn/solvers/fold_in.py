@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from ultragcn.kernels import numba_cpu
+from ultragcn import kernels
 from ultragcn.loss.objective import Objective
 from ultragcn.solvers.half_sweeps import grams_of, half_sweep, parabola_of, quadratic_half_sweep, shuffle_columns, side_of
 
@@ -62,7 +62,7 @@ def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tole
     side = replace(side, tile=min(side.tile, max(16, len(y) // _SAMPLED_TILES // 16 * 16)))
     result = np.zeros((len(degrees), y.shape[1]), np.float32)
     random = np.random.default_rng(0)
-    with numba_cpu.numba_threads():
+    with kernels.numba_threads():
         parabola = parabola_of(side.row_weight, side.positive, items.weight)
         result = quadratic_half_sweep(side, result, y, items.grams, *parabola)
         for _ in range(_SAMPLED_STEPS):

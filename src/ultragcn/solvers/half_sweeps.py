@@ -2,20 +2,21 @@
 
 Given the items, every user's row is a strictly convex problem in D numbers, and the other way round. `half_sweep` visits the cells;
 `quadratic_half_sweep` has quadratic negatives, which need two Gram matrices alone. The loops are kernels
-(`kernels/numba_cpu/sweeps.py`); here is what they are given, and what is made of what they measure.
+(`kernels/numba_cpu/sweeps.py`), behind `HalfSweeper`; here is what they are given, and what is made of what they measure.
 
 Letters: U users, I items, D dimensions, N non-zeros of P, R rows of a side.
 """
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.config import Config
 from ultragcn.errors import NumericalError
-from ultragcn.kernels import numba_cpu
 from ultragcn.kernels.arguments import Blocks, Cells, Parabola, Rows, Swept, System
 from ultragcn.loss.objective import Objective
 
@@ -28,6 +29,35 @@ _QUADRATIC_CURVATURE = 8.0  # of quadratic negatives, relative to that of the be
 _POWER_STEPS = 10  # towards the leading direction of a group of rows
 NOTHING = np.empty(0, np.float32)
 _ADVICE = "lower negative_weight, item_item_weight or w1..w4, or raise the L2 strength"
+
+
+class HalfSweeper(Protocol):
+    """Who computes half-sweeps: kernels of these two names. `kernels.reference` is one, and so is `NumbaSweeper`."""
+
+    def half_sweep(self, x: np.ndarray, y: np.ndarray, rows: Rows, cells: Cells, blocks: Blocks, system: System, out: Swept) -> None:
+        """Take one Newton-like step of every row of `x` against the frozen `y`, and write the rows and what they measure to `out`."""
+
+    def quadratic_half_sweep(
+        self, x: np.ndarray, y: np.ndarray, rows: Rows, negatives: Parabola, system: System, strips: int, x_new: np.ndarray
+    ) -> None:
+        """Take one such step of the loss with quadratic negatives, and write the rows to `x_new`."""
+
+
+class NumbaSweeper:
+    """Half-sweeps on the processor's cores."""
+
+    def half_sweep(self, x: np.ndarray, y: np.ndarray, rows: Rows, cells: Cells, blocks: Blocks, system: System, out: Swept) -> None:
+        """Take one step of every row, with exact negatives; see `kernels.half_sweep`."""
+        kernels.half_sweep(x, y, rows, cells, blocks, system, out)
+
+    def quadratic_half_sweep(
+        self, x: np.ndarray, y: np.ndarray, rows: Rows, negatives: Parabola, system: System, strips: int, x_new: np.ndarray
+    ) -> None:
+        """Take one step of every row, with quadratic negatives; see `kernels.quadratic_half_sweep`."""
+        kernels.quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new)
+
+
+NUMBA = NumbaSweeper()
 
 
 @dataclass(frozen=True)
@@ -43,6 +73,7 @@ class Side:
     l2: np.ndarray  # (R,) float32
     block: int
     tile: int
+    sweeper: HalfSweeper = NUMBA
 
     @property
     def num_blocks(self) -> int:
@@ -120,8 +151,8 @@ class Side:
 def _tile_sizes(num_rows: int, config: Config) -> tuple[int, int]:
     """Return rows of a block and columns of a tile: long blocks amortise the Gram matrix, but a small side needs some to share out."""
     block = int(np.clip(-(-num_rows // 12), 16, _BLOCK_ROWS))
-    piece = max(1, min(num_rows, block, numba_cpu.PIECE_ROWS))  # rows whose scores are held at a time
-    scores = numba_cpu.PIECE_PRODUCT / config.embedding_dim if config.tile_megabytes is None else config.tile_megabytes * 2**20 / 4
+    piece = max(1, min(num_rows, block, kernels.PIECE_ROWS))  # rows whose scores are held at a time
+    scores = kernels.PIECE_PRODUCT / config.embedding_dim if config.tile_megabytes is None else config.tile_megabytes * 2**20 / 4
     tile = scores / piece
     return block, int(np.clip(tile // 16 * 16, 16, 4096))
 
@@ -218,7 +249,7 @@ def half_sweep(
     if num_visited < side.num_tiles and random is not None:
         cells_y, column_weight = shuffled or shuffle_columns(y, column_weight, random)
         first = random.integers(0, side.num_tiles, side.num_blocks)
-    numba_cpu.half_sweep(
+    side.sweeper.half_sweep(
         x, y, side.problem(damping), Cells(cells_y, transposed(side, cells_y), column_weight),
         Blocks(_similar_together(x, side.block), side.block, side.tile, first, num_visited, gram_share(side, y)),
         System(side.prior(y), _NEWTON_STEPS), Swept(x_new, stats, column_loss),
@@ -294,7 +325,7 @@ def quadratic_half_sweep(
 ) -> np.ndarray:
     """Step every row of `x` of the loss whose negatives are the parabola of `parabola_of`; `grams` from `grams_of`: (R, D) float32."""
     x_new = np.empty_like(x)
-    numba_cpu.quadratic_half_sweep(
+    side.sweeper.quadratic_half_sweep(
         x, y, side.problem(NOTHING), Parabola(*grams, np.float32(linear), np.float32(curvature)), System(side.prior(y), _NEWTON_STEPS),
         side.strips, x_new,
     )  # fmt: skip

@@ -14,11 +14,12 @@ vectors.py      wide vectors and a sigmoid that vectorises
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from ultragcn.kernels.arguments import GraphTerm
+from ultragcn.kernels.arguments import GraphTerm, Triples
 from ultragcn.kernels.numba_cpu import rows, sweeps
 from ultragcn.kernels.numba_cpu.compiling import on_its_own
 from ultragcn.kernels.numba_cpu.cooccurrence import item_neighbors, positive_rows
@@ -36,6 +37,7 @@ activate_tile, cholesky_solve, invert, newton_row, row_loss, row_system = map(
 )
 
 __all__ = [
+    "COMPILED",
     "PIECE_PRODUCT",
     "PIECE_ROWS",
     "activate_tile",
@@ -73,21 +75,40 @@ def is_compiled() -> bool:
     return any(Path(cache).rglob("*.nbi")) if cache else any(Path(__file__).parent.glob("__pycache__/*.nbi"))
 
 
-def compile_kernels() -> float:
-    """Compile the kernels of ranking and of the co-occurrence graph, or load them from the cache on disk, by running them on a tiny input.
+def compile_kernels(*names: str) -> float:
+    """Compile kernels, or load them from the cache on disk, by running them on a tiny input; return the seconds it took.
 
     With the types that they are called with: indptr as SciPy keeps it (int32) where a matrix is handed on as it is, else int64.
-    Returns the seconds it took. The solver's own kernels are compiled by the solver (`solvers.exact.compile_kernels`).
+
+    Parameters
+    ----------
+    *names : str
+        Of `COMPILED`; all of them where none is given. The half-sweeps are compiled by the solver (`solvers.exact.compile_kernels`).
     """
     started = time.perf_counter()
-    indptr, indices = np.array([0, 1], dtype=np.int64), np.zeros(1, dtype=np.int32)
-    of_scipy = indptr.astype(np.int32)
-    users, scores = np.zeros(1, dtype=np.int64), np.zeros((1, 1), dtype=np.float32)
-    mask_seen(scores, users, of_scipy, indices)
-    ranking, _ = top_k(scores, 1)
-    list_statistics(find_hits(ranking, users, of_scipy, indices), np.ones(1, dtype=np.int64))
-    largest_entries(*sparse_product(indptr, indices, scores[0], indptr, indices, scores[0], 1), 1)
     with numba_threads():
-        rank_users(scores, scores, users, 1, (indptr, indices), GraphTerm(indptr, indices, indptr, indices, scores[0], 0.0), 1, 1)
-    item_neighbors(indptr, indices, indptr, indices, np.ones(1, dtype=np.int64), 1, True)
+        for name in names or COMPILED:
+            COMPILED[name]()
     return time.perf_counter() - started
+
+
+_INDPTR, _INDICES = np.array([0, 1], np.int64), np.zeros(1, np.int32)
+_OF_SCIPY, _USERS, _ONE = _INDPTR.astype(np.int32), np.zeros(1, np.int64), np.ones((1, 1), np.float32)
+_TERM = GraphTerm(_INDPTR, _INDICES, _INDPTR, _INDICES, _ONE[0], 0.0)
+
+COMPILED: dict[str, Callable[[], object]] = {
+    "rank_users": lambda: rank_users(_ONE, _ONE, _USERS, 1, (_INDPTR, _INDICES), _TERM, 1, 1),
+    "find_hits": lambda: find_hits(_INDICES[:, None], _USERS, _OF_SCIPY, _INDICES),
+    "list_statistics": lambda: list_statistics(np.ones((1, 1), np.bool_), np.ones(1, np.int64)),
+    "mask_seen": lambda: mask_seen(_ONE.copy(), _USERS, _OF_SCIPY, _INDICES),
+    "top_k": lambda: top_k(_ONE, 1),
+    "item_neighbors": lambda: item_neighbors(_INDPTR, _INDICES, _INDPTR, _INDICES, np.ones(1, np.int64), 1, True),
+    "positive_rows": lambda: positive_rows(_INDPTR, _INDICES, _ONE[0], _INDICES[:, None], _ONE, np.float32(0.5)),
+    "sparse_product": lambda: sparse_product(_INDPTR, _INDICES, _ONE[0], _INDPTR, _INDICES, _ONE[0], 1),
+    "largest_entries": lambda: largest_entries(_INDPTR, _INDICES, _ONE[0], 1),
+    "ridge_rows": lambda: ridge_rows(_ONE, _ONE, _INDPTR, _INDICES, _ONE[0], _ONE.copy()),
+    "bpr_epoch": lambda: bpr_epoch(
+        _ONE.copy(), _ONE.copy(), Triples(_INDICES, _INDICES, _INDICES), _OF_SCIPY, _INDICES, np.float32(0), np.float32(0)
+    ),
+}
+"""What compiles a kernel, by its name: the kernels of ranking, of evaluation, of graphs and of baselines."""

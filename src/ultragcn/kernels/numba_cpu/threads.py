@@ -60,14 +60,21 @@ def share_out(pieces: int, run: Callable[[np.ndarray], object]) -> None:
         if _pool is None:
             _pool = ThreadPoolExecutor(max(64, os.cpu_count() or 1), "ultragcn")
         pool = _pool
-    futures = [pool.submit(run, counter) for _ in range(helpers)]
+    work = [run]
+    futures = [pool.submit(_help, work, counter) for _ in range(helpers)]
     try:
         run(counter)
     finally:
         begun = [future for future in futures if not future.cancel()]  # a helper that has not begun by now comes too late
         wait(begun)
+        work.clear()  # what waits in the queue of the pool, and was cancelled, keeps no arrays alive
     for future in begun:
         future.result()
+
+
+def _help(work: list[Callable[[np.ndarray], object]], counter: np.ndarray) -> None:
+    for run in work:
+        run(counter)
 
 
 @intrinsic
