@@ -52,8 +52,8 @@ def test_what_does_not_exist_here_is_explained():
 
 
 def test_the_error_names_ours_and_all_that_is_allowed():
-    error = unknown_parameter("argument of recommend", "N", ["top_k", "exclude_seen"])
-    assert str(error) == ("unknown argument of recommend 'N'; what implicit calls N is top_k here (allowed: top_k, exclude_seen)")
+    error = unknown_parameter("argument", "N", ["top_k", "exclude_seen"], "recommend")
+    assert str(error) == ("unknown argument 'N' of recommend; what implicit calls N is top_k here (allowed: top_k, exclude_seen)")
 
 
 def test_every_name_of_the_table_leads_to_one_that_exists():
