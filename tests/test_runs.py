@@ -167,6 +167,19 @@ def test_split_none_trains_on_everything_and_measures_nothing(log, tmp_path, cap
     )
 
 
+def test_an_interrupt_under_split_none_leaves_a_model_that_knows_everything_so_far(log, tmp_path):
+    def interrupt(record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="the best model so far is in"):
+        train_run(load_dataset(log, split="none"), Config(**QUICK), tmp_path / "run", on_epoch=interrupt)
+    metrics = storage.read_json(tmp_path / "run/metrics.json")
+    assert (metrics["stopped"], metrics["kept"]) == ("interrupted", "everything")
+    assert resume_run(tmp_path / "run")["kept"] == "everything"
+    assert outcome(tmp_path / "run")[0]["stopped"] != "interrupted"
+
+
 def test_evaluate_ranking_takes_every_option_of_the_data(log, tmp_path, capsys):
     how = ("--dataset", log, "--split", "last", "--last_k", 2, "--k_core", 3, "--split_seed", 4)
     ultragcn(capsys, "train", "--model", "itemknn", *how, "--keep", "measured", "--out", tmp_path / "run", "--quiet")

@@ -9,7 +9,8 @@ from os import PathLike
 from typing import Any
 
 from ultragcn.config import checked, parameter
-from ultragcn.errors import UsageError, did_you_mean
+from ultragcn.config.foreign_names import unknown_parameter
+from ultragcn.errors import UsageError
 
 TIMED_SPLITS = ("last", "time")
 """The splits that ask when an interaction was."""
@@ -152,8 +153,7 @@ class DataOptions:
         """Return a copy with `changes`; an unknown name raises `UsageError` with the nearest known one."""
         for name in changes:
             if name not in DATA_OPTIONS:
-                known = ", ".join(DATA_OPTIONS)
-                raise UsageError(f"unknown data option {name!r}{did_you_mean(name, DATA_OPTIONS)} (allowed: {known})")
+                raise unknown_parameter("data option", name, DATA_OPTIONS)
         return dataclasses.replace(self, **changes)
 
     def changed(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ Each training that has ended leaves a folder or a file, so that a run that was k
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,10 @@ class Trainings:
     tracking: Tracking
     progress: Progress | None = None
     on_epoch: Callable[[Record], None] | None = None
+    _usable: Recommender | None = field(default=None, init=False)
+    """What an interrupt leaves to save."""
+    _figures: dict[str, Any] = field(default_factory=dict, init=False)
+    """What metrics.json says of the model that was measured."""
 
     def run(self) -> dict[str, Any]:
         """Train what is left to train, save the model to keep, and return the metrics.
@@ -82,9 +86,6 @@ class Trainings:
         Interrupted
             After the best model so far was saved, if there was one.
         """
-        self._usable: Recommender | None = None
-        """What an interrupt leaves to save."""
-        self._figures: dict[str, Any] = {}
         try:
             model, metrics = self._trained()
         except KeyboardInterrupt:
@@ -104,7 +105,7 @@ class Trainings:
         """Return the model to keep, and what metrics.json says."""
         if not len(self.dataset.test):  # nothing is held out
             model = self._choose()
-            return model, self._summary(model, model, {}) | {"kept": EVERYTHING}
+            return model, self._summary(model, model, {})
         everything = self.manifest.get("keep") == EVERYTHING
         figures = self.folder / MEASURED / METRICS
         if figures.exists():
@@ -175,7 +176,7 @@ class Trainings:
             "train_seconds": round(chosen.train_seconds_ + again, 3),
             "compile_seconds": round(getattr(chosen, "compile_seconds_", 0.0), 3),
             "peak_memory_mb": peak_memory_mb(),
-            "kept": MEASURED,
+            "kept": MEASURED if len(self.dataset.test) else EVERYTHING,
             **parts,
         }
         said = {"chosen": getattr(chosen, "chosen_", {}), "best_reachable": dict(self.dataset.best_recall)}
