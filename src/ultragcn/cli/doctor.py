@@ -84,8 +84,8 @@ def _kernels() -> tuple[dict[str, Any], list[str]]:
         advice.append("no kernel is compiled yet; the first training compiles for about a minute")
     return {
         "blas": [f"{name} {version}, {threads} threads" for name, version, threads in about["blas"]],
-        "numba_threads": about["threads"],
-        "numba_threading_layer": about["threading_layer"],
+        "kernel_threads": about["threads"],
+        "numba_threading_layer": "none: kernels start threads of their own",
         "kernel_cache": about["cache"],
         "kernel_cache_writable": about["cache_writable"],
         "kernels_compiled": about["cache_files"],

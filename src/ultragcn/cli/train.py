@@ -142,7 +142,7 @@ def _go_on(arguments: argparse.Namespace) -> int:
     if not complete:
         name = load_manifest(folder).get("model", _DEFAULT_MODEL)
         if not goes_on(name):
-            tell(f"{name} learns in one go and writes no checkpoints, so its training begins again")
+            tell(f"{name} writes no checkpoints, so its training begins again")
     metrics = resume_run(out, data_dir=arguments.data_dir, progress=_progress(arguments))
     if complete:
         tell(f"the run in {out} is complete; there is nothing left to do")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ultragcn.config import checked, parameter
 from ultragcn.config.foreign_names import unknown_parameter
-from ultragcn.errors import UsageError
+from ultragcn.errors import UsageError, did_you_mean
 
 TIMED_SPLITS = ("last", "time")
 """The splits that ask when an interaction was."""

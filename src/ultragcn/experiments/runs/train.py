@@ -184,7 +184,7 @@ def resume_run(
 
 def goes_on(name: str) -> bool:
     """Return whether a model writes checkpoints, from which its training goes on."""
-    return bool(accepted(untrained(name, {}).fit, checkpoint=None))  # type: ignore[attr-defined]
+    return bool(accepted(untrained(name, {}).fit, checkpoint=None))
 
 
 def unfinished_in(out: Path) -> Path:
@@ -245,7 +245,7 @@ def _with_seed(unfitted: Recommender) -> Recommender:
     config: Any = unfitted.config
     if not hasattr(config, "seed"):
         return unfitted
-    return type(unfitted)(**(config.to_dict() | {"seed": rng.given_or_fresh(config.seed)}))
+    return type(unfitted)(**(unfitted.get_params() | {"seed": rng.given_or_fresh(config.seed)}))
 
 
 def check_run(
