@@ -189,7 +189,7 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
         (["train", "--split_seed", "x"], "--split_seed must be a whole number, not 'x'"),
         (["train", "--dataset", ""], "--dataset is empty; give it a value"), (["train", "--out="], "--out is empty"),
         (["recommend", "", "--all"], "an argument is empty"), (["train", "--resume", "."], ". has no manifest.json; give a folder"),
-        (["evaluate", "--ranking", "afile", "--min_rating", "4"], "unknown option --min_rating, which the run knows"),
+        (["evaluate", "run", "--min_rating", "4"], "--min_rating goes with --ranking without RUN; a run knows its own data"),
         (["train", "--top_k", "5"], "unknown option --top_k, which train has not; it belongs to recommend, similar"),
         (["sweep", "--vary", "l2_user=log:0.1"], "a range is written LOW:HIGH"),
         (["sweep", "--dataset", "no.csv", "--vary", "l2_usr=0.1,0.2"], "did you mean l2_user"),
@@ -351,10 +351,37 @@ def test_the_authors_names_are_understood_in_their_files_alone(tmp_path, capsys)
         read_config(tmp_path / "twice.ini")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "--gamma", "0.5"], "what the authors' code calls gamma is --l2_weight here; lambda and gamma are understood in"),
+        (["train", "--factors", "64"], "what implicit calls factors is --embedding_dim here"),
+        (["train", "--lr", "0.1"], "what PyTorch and cornac call lr is --learning_rate here"),
+        (["train", "--iterations", "3"], "what implicit calls iterations is --epochs here"),
+        (["train", "--regularization", "3"], "is --l2_user and --l2_item here; its scale is another one"),
+        (["train", "--model", "ease", "--regularization", "3"], "is --l2 here"),
+        (["train", "--model", "ease", "--learning_rate", "3"], "which ease has not; it belongs to --model ultragcn, "),
+        (["train", "--model", "ese"], "unknown model 'ese'; did you mean ease?"),
+        (["train", "--model", "ease", "--help_me"], "did you mean --help?"),
+        (["train", "-d", "demo"], "cannot make sense of '-d'; options have whole names; did you mean --dataset?"),
+        (["train", "-epochs", "3"], "options begin with two dashes: --epochs"),
+        (["recommend", "x", "--user", "3"], "unknown option --user; did you mean --users?"),
+        (["recommend", "x", "--users", "3", "--N", "5"], "what implicit calls N is --top_k here"),
+        (["similar", "x", "--items", "3"], "unknown option --items; did you mean --item?"),
+        (["evaluate", "x", "--split", "valid"], "--split says how data are split; what to evaluate on is --part valid"),
+    ],
+)  # fmt: skip
+def test_each_command_gives_its_own_advice(capsys, words, says):
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert (captured.out, len(captured.err.splitlines())) == ("", 1)
+
+
 def test_refit_trains_on_train_and_validation_for_the_epochs_chosen(tmp_path):
     done = ultragcn("train", *QUICK, "--evaluate_every", "1", "--refit", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    refused = ultragcn("evaluate", "run", "--split", "valid", cwd=tmp_path)
+    refused = ultragcn("evaluate", "run", "--part", "valid", cwd=tmp_path)
     assert refused.returncode == 2
     assert "refitted" in refused.stderr
 

@@ -82,7 +82,7 @@ def test_what_is_wrong_with_lists_is_warned_of_or_refused(ultragcn, run_folder, 
     ultragcn("recommend", run_folder, "--all", "--top_k", 5, "--output", lists)
     evaluate = ("evaluate", "--ranking", lists, "--dataset", "demo")
     assert "has fewer than 20 items for 1984 of 1984 users (first: user 'user-0001', 5)" in ultragcn(*evaluate).err
-    assert "no listed item is held out" in ultragcn(*evaluate, "--split", "valid", "--metrics", "recall@5").err
+    assert "no listed item is held out" in ultragcn(*evaluate, "--part", "valid", "--metrics", "recall@5").err
     lines = lists.read_text().splitlines(keepends=True)
     lists.write_text("".join(lines[: 1 + 5 * 1990]))
     assert "has no list for 9 of 1984 users with held-out items" in ultragcn(*evaluate, "--metrics", "recall@5").err
@@ -96,7 +96,7 @@ def log_run(ultragcn, tmp_path):
     random = np.random.default_rng(0)
     rows = [f"u{user},i{item},{random.integers(10**6)}" for user in range(40) for item in random.permutation(25)[:10]]
     (tmp_path / "log.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
-    words = ("--dataset", tmp_path / "log.csv", "--split", "last", "--last_k", "2", "--epochs", "2", "--quiet")
+    words = ("--dataset", tmp_path / "log.csv", "--split", "last", "--last_k", "2", "--epochs", "2", "--quiet", "--keep", "measured")
     ultragcn("train", *words, "--out", tmp_path / "run")
     return tmp_path / "log.csv", tmp_path / "run"
 
@@ -134,7 +134,7 @@ def test_help_names_every_metric_and_dialect(capsys, monkeypatch):
         (["run", "--split_seed", "0"], "--split_seed goes with --ranking"), (["run", "--dialect", "elliott"], "did you mean elliot"),
         (["run", "--metrics", "recal@20"], "did you mean recall"), (["--ranking", "nosuch", "--dataset", "demo"], "cannot read nosuch"),
         (["--ranking", "file", "--dataset", "dem"], "did you mean demo"),
-        (["--ranking", "x", "--dataset", "demo", "--protocol", "authors", "--split", "valid"], "cannot read x"),
+        (["--ranking", "x", "--dataset", "demo", "--protocol", "authors", "--part", "valid"], "cannot read x"),
     ],
 )  # fmt: skip
 def test_misuse_is_one_line(ultragcn, words, says, tmp_path, monkeypatch):

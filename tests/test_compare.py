@@ -21,6 +21,7 @@ from ultragcn.cli.seeds import seeds_of
 from ultragcn.config import Config, configuration_for, read_config
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.experiments.studies import compare
+from ultragcn.experiments.studies.entries import Entry
 from ultragcn.models.ease import EASE
 from ultragcn.models.itemknn import ItemKNN
 from ultragcn.models.lightgcn import LightGCN
@@ -94,7 +95,7 @@ def test_a_default_that_changed_in_the_code_makes_another_run(log, tmp_path, mon
         return compare.compare({"source": log}, ["ultragcn", "itemknn"], [0], tmp_path, metrics=["recall@5"], settings=TINY)
 
     first, asked = again(), []
-    monkeypatch.setattr(compare, "_apart", lambda source, model, *others: (asked.append(model), ({}, "not now"))[1])
+    monkeypatch.setattr(compare, "_apart", lambda source, entry, *others: (asked.append(entry.name), ({}, "not now"))[1])
     assert again() == first
     assert asked == []
     monkeypatch.setattr("ultragcn.config.ultragcn.EXACT_L2", 0.7)
@@ -169,7 +170,7 @@ def test_the_table_says_where_the_settings_are_from(finished):
         ("ultragcn-default", "gowalla", ()): "defaults",
         ("ease", "electronics", ()): "kept", ("ease", "demo", ()): "defaults", ("popularity", "electronics", ()): "defaults",
     }  # fmt: skip
-    assert {key: compare._settings_from(key[0], key[1], dict.fromkeys(key[2], 1)) for key in words} == words
+    assert {key: Entry(key[0], dict.fromkeys(key[2], 1)).settings_from(key[1]) for key in words} == words
     printed = compare.markdown(finished[0])
     assert "| model | settings | seeds |" in printed
     assert "| popularity | defaults | 1 |" in printed
@@ -185,10 +186,10 @@ def test_a_p_value_too_small_for_a_number_is_not_printed_as_zero(finished):
 def test_an_interrupt_says_what_is_kept_and_progress_names_what_runs(log, tmp_path, monkeypatch, capsys):
     apart, shown = compare._apart, []
 
-    def second_is_interrupted(source, model, *rest):
-        if model == "itemknn":
+    def second_is_interrupted(source, entry, *rest):
+        if entry.name == "itemknn":
             raise KeyboardInterrupt
-        return apart(source, model, *rest)
+        return apart(source, entry, *rest)
 
     class Shown(Silent):
         def advance(self, steps, figures=None):
@@ -255,7 +256,9 @@ def test_a_model_whose_package_is_missing_is_refused_before_anything_is_read(tmp
 def test_a_model_that_fails_says_why_and_the_others_are_kept(log, tmp_path, monkeypatch, capsys):
     apart = compare._apart
     monkeypatch.setattr(
-        compare, "_apart", lambda source, model, *rest: ({}, "ease needs a cathedral") if model == "ease" else apart(source, model, *rest)
+        compare,
+        "_apart",
+        lambda source, entry, *rest: ({}, "ease needs a cathedral") if entry.name == "ease" else apart(source, entry, *rest),
     )
     words = ["--dataset", str(log), "--models", "ease,popularity", "--seeds", "3", "--out", str(tmp_path / "out"), "--quiet"]
     assert main(["compare", *words]) == 1

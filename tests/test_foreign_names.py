@@ -6,10 +6,11 @@ import doctest
 import pytest
 
 import ultragcn.config.foreign_names as module
+from ultragcn import UltraGCN, load_dataset
 from ultragcn.config import PARAMETERS
 from ultragcn.config.foreign_names import FOREIGN_NAMES, suggestion, unknown_parameter
 from ultragcn.data.options import DATA_OPTIONS
-from ultragcn.errors import did_you_mean
+from ultragcn.errors import UsageError, did_you_mean
 from ultragcn.models.registry import BASELINES
 
 _ELSEWHERE = {
@@ -51,9 +52,19 @@ def test_what_does_not_exist_here_is_explained():
     assert suggestion("user_items", ["user_ids"]) == "; leave it out: a fitted model knows what its users have, and takes ids, not rows"
 
 
+def test_models_and_data_answer_with_our_names():
+    for call, says in (
+        (lambda: UltraGCN(factors=64), "what implicit calls factors is embedding_dim here"),
+        (lambda: BASELINES["ease"](regularization=3), "what implicit and RecTools call regularization is l2 here"),
+        (lambda: load_dataset("no.csv", sep=";"), "what pandas calls sep is separator here"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            call()
+
+
 def test_the_error_names_ours_and_all_that_is_allowed():
-    error = unknown_parameter("argument of recommend", "N", ["top_k", "exclude_seen"])
-    assert str(error) == ("unknown argument of recommend 'N'; what implicit calls N is top_k here (allowed: top_k, exclude_seen)")
+    error = unknown_parameter("argument", "N", ["top_k", "exclude_seen"], "recommend")
+    assert str(error) == ("unknown argument 'N' of recommend; what implicit calls N is top_k here (allowed: top_k, exclude_seen)")
 
 
 def test_every_name_of_the_table_leads_to_one_that_exists():

@@ -386,7 +386,7 @@ def test_the_same_log_in_any_dress_gives_the_same_run(tmp_path, monkeypatch, log
 def test_evaluate_loads_the_very_data_of_the_run_or_refuses(tmp_path, monkeypatch, capsys, log):
     monkeypatch.chdir(tmp_path)
     log.write_csv("my.csv")
-    assert run("train", "--dataset", "my.csv", "--split", "time", "--test_share", "0.3", "--out", "run", *QUICK) == 0
+    assert run("train", "--dataset", "my.csv", "--split", "time", "--test_share", "0.3", "--keep", "measured", "--out", "run", *QUICK) == 0
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     assert manifest["data_source"] == str(tmp_path / "my.csv")
     assert manifest["data_options"] == {"split": "time", "test_share": 0.3}
@@ -406,7 +406,7 @@ def test_given_files_are_recorded_too(tmp_path, monkeypatch, capsys, log):
     for name, rows in (("a.csv", log[:400]), ("b.csv", log[400:440]), ("c.csv", log[440:])):
         rows.write_csv(name)
     assert run("train", "--dataset", "a.csv", "--valid", "b.csv", "--test", "c.csv", "--out", "run", *QUICK) == 0
-    assert run("evaluate", "run", "--split", "valid") == 0
+    assert run("evaluate", "run", "--part", "valid") == 0
     log[401:440].write_csv("b.csv")
     assert run("evaluate", "run") == 2
     files = ", ".join(str(tmp_path / name) for name in ("a.csv", "c.csv", "b.csv"))

@@ -533,7 +533,7 @@ def test_the_best_trial_is_a_configuration_that_train_takes(swept, log, tmp_path
     assert row.metrics["valid_recall@20"] == float(f"{metrics['valid']['recall@20']:.8g}")
 
 
-def test_the_quick_form_of_a_baseline_prints_the_best_and_a_file_for_compare(log, tmp_path, capsys):
+def test_the_quick_form_of_a_baseline_prints_the_best_and_a_file_for_train_and_compare(log, tmp_path, capsys):
     out = tmp_path / "out"
     words = [
         "sweep",
@@ -562,7 +562,10 @@ def test_the_quick_form_of_a_baseline_prints_the_best_and_a_file_for_compare(log
     assert tomllib.loads(file.read_text())["itemknn"] == every_value(ItemKNN(num_neighbors=100))
     source = {"source": "my log.csv", "split": "last", "last_k": 2, "min_rating": 4, "protocol": "authors", "titles": None}
     text = model_study.write_best(tmp_path, kept, "ease", source, best._replace(parameters={})).read_text()
-    assert "# ultragcn compare --dataset 'my log.csv' --split last --last_k 2 --min_rating 4 --protocol authors --models ease " in text
+    options = "--split last --last_k 2 --min_rating 4 --protocol authors"
+    assert f"# ultragcn train --dataset 'my log.csv' {options} --model ease --config " in text
+    trained = ["train", "--dataset", str(log), "--model", "ease", "--config", str(out / "best.toml"), "--out", str(tmp_path / "run")]
+    assert main([*trained, "--quiet"]) == 0
     compared = ["compare", "--dataset", str(log), "--models", "ease", "--seeds", "0", "--settings", str(out / "best.toml"),
                 "--out", str(tmp_path / "compared"), "--quiet"]  # fmt: skip
     assert main(compared) == 0

@@ -76,7 +76,7 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     A name that begins with what was given, or is the beginning of it, is near, however long the rest is.
     """
     typed, names = given.lower(), list(allowed)
-    near = [name for name in names if len(typed) >= _WHOLE_WORD and (name.startswith(typed) or typed.startswith(name))]
+    near = [name for name in names if min(len(typed), len(name)) >= _WHOLE_WORD and (name.startswith(typed) or typed.startswith(name))]
     near = near or difflib.get_close_matches(typed, names, n=1, cutoff=_NEAR)
     near = near or difflib.get_close_matches(typed, [name for name in names if len(name) == len(typed)], n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""

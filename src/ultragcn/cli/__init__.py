@@ -10,16 +10,21 @@ import itertools
 import re
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from ultragcn import __version__
-from ultragcn.cli import compare, datasets, evaluate, recommend, report, similar, sweep, train
+from ultragcn.cli import compare, datasets, doctor, evaluate, recommend, report, similar, sweep, train
 from ultragcn.cli.messages import tell
-from ultragcn.data.options import DATA_OPTIONS
+from ultragcn.config.foreign_names import suggestion
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 
-_COMMANDS = (train, evaluate, recommend, similar, compare, sweep, report, datasets)
+_COMMANDS = (train, evaluate, recommend, similar, compare, sweep, report, datasets, doctor)
+_OF_ONE_LETTER = {
+    "-d": "--dataset", "-m": "--model", "-o": "--out", "-k": "--top_k", "-n": "--top_k", "-s": "--seed", "-e": "--epochs", "-j": "--jobs",
+    "-u": "--users", "-i": "--items", "-f": "--format", "-q": "--quiet", "-c": "--config", "-t": "--threads",
+}  # fmt: skip
+"""What options of one letter mean elsewhere; here there are none but -h."""
 INTERRUPTED = 130
 _CANNOT_PRINT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What printing may fail of. Writing files fails as `UltraGCNError`, which names them."""
@@ -41,43 +46,40 @@ def _in_our_words(message: str) -> str:
     return message.removeprefix("argument ")
 
 
-def build_parser() -> tuple[_Parser, dict[str, _Parser]]:
-    """Return the parser and those of its subcommands by name."""
+def build_parser(argv: Sequence[str] = ()) -> tuple[_Parser, dict[str, _Parser]]:
+    """Return the parser and those of its subcommands by name; which options `train` has depends on the model that `argv` names."""
     parser = _Parser(prog="ultragcn", description="UltraGCN: recommendations from a log of who used what.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"ultragcn {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     named = {}
     for command in _COMMANDS:
-        name = command.__name__.rsplit(".", 1)[-1]
+        name = _name(command)
         summary = (command.__doc__ or "").split("\n")[0]
         named[name] = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        command.add_arguments(named[name])
+        if command is train and argv[:1] == [name]:
+            train.add_arguments(named[name], train.model_named(argv))
+        else:
+            command.add_arguments(named[name])
         named[name].set_defaults(run=command.run)
     return parser, named
 
 
+def _name(command: Any) -> str:
+    name: str = command.__name__.rsplit(".", 1)[-1]
+    return name
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line; anything it does not know raises `UsageError` with the nearest name."""
-    parser, named = build_parser()
+    argv = list(argv)
+    parser, named = build_parser(argv)
     if not argv:
         parser.print_help(sys.stderr)
         raise UsageError("give a command: " + ", ".join(named))
     if not argv[0].startswith("-") and argv[0] not in named:
         raise UsageError(f"unknown command {argv[0]!r}{did_you_mean(argv[0], named)} (commands: {', '.join(named)})")
     if argv[0] in named:
-        # Unknown options first: argparse would complain about a missing one before it names a misspelt one.
-        options = named[argv[0]]._option_string_actions
-        for word in argv[1:]:
-            name = word.split("=", 1)[0]
-            if word.startswith("--") and word != "--" and name not in options:
-                if argv[0] == "evaluate" and name[2:] in DATA_OPTIONS:
-                    advice = ", which the run knows that was trained with it: give RUN, also beside --ranking"
-                elif owners := [command for command, other in named.items() if name in other._option_string_actions]:
-                    advice = f", which {argv[0]} has not; it belongs to {', '.join(owners)}"
-                else:
-                    near = did_you_mean(name.replace("-", "_").lstrip("_"), [known.lstrip("-") for known in options])
-                    advice = near.replace("mean ", "mean --")
-                raise UsageError(f"unknown option {name}{advice} (see ultragcn {argv[0]} --help)")
+        _refuse_unknown_options(argv, named)
     for before, word in itertools.pairwise(["", *argv]):
         if not word or (word.startswith("--") and word.endswith("=")):
             name = word[:-1] if word else before if before.startswith("--") else "an argument"
@@ -90,12 +92,48 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             raise
         raise UsageError(f"put RUN before {greedy}, which takes every word after it (see ultragcn {argv[0]} --help)") from None
     if extra:
-        near = f"; did you mean --dataset {extra[0]}?" if arguments.command in ("train", "compare", "sweep") else ""
-        raise UsageError(f"cannot make sense of {extra[0]!r}{near} (see ultragcn {arguments.command} --help)")
+        advice = _advice_on_word(extra[0], argv, named[arguments.command])
+        raise UsageError(f"cannot make sense of {extra[0]!r}{advice} (see ultragcn {arguments.command} --help)")
     if arguments.command is None:
         raise UsageError("give a command: " + ", ".join(named))
     arguments.given = [word.split("=", 1)[0] for word in argv if word.startswith("--")]
     return arguments
+
+
+def _refuse_unknown_options(argv: Sequence[str], named: Mapping[str, _Parser]) -> None:
+    """Raise `UsageError` for the first option that the command does not have.
+
+    argparse would complain about a missing option before it names a misspelt one.
+    """
+    options = named[argv[0]]._option_string_actions
+    for word in argv[1:]:
+        name = word.split("=", 1)[0]
+        if word.startswith("--") and word != "--" and name not in options:
+            raise UsageError(f"unknown option {name}{_advice_on_option(name, argv, named)} (see ultragcn {argv[0]} --help)")
+
+
+def _advice_on_option(name: str, argv: Sequence[str], named: Mapping[str, _Parser]) -> str:
+    """Return what to do in place of an option that the command does not have: its own advice first."""
+    command: Any = next(command for command in _COMMANDS if _name(command) == argv[0])
+    own: str = command.advice(name, argv) if hasattr(command, "advice") else ""
+    if own:
+        return own
+    if owners := [other for other, parser in named.items() if other != argv[0] and name in parser._option_string_actions]:
+        return f", which {argv[0]} has not; it belongs to {', '.join(owners)}"
+    options = [known.removeprefix("--") for known in named[argv[0]]._option_string_actions if known.startswith("--")]
+    return suggestion(name.replace("-", "_").lstrip("_"), options, "--")
+
+
+def _advice_on_word(word: str, argv: Sequence[str], parser: _Parser) -> str:
+    """Return what to do in place of a word that stands alone."""
+    options = parser._option_string_actions
+    if not word.startswith("-"):
+        return f"; did you mean --dataset {word}?" if "--dataset" in options and argv[0] != "evaluate" else ""
+    long = f"-{word}"
+    if long.split("=", 1)[0] in options:
+        return f"; options begin with two dashes: {long}"
+    meant = _OF_ONE_LETTER.get(word)
+    return f"; options have whole names; did you mean {meant}?" if meant in options else "; options have whole names and two dashes"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,11 @@
 """Compare models on a data set: the same protocol, several seeds, one table."""
 
 import argparse
-import tomllib
 from pathlib import Path
-from typing import Any
 
 from ultragcn.cli import data_options, seeds
 from ultragcn.cli.messages import tell
+from ultragcn.cli.settings import read_settings
 
 _USUAL_SEEDS = "0,1,2"
 
@@ -42,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     name = Path(str(source["source"])).name.split(".")[0]
     protocol = arguments.protocol + ("-refit" if arguments.refit else "")
     out = Path(arguments.out) if arguments.out else Path("runs") / f"compare-{name}-{protocol}"
+    settings = {} if arguments.settings is None else read_settings(arguments.settings)
     table = compare.compare(
-        source, models, over, out, metrics=metrics, settings=_settings(arguments.settings), refit=arguments.refit,
+        source, models, over, out, metrics=metrics, settings=settings, refit=arguments.refit,
         overwrite=arguments.overwrite, progress=Silent() if arguments.quiet else Bars(), tell=tell,
     )  # fmt: skip
     failed = [line for line in table.lines if not line.num_seeds]
@@ -63,20 +63,3 @@ def _listed(option: str, text: str) -> list[str]:
     if not all(words):
         raise UsageError(f"{option} is a list separated by commas, with nothing empty in it, not {text!r}")
     return words
-
-
-def _settings(path: str | None) -> dict[str, dict[str, Any]]:
-    from ultragcn.errors import UsageError
-
-    if path is None:
-        return {}
-    try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-    wrong = [name for name, table in document.items() if not isinstance(table, dict)]
-    if wrong:
-        raise UsageError(f"{path}: {wrong[0]} stands outside a table; put it under the model it is meant for, such as [ease]")
-    return document

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultragcn.cli import data_options
 from ultragcn.cli.messages import tell
+from ultragcn.data.options import DATA_OPTIONS
 
 if TYPE_CHECKING:
     from ultragcn.data.datasets import Dataset
     from ultragcn.evaluation.evaluate import Evaluation, Ranker
     from ultragcn.evaluation.groups import Group
 
-SPLITS = ("test", "valid")
+PARTS = ("test", "valid")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ultragcn.evaluation.dialects import DIALECTS
 
     parser.add_argument("run_folder", metavar="RUN", nargs="?", help="a folder that ultragcn train wrote")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="what to evaluate on (default: test)")
+    parser.add_argument("--part", choices=PARTS, default="test", help="what to evaluate on (default: test)")
     parser.add_argument(
         "--metrics",
         default="recall@20,ndcg@20",
@@ -41,16 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per_user", metavar="FILE", help="also write every user's values to this file: TSV, CSV or Parquet, as it is named"
     )
-    parser.add_argument("--data_dir", metavar="DIR", help="where the data set is (default: where the run found it)")
-    group = parser.add_argument_group("lists from anywhere: over the data and split of RUN, or without RUN over --dataset")
-    group.add_argument(
+    parser.add_argument(
         "--ranking",
         metavar="FILE",
-        help="TSV, CSV, JSON lines or Parquet with user_id, item_id, and rank or score, such as ultragcn recommend writes",
+        help="evaluate lists from anywhere: TSV, CSV, JSON lines or Parquet with user_id, item_id, and rank or score, such as ultragcn "
+        "recommend writes; over the data and split of RUN, or without RUN over --dataset, read and split as the options of data say",
     )
-    group.add_argument("--dataset", metavar="NAME|PATH", help="the data set that was ranked")
-    group.add_argument("--protocol", choices=("clean", "authors"), help="how it was split (default: clean)")
-    group.add_argument("--split_seed", type=int, metavar="N", help="which items clean held out (default: 0)")
+    data_options.add_arguments(parser)
+    parser.set_defaults(protocol=None, split_seed=None)  # not given: as the run says, or the usual ones
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,17 +60,19 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.evaluation.evaluate import evaluate_by_user
     from ultragcn.evaluation.metrics import parse_labels
 
+    if arguments.data_split in PARTS:
+        raise UsageError(f"--split says how data are split; what to evaluate on is --part {arguments.data_split}")
     labels = [str(label) for label in parse_labels(arguments.metrics.split(","))]
     dialect_of(arguments.dialect)
     model, dataset = _from_run(arguments) if arguments.run_folder is not None else _from_dataset(arguments)
-    targets = getattr(dataset, arguments.split)
+    targets = getattr(dataset, arguments.part)
     if targets is None:
-        raise UsageError(f"the {dataset.protocol} protocol has no {arguments.split} split; evaluate on test")
+        raise UsageError(f"the {dataset.protocol} protocol has no {arguments.part} part; evaluate on test")
     result = evaluate_by_user(model, targets, labels, arguments.dialect)
     if arguments.ranking and not result.hits.any():
-        warn(f"no listed item is held out: were the {arguments.split} items left out of {arguments.ranking}?")
+        warn(f"no listed item is held out: were the {arguments.part} items left out of {arguments.ranking}?")
     intervals = ", low and high: 95 % intervals, bootstrap of users" if arguments.ci else ""
-    tell(f"{dataset.name} {arguments.split}, protocol {dataset.protocol}, dialect {arguments.dialect}{intervals}")
+    tell(f"{dataset.name} {arguments.part}, protocol {dataset.protocol}, dialect {arguments.dialect}{intervals}")
     _print_means(result, arguments.ci)
     if arguments.groups:
         _print_groups("users by train items", "num_users", result.by_user_group())
@@ -84,32 +86,57 @@ def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     from ultragcn.errors import UsageError
     from ultragcn.evaluation.lists import read_lists
     from ultragcn.experiments.runs.manifest import load_manifest, load_run_data
-    from ultragcn.models.ultragcn import UltraGCN
+    from ultragcn.models.registry import load_model
 
-    for name in ("dataset", "protocol", "split_seed"):
-        if getattr(arguments, name) is not None:
-            raise UsageError(f"--{name} goes with --ranking without RUN; a run knows its own")
-    manifest = load_manifest(Path(arguments.run_folder))
-    if manifest["refit"] and arguments.split == "valid":
+    of_data = {f"--{name}": getattr(arguments, name) for name in ("dataset", "test", "valid", "titles", "protocol", "split_seed")}
+    of_data |= {f"--{name}": getattr(arguments, f"data_{name}") for name in DATA_OPTIONS}
+    if given := [option for option, value in of_data.items() if value is not None]:
+        raise UsageError(f"{given[0]} goes with --ranking without RUN; a run knows its own data")
+    folder = Path(arguments.run_folder)
+    manifest = load_manifest(folder)
+    if manifest["refit"] and arguments.part == "valid":
         raise UsageError("this run was refitted on train and validation together, so valid measures nothing; evaluate on test")
     if arguments.ranking:
         dataset = load_run_data(manifest, arguments.data_dir)
         return read_lists(arguments.ranking, dataset.train, dataset.valid), dataset
-    return UltraGCN.load(arguments.run_folder), load_run_data(manifest, arguments.data_dir)
+    _refuse_everything(folder)
+    return load_model(folder), load_run_data(manifest, arguments.data_dir)
+
+
+def _refuse_everything(folder: Path) -> None:
+    """Refuse a model that has seen all pairs: nothing is left to measure it on."""
+    from ultragcn.errors import UsageError
+    from ultragcn.experiments.runs.manifest import EVERYTHING, METRICS, kept_by
+    from ultragcn.storage import read_json
+
+    if kept_by(folder) != EVERYTHING:
+        return
+    test = read_json(folder / METRICS).get("test", {})
+    if not test:
+        raise UsageError(
+            f"the model in {folder} was trained on everything, and nothing was held out (split none), so it cannot be measured; train with "
+            "another split to have figures"
+        )
+    figures = ", ".join(f"{label} {value:.5g}" for label, value in test.items() if label != "num_users")
+    raise UsageError(
+        f"the model in {folder} was trained on everything, so nothing is left to measure it on; the figures of the model that was measured "
+        f"before are in {folder / METRICS} (test {figures}); ultragcn train --keep measured leaves that one"
+    )
 
 
 def _from_dataset(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
-    from ultragcn.data.datasets import load_dataset
     from ultragcn.errors import UsageError
     from ultragcn.evaluation.lists import read_lists
+    from ultragcn.progress import Silent
 
     if not arguments.ranking:
         raise UsageError("give the folder of a run, or --ranking FILE with --dataset NAME")
     if arguments.dataset is None:
         raise UsageError("--ranking needs --dataset, the data set that was ranked, or RUN, a run on it")
-    dataset = load_dataset(
-        arguments.dataset, arguments.data_dir, protocol=arguments.protocol or "clean", split_seed=arguments.split_seed or 0
-    )
+    arguments.protocol, arguments.split_seed = arguments.protocol or "clean", arguments.split_seed or 0
+    dataset = data_options.load(arguments, arguments.dataset, None, Silent())
+    if not len(dataset.test):
+        raise UsageError("split none holds nothing out, so lists cannot be judged; give another split")
     return read_lists(arguments.ranking, dataset.train, dataset.valid), dataset
 
 

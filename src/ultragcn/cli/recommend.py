@@ -1,12 +1,15 @@
 """Recommend items to users of a run, or to someone new by what they have."""
 
 import argparse
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ultragcn.cli import output
+from ultragcn.cli.messages import tell
 
 if TYPE_CHECKING:
     from ultragcn.models.recommender import Recommender
@@ -24,6 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_arguments(parser)
 
 
+_INSTEAD = {"--user": "--users", "--user_ids": "--users", "--item": "--items", "--item_ids": "--items", "--all_users": "--all"}
+
+
+def advice(option: str, argv: Sequence[str]) -> str:
+    """Return which option is meant by one that looks like it; else an empty string."""
+    return f"; did you mean {_INSTEAD[option]}?" if option in _INSTEAD else ""
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn recommend`."""
     from ultragcn.models.registry import load_model
@@ -35,11 +46,25 @@ def run(arguments: argparse.Namespace) -> int:
         named = output.item_cells(model, model.item_ids.rows(items))
         ranked = ((place, *cells, float(score)) for place, (cells, score) in enumerate(zip(named, scores, strict=True), start=1))
         output.write(arguments, ("rank", *output.item_columns(model), "score"), ranked)
+        _tell_unseen(Path(arguments.run_folder))
         return 0
     users = model.user_ids.rows(model.user_ids.ids if arguments.all else model.user_ids.parse(arguments.users))
     rows = _rows(model, users, arguments.top_k, not arguments.include_seen)
     output.write(arguments, ("user_id", "rank", *output.item_columns(model), "score"), rows)
+    _tell_unseen(Path(arguments.run_folder))
     return 0
+
+
+def _tell_unseen(folder: Path) -> None:
+    """Say of a model that was measured that lists may hold what was held out from it."""
+    from ultragcn.experiments.runs.manifest import MEASURED, kept_by
+
+    sys.stdout.flush()  # first the lists: what cannot be printed is said before this
+    if kept_by(folder) == MEASURED:
+        tell(
+            f"the model in {folder} was measured, so it has not seen the test pairs, and lists may hold them; "
+            "ultragcn train --keep everything makes a model to use"
+        )
 
 
 def _rows(model: "Recommender", users: np.ndarray, top_k: int, exclude_seen: bool) -> Iterator[output.Row]:

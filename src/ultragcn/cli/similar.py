@@ -1,6 +1,7 @@
 """List the items nearest to an item, or the users nearest to a user."""
 
 import argparse
+from collections.abc import Sequence
 
 from ultragcn.cli import output
 
@@ -13,6 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--user", metavar="ID", help="a user id")
     parser.add_argument("--top_k", type=int, default=10, metavar="K", help="length of the list (default: 10)")
     output.add_arguments(parser)
+
+
+_INSTEAD = {"--users": "--user", "--user_id": "--user", "--items": "--item", "--item_id": "--item"}
+
+
+def advice(option: str, argv: Sequence[str]) -> str:
+    """Return which option is meant by one that looks like it; else an empty string."""
+    return f"; did you mean {_INSTEAD[option]}?" if option in _INSTEAD else ""
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         outcome = sweep(study, trial, out, jobs=arguments.jobs, threads=arguments.threads, progress=progress, tell=tell)
     if outcome.best is not None:
         best = model_study.write_best(out, study, model, source, outcome.best)
+        tell(f"trials are measured on pairs that they have not seen; {best} says how to train a model to use")
         _print(study, outcome, best)
     return _ended(study, outcome, out)
 

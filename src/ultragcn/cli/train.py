@@ -1,36 +1,68 @@
-"""Train on a data set under a protocol and write a run folder."""
+"""Train a model on a data set under a protocol and write a run folder."""
 
 import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultragcn import kernels
 from ultragcn.cli import data_options
 from ultragcn.cli.messages import tell
-from ultragcn.config import PARAMETERS, TOPICS, Config, configuration_for, help_of, in_text, parse_value, read_config
-from ultragcn.errors import UsageError
+from ultragcn.config import PARAMETERS, TOPICS, Config, checked, configuration_for, help_of, in_text, parse_value, read_config
+from ultragcn.errors import UsageError, counted
 from ultragcn.experiments.runs.trackers import TRACKERS
 from ultragcn.progress import Progress, Silent
 
+if TYPE_CHECKING:
+    from ultragcn.models.recommender import Recommender
+
+_DEFAULT_MODEL = "ultragcn"
 _WITH_RESUME = ("--data_dir", "--quiet")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options; one for every hyper-parameter, from its one declaration."""
+def model_named(argv: Sequence[str]) -> str:
+    """Return the model that a command line names, which decides on the options there are."""
+    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+        if word.startswith("--model="):
+            return word.removeprefix("--model=")
+        if word == "--model" and after and not after.startswith("--"):
+            return after
+    return _DEFAULT_MODEL
+
+
+def add_arguments(parser: argparse.ArgumentParser, model: str = _DEFAULT_MODEL) -> None:
+    """Declare the options; one for every hyper-parameter of the model, from its one declaration."""
     data_options.add_arguments(parser)
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        default=_DEFAULT_MODEL,
+        help="ultragcn, ultragcn-default, ultragcn-paper, ultragcn-sgd, popularity, itemknn, rp3beta, ease, sparse-ease, ials, bpr or "
+        "lightgcn (default: ultragcn); ultragcn train --model NAME --help lists its hyper-parameters",
+    )
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="a .toml file of ours, or a .ini file the authors published; options given beside it win",
+        help="a .toml file of ours, or a .ini file the authors published; for a baseline, a .toml file with a table such as [ease]; "
+        "options given beside it win",
     )
     parser.add_argument(
         "--refit",
         action="store_true",
         help="clean only: train again on train and validation for the epochs chosen, before reading test",
     )
+    parser.add_argument(
+        "--keep",
+        choices=("everything", "measured"),
+        help="the model that is left: what was chosen, trained again on everything, test too; or the one that was measured, without test "
+        "(default: everything for a log of your own; measured for named data sets, with --test, and under authors)",
+    )
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: a new one under runs)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in --out")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier run in --out; its model stays until the new one is complete"
+    )
     parser.add_argument(
         "--resume",
         metavar="DIR",
@@ -43,14 +75,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="epochs between checkpoints, from which --resume goes on (default: by the clock, every ten seconds)",
     )
-    parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also tell a tracker how the run goes")
+    parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also show a tracker how the run goes")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.epilog = "Defaults of hyper-parameters: what configs/ holds for the data set, else those named here."
-    for name, declared in PARAMETERS.items():
-        if name in TOPICS:
+    parser.epilog = "Defaults of hyper-parameters: what configs/ holds for the data set and the model, else those named here."
+    group: Any = parser
+    for name, declared in _declared(model).items():
+        if model == _DEFAULT_MODEL and name in TOPICS:
             group = parser.add_argument_group(f"hyper-parameters: {TOPICS[name]}")
+        elif group is parser:
+            group = parser.add_argument_group(f"hyper-parameters of {model}")
         choices = " | ".join(declared.metadata["choices"])
         group.add_argument(f"--{name}", dest=f"hyper_{name}", metavar=choices or "X", help=help_of(declared))
+
+
+def advice(option: str, argv: Sequence[str]) -> str:
+    """Return what to do in place of an option that is a hyper-parameter of other models; else an empty string."""
+    from ultragcn.models.registry import MODELS, hyper_parameters
+
+    model = model_named(argv)
+    owners = [name for name in MODELS if option.removeprefix("--") in hyper_parameters(name)]
+    if not owners:
+        return ""
+    return f", which {model} has not; it belongs to --model {', '.join(owners)}"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,28 +105,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _begin(arguments: argparse.Namespace) -> int:
-    changes = {name: parse_value(name, text) for name in PARAMETERS if (text := getattr(arguments, f"hyper_{name}")) is not None}
-    source, files, config = _resolve(arguments, changes)
+    changes = _changes(arguments)
+    source, files, model = _resolve(arguments, changes)
     # All that can fail without the data fails before they are read.
-    from ultragcn.solvers import check_runnable
-
-    check_runnable(config)
+    model.check_runnable()
 
     from ultragcn.experiments.runs.train import check_run, train_run
 
     given_out = Path(arguments.out) if arguments.out else None
     options = {name: getattr(arguments, name) for name in ("refit", "overwrite", "checkpoint_every", "track")}
-    check_run(config, arguments.protocol, given_out, **options)
-    for name, lacking in config.without_effect.items():
+    options["keep"] = arguments.keep or "auto"
+    check_run(model, arguments.protocol, given_out, **options)
+    for name, lacking in getattr(model.config, "without_effect", {}).items():
         if name in changes:
             tell(f"warning: {name} changes nothing without {lacking}")
     progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress)
     if not arguments.quiet and not kernels.is_compiled():
         tell("compiling, once after installing: this takes about 20 seconds")
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = given_out or Path("runs") / f"{dataset.name}-{config.solver}-seed{in_text(config.seed)}-{stamp}"
-    _report(train_run(dataset, config, out, **options, progress=progress), out)
+    out = given_out or _new_folder(dataset.name, arguments.model, model.config)
+    metrics = train_run(dataset, model, out, **options, progress=progress)
+    _report(metrics, out, len(dataset.everything))
     return 0
 
 
@@ -88,11 +133,16 @@ def _go_on(arguments: argparse.Namespace) -> int:
     if others := [option for option in arguments.given if option not in ("--resume", *_WITH_RESUME)]:
         raise UsageError(f"--resume goes on as the manifest of the run says; leave out {', '.join(others)}")
 
-    from ultragcn.experiments.runs.manifest import complete_metrics
-    from ultragcn.experiments.runs.train import resume_run
+    from ultragcn.experiments.runs.manifest import complete_metrics, load_manifest
+    from ultragcn.experiments.runs.train import goes_on, resume_run, unfinished_in
 
     out = Path(arguments.resume)
-    complete = complete_metrics(out) is not None
+    folder = unfinished_in(out)
+    complete = complete_metrics(folder) is not None
+    if not complete:
+        name = load_manifest(folder).get("model", _DEFAULT_MODEL)
+        if not goes_on(name):
+            tell(f"{name} writes no checkpoints, so its training begins again")
     metrics = resume_run(out, data_dir=arguments.data_dir, progress=_progress(arguments))
     if complete:
         tell(f"the run in {out} is complete; there is nothing left to do")
@@ -106,30 +156,103 @@ def _progress(arguments: argparse.Namespace) -> Progress:
     return Silent() if arguments.quiet else Bars()
 
 
-def _report(metrics: dict[str, Any], out: Path) -> None:
+def _new_folder(dataset: str, model: str, config: Any) -> Path:
+    """Return a new folder under runs, which no other run can take."""
+    kind = config.solver if model == _DEFAULT_MODEL else model
+    seed = f"-seed{in_text(config.seed)}" if hasattr(config, "seed") else ""
+    first = Path("runs") / f"{dataset}-{kind}{seed}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+    number, folder = 1, first
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            folder = first.with_name(f"{first.name}-{number}")
+        except OSError as error:
+            raise UsageError(f"cannot make the run folder {folder}: {error.strerror}; give another by --out") from error
+        else:
+            return folder
+
+
+def _report(metrics: Mapping[str, Any], out: Path, num_pairs: int | None = None) -> None:
     for split in ("valid", "test"):
         for label, value in metrics.get(split, {}).items():
             print(f"{split}\t{label}\t{value:.5g}" if isinstance(value, float) else f"{split}\t{label}\t{value}")
     for label, value in metrics.get("best_reachable", {}).items():
-        if label in metrics["test"]:
+        if label in metrics.get("test", {}):
             print(f"best reachable\t{label}\t{value:.5g}")
     print(f"run\t{out}")
     if metrics["protocol"] == "authors":
         tell("protocol authors chose the epoch on the test set; compare with published numbers only")
     if chosen := metrics.get("chosen"):
         tell(f"chosen on held-out pairs: {', '.join(f'{name} {value:.3g}' for name, value in chosen.items())}")
-    tell(f"{metrics['train_seconds']:.1f} s of training, epoch {metrics['best_epoch']} of {metrics['epochs']} kept")
+    tell(_seconds(metrics))
+    pairs = "" if num_pairs is None else f", {counted(num_pairs, 'pair')}"
+    if metrics.get("kept") != "everything":
+        return
+    if "test" not in metrics:
+        tell(f"the model in {out} was trained on everything{pairs}; nothing was held out, so nothing is measured")
+    else:
+        tell(
+            f"the figures are those of the model that was measured; the one in {out} was then trained on everything{pairs}, with what was "
+            f"chosen, in {metrics['kept_train_seconds']:.1f} s"
+        )
 
 
-def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str, tuple[Path, Path] | None, Config]:
-    """Return where the data are, as a name or as two files, and the configuration: options over --config over configs/."""
-    from ultragcn.data.sources import canonical_name
+def _seconds(metrics: Mapping[str, Any]) -> str:
+    seconds = f"{metrics['train_seconds']:.1f} s of training"
+    if metrics["solver"] is None and metrics["epochs"] == 1:
+        return seconds
+    return f"{seconds}, epoch {metrics['best_epoch']} of {metrics['epochs']} kept"
 
+
+def _declared(model: str) -> Mapping[str, dataclasses.Field]:
+    """Return the hyper-parameters of a model. The registry of all models takes a moment, so it is asked only about others."""
+    if model == _DEFAULT_MODEL:
+        return PARAMETERS
+
+    from ultragcn.models.registry import hyper_parameters
+
+    return hyper_parameters(model)
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the hyper-parameters that are given, checked."""
+    declared = _declared(arguments.model)
+    given = {name: text for name in declared if (text := getattr(arguments, f"hyper_{name}")) is not None}
+    return {name: parse_value(name, text) if declared is PARAMETERS else checked(declared[name], text) for name, text in given.items()}
+
+
+def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str, tuple[Path, Path] | None, "Recommender"]:
+    """Return where the data are, as a name or as two files, and the untrained model: options over --config over configs/."""
+    from ultragcn.data.sources import canonical_name, dataset_names
+    from ultragcn.models.registry import VARIANTS, make_model
+    from ultragcn.models.ultragcn import UltraGCN
+
+    name, source = arguments.model, arguments.dataset or "demo"
+    if name not in VARIANTS:
+        settings = {} if arguments.config is None else _settings(arguments.config, name)
+        return source, None, make_model(name, source if source in dataset_names() else None, 0, settings | changes)
+    variant = {} if name == _DEFAULT_MODEL else VARIANTS[name]
     if arguments.config is None:
-        source = arguments.dataset or "demo"
-        return source, None, configuration_for(source, **changes)
-    file = read_config(arguments.config, changes.get("solver"))
+        known = None if name == "ultragcn-default" else source
+        return source, None, UltraGCN(configuration_for(known, **(variant | changes)))
+    paper = bool(variant.get("paper", False))
+    file = read_config(arguments.config, changes.get("solver", variant.get("solver")), paper)
     if file.ignored:
         tell(f"{arguments.config}: ignored {', '.join(file.ignored)}, which have no meaning here")
+    values = {known: value for known, value in variant.items() if known != "paper"} | file.values
+    values |= {"item_graph_weight": 0.0, "item_trend_weight": 0.0} if paper else {}
     source = arguments.dataset or canonical_name(file.dataset or "demo")
-    return source, None if arguments.dataset else file.files, Config(**(file.values | changes))
+    return source, None if arguments.dataset else file.files, UltraGCN(Config(**(values | changes)))
+
+
+def _settings(path: str, model: str) -> dict[str, Any]:
+    """Return the table of a baseline in a file of settings."""
+    from ultragcn.cli.settings import read_settings
+
+    settings = read_settings(path)
+    if model not in settings:
+        there = f"has tables for {', '.join(settings)}" if settings else "has no table"
+        raise UsageError(f"{path} {there}, not for {model}; put its hyper-parameters under [{model}]")
+    return settings[model]

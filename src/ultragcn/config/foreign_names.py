@@ -235,16 +235,19 @@ def suggestion(given: str, allowed: Iterable[str], prefix: str = "") -> str:
     return did_you_mean(given, names).replace("mean ", f"mean {prefix}")
 
 
-def unknown_parameter(what: str, given: str, allowed: Iterable[str]) -> UsageError:
+def unknown_parameter(what: str, given: str, allowed: Iterable[str], owner: str = "") -> UsageError:
     """Return the error for a name that is not one of `allowed`, with our name for it where another library has it.
+
+    `what` says what kind of name it is, and `owner` which class or function was given it.
 
     Examples
     --------
-    >>> str(unknown_parameter("argument of recommend", "N", ["top_k", "exclude_seen"]))
-    "unknown argument of recommend 'N'; what implicit calls N is top_k here (allowed: top_k, exclude_seen)"
+    >>> str(unknown_parameter("argument", "N", ["top_k", "exclude_seen"], "recommend"))
+    "unknown argument 'N' of recommend; what implicit calls N is top_k here (allowed: top_k, exclude_seen)"
     """
     names = list(allowed)
-    return UsageError(f"unknown {what} {given!r}{suggestion(given, names)} (allowed: {', '.join(names) or 'none'})")
+    of = f" of {owner}" if owner else ""
+    return UsageError(f"unknown {what} {given!r}{of}{suggestion(given, names)} (allowed: {', '.join(names) or 'none'})")
 
 
 def _found(given: str) -> ForeignName | None:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,17 @@ class Dataset:
     """What was read and kept, a sentence each."""
     item_titles: np.ndarray | None = None
     """(I,) array of str: what to call each item when showing it to people, "" where there is no title; None without titles."""
+    one_log: bool = False
+    """Whether everything was one log, of which test was held out when it was loaded."""
 
     def __post_init__(self) -> None:
         refuse_leaks(self.train, self.valid, self.test)
+
+    @property
+    def everything(self) -> Interactions:
+        """Train, validation and test pairs together, with their times where they are known."""
+        parts = (self.valid, self.test)
+        return reduce(lambda whole, part: whole.union(part) if part is not None and len(part) else whole, parts, self.train)
 
     @property
     def known_as(self) -> str | None:
@@ -125,6 +134,8 @@ def load_dataset(
         options = DataOptions() if public is None or choices.get("split") is not None else DataOptions(**public.options)
     options = options.replace(**choices)
     given = {name: value for name, value in {"source": source, "test": test, "valid": valid, "titles": titles}.items() if value is not None}
+    if options.split == "none" and protocol == "authors":
+        raise UsageError("split none holds nothing out, and the protocol authors chooses on test; give another split, or leave it out")
     if valid is not None and protocol == "authors":
         raise UsageError("valid needs the clean protocol: authors has no validation set")
     if valid is not None and test is None:
@@ -191,16 +202,17 @@ def _make(files: Files, options: DataOptions, protocol: str, split_seed: int, pu
     if published is not None:
         _check_sizes(published, Path(files.train[0].path).parent, train.interactions, test.interactions)
     titles = _titles(files, train.interactions.item_ids, options)
-    warn_of_gaps(train.interactions, test.interactions)
+    if options.split != "none":
+        warn_of_gaps(train.interactions, test.interactions)
     data_hash = hash_bytes([part.interactions.hash.encode() for part in parts.values()])
-    if protocol == "clean" and valid is None:
+    if protocol == "clean" and valid is None and options.split != "none":
         with contextlib.nullcontext() if heard else _with_what_was_read(notes[0]):
             train, valid = hold_out_by(train, options, split_seed, "valid")
     notes.append(_summary(train, valid, test, options, given=files.test is not None))
     tell(notes[-1])
     return Dataset(
         files.name, protocol, train.interactions, None if valid is None else valid.interactions, test.interactions, data_hash, split_seed,
-        options=options, notes=tuple(notes), item_titles=titles, **where,
+        options=options, notes=tuple(notes), item_titles=titles, one_log=files.test is None, **where,
     )  # fmt: skip
 
 
@@ -215,6 +227,8 @@ def _with_what_was_read(note: str) -> Iterator[None]:
 
 def _parts(files: Files, log: Log, options: DataOptions, split_seed: int) -> tuple[dict[str, Events], list[str]]:
     """Return train, test and perhaps valid: split off the log, or as given; and what is to be said of the files of those."""
+    if options.split == "none" and files.test is not None:
+        raise UsageError("split none trains on everything, and test is given; drop it, or give all pairs as one file")
     if files.test is None:
         whole = k_core(events_of(log), options.k_core)
         train, test = hold_out_by(whole, options, split_seed, "test")
@@ -244,6 +258,8 @@ def _titles(files: Files, item_ids: IdMap, options: DataOptions) -> np.ndarray |
 
 def _summary(train: Events, valid: Events | None, test: Events, options: DataOptions, given: bool) -> str:
     pairs = train.interactions
+    if options.split == "none":
+        return f"{counted(pairs.num_users, 'user')} x {counted(pairs.num_items, 'item')}: {counted(len(pairs), 'pair')}, all for train"
     core = f" in the {options.k_core}-core" if options.k_core > 1 else ""
     how = {
         "random": f"{options.test_share:.0%} of each user's items at random, rounded down",

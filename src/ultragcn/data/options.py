@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Any
 
 from ultragcn.config import checked, parameter
+from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.errors import UsageError, did_you_mean
 
 TIMED_SPLITS = ("last", "time")
@@ -82,8 +83,9 @@ class DataOptions:
     k_core: int = parameter(1, "drop users and items with fewer interactions than this, again and again", low=1)
     split: str = parameter(
         "random",
-        "what is held out: items of each user at random, the last items of each user, or everything from some time on",
-        choices=("random", "last", "time"),
+        "what is held out: items of each user at random, the last items of each user, everything from some time on, or nothing, so that "
+        "nothing is measured",
+        choices=("random", "last", "time", "none"),
     )
     test_share: float = parameter(0.2, "share held out for test, of each user's items or (time) of all pairs", positive=True, high=0.9)
     last_k: int = parameter(1, "items of each user that split last holds out", unit="items", low=1)
@@ -127,6 +129,8 @@ class DataOptions:
             raise UsageError(f"test_from needs split time, not {self.split}")
         if self.test_from and self.test_share != DATA_OPTIONS["test_share"].default:
             raise UsageError("test_from says where test begins; drop test_share, or drop test_from")
+        if self.split == "none" and self.test_share != DATA_OPTIONS["test_share"].default:
+            raise UsageError("split none holds nothing out; drop test_share")
         if self.split == "last" and self.test_share != DATA_OPTIONS["test_share"].default:
             raise UsageError("split last holds out last_k items of each user, or last_share of them; drop test_share")
 
@@ -149,8 +153,7 @@ class DataOptions:
         """Return a copy with `changes`; an unknown name raises `UsageError` with the nearest known one."""
         for name in changes:
             if name not in DATA_OPTIONS:
-                known = ", ".join(DATA_OPTIONS)
-                raise UsageError(f"unknown data option {name!r}{did_you_mean(name, DATA_OPTIONS)} (allowed: {known})")
+                raise unknown_parameter("data option", name, DATA_OPTIONS)
         return dataclasses.replace(self, **changes)
 
     def changed(self) -> dict[str, Any]:

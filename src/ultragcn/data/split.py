@@ -50,6 +50,7 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
       broken at random, so that neither ids nor the order of rows decide.
     * time: all pairs from a time on, `test_from`, or the one that leaves `test_share` of them (valid: a tenth of the rest). Pairs of
       that very time are all held out: what stays is strictly earlier.
+    * none: nothing.
 
     Returns
     -------
@@ -64,6 +65,9 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
         `test_from` is no time.
     """
     share = options.test_share if part == "test" else VALID_FRACTION
+    if options.split == "none":
+        nothing = np.zeros(len(events.interactions), bool)
+        return events, events.part(nothing)
     if options.split == "random":
         # The stream of validation had its name before there was another.
         out = _random_items(events.interactions, seed, share, MIN_DEGREE, "hold out" if part == "valid" else "hold out test")

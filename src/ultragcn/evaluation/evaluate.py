@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,11 +10,14 @@ import scipy.sparse as sp
 from ultragcn import kernels
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, require_interactions
-from ultragcn.errors import DataError, counted, warn
+from ultragcn.errors import DataError, UsageError, counted, warn
 from ultragcn.evaluation.dialects import Dialect, dialect_of
 from ultragcn.evaluation.groups import Group, by_item_group, by_user_group
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, UserValues, parse_labels, user_values, values_of_all_lists
+from ultragcn.evaluation.own_models import is_ranker, lists_of
 from ultragcn.evaluation.significance import bootstrap_intervals
+
+_NOTHING = "there are no held-out pairs to evaluate on"
 
 
 class Ranker(Protocol):
@@ -60,7 +63,13 @@ class Evaluation:
 
 
 def evaluate(
-    model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
+    model: Any,
+    targets: Interactions,
+    metrics: Sequence[str] = DEFAULT_LABELS,
+    dialect: str | Dialect = "lightgcn",
+    *,
+    train: Interactions | None = None,
+    valid: Interactions | None = None,
 ) -> dict[str, float]:
     """Return metrics of `model` on held-out interactions, all items ranked for every user who has some.
 
@@ -69,13 +78,17 @@ def evaluate(
 
     Parameters
     ----------
-    model : UltraGCN or any other fitted ranker
+    model : UltraGCN, any other fitted ranker, or a model of your own
+        One of your own is any object with `recommend(user_ids, top_k)`: a list of B user ids in, B lists of item ids out, best first
+        (or a (B, K) array, or a tuple of that and of scores). It leaves out by itself what users have.
     targets : Interactions
         The held-out pairs; ids are matched with the model's.
     metrics : list of str
         Such as `["recall@20", "ndcg@20", "coverage@20"]` (`metrics.METRICS`); several list lengths cost one ranking.
     dialect : str or Dialect
         A name in `dialects.DIALECTS`, or one of your own.
+    train, valid : Interactions, optional
+        For a model of your own: what nobody should be recommended. With `train`, a list that holds what its user has is refused.
 
     Returns
     -------
@@ -85,24 +98,50 @@ def evaluate(
     Raises
     ------
     UsageError
-        `targets` are no interactions, or a metric or the dialect is unknown.
+        `targets` are no interactions, a metric or the dialect is unknown, or a model of your own lacks `recommend` or returns something
+        else than lists of ids.
     DataError
         Held-out pairs that stand in train, held-out users the model does not know, or no held-out pairs at all.
+
+    Examples
+    --------
+    >>> from ultragcn import evaluate, load_dataset
+    >>> data = load_dataset("demo")
+    >>> class Alphabet:
+    ...     def recommend(self, user_ids, top_k):
+    ...         return [data.train.item_ids.ids[:top_k] for _ in user_ids]
+    >>> evaluate(Alphabet(), data.test)["num_users"]
+    1984
     """
-    return evaluate_by_user(model, targets, metrics, dialect).means
+    return evaluate_by_user(model, targets, metrics, dialect, train=train, valid=valid).means
 
 
 def evaluate_by_user(
-    model: Ranker, targets: Interactions, metrics: Sequence[str] = DEFAULT_LABELS, dialect: str | Dialect = "lightgcn"
+    model: Any,
+    targets: Interactions,
+    metrics: Sequence[str] = DEFAULT_LABELS,
+    dialect: str | Dialect = "lightgcn",
+    *,
+    train: Interactions | None = None,
+    valid: Interactions | None = None,
 ) -> Evaluation:
     """Like `evaluate`, with every user's own values, confidence intervals and groups."""
-    require_interactions("evaluate", "data.test", targets)
+    require_interactions("evaluate", "data.test", targets, train, valid)
     dialect = dialect_of(dialect)
     labels = parse_labels(metrics)
+    if not is_ranker(model):
+        if not len(targets):
+            raise DataError(_NOTHING)
+        model = lists_of(model, targets, max(label.top_k for label in labels), [label.metric for label in labels], train, valid)
+    elif train is not None or valid is not None:
+        raise UsageError(f"a {type(model).__name__} knows what it was trained on; leave out train and valid")
     matrix, num_relevant = _in_model_rows(model, targets)
     leaked = model.train_.matrix.multiply(matrix).nnz
     if leaked:
-        raise DataError(f"{leaked} of the held-out pairs stand in train: such a score measures memory; remove them from one side")
+        raise DataError(
+            f"{leaked} of the held-out pairs stand in train: such a score measures memory; evaluate a model that was not "
+            "trained on them, or remove them from one side"
+        )
     seen = model.train_.matrix
     if dialect.masked == "train_and_valid" and model.valid_ is not None:
         asked = model.valid_.matrix.multiply(matrix)  # what is asked for is not left out
@@ -110,7 +149,7 @@ def evaluate_by_user(
             seen = sp.csr_matrix(seen + (model.valid_.matrix - asked))
     users = np.flatnonzero(num_relevant)
     if len(users) == 0:
-        raise DataError("there are no held-out pairs to evaluate on")
+        raise DataError(_NOTHING)
     items, hits = ranked(model, users, matrix, max(label.top_k for label in labels), seen)
     table = user_values(hits, items, num_relevant[users], labels, dialect, model.train_, targets.num_users)
     means = {label: float(mean[0]) for label, mean in table.means().items()} | values_of_all_lists(items, labels, len(model.item_ids))

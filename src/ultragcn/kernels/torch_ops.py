@@ -197,3 +197,8 @@ def pairwise_loss(embedding: Tensor, users: Tensor, positives: Tensor, negatives
     gradient.index_add_(0, positives, pull)
     gradient.index_add_(0, negatives, -pull)
     return softplus(-margin).sum(), gradient
+
+
+def gpu_names() -> list[str]:
+    """Return the names of the GPUs that PyTorch can use."""
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []

@@ -44,7 +44,7 @@ class Baseline(Recommender):
         names = [declared.name for declared in fields(self.Settings)]
         for name in hyper_parameters:
             if name not in names:
-                raise unknown_parameter(f"hyper-parameter of {type(self).__name__}", name, [*names, "num_threads"])
+                raise unknown_parameter("hyper-parameter", name, [*names, "num_threads"], type(self).__name__)
         self.config = self.Settings(**hyper_parameters)
         self.num_threads = checked_threads(num_threads)
 

@@ -88,6 +88,18 @@ def make_model(model: str, dataset: str | None, seed: int, settings: Mapping[str
     return baseline_for(model, dataset, **(seeded | dict(settings)))
 
 
+def untrained(name: str, settings: Mapping[str, Any]) -> Recommender:
+    """Return an untrained model of the class that `name` stands for, with `settings` and nothing that is kept for any data."""
+    if name not in MODELS:
+        raise unknown_name("model", name, MODELS)
+    return UltraGCN(**settings) if name in VARIANTS else BASELINES[name](**settings)
+
+
+def name_of(model: Recommender) -> str:
+    """Return the name of a model's class: `ultragcn` for every variant of it."""
+    return next((name for name, baseline in BASELINES.items() if type(model) is baseline), "ultragcn")
+
+
 def load_model(folder: str | Path) -> Recommender:
     """Return the model that `save` wrote into `folder`, of whichever class it is."""
     kind = kind_of_model(folder)

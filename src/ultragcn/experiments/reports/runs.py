@@ -15,7 +15,7 @@ from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
 from ultragcn.experiments import plots
 from ultragcn.experiments.reports.curves import read_curve
 from ultragcn.experiments.reports.page import Cell, Section, Table, command_line, hashes, number_cell, period, value_cell
-from ultragcn.experiments.runs.manifest import HISTORY, MANIFEST, METRICS
+from ultragcn.experiments.runs.manifest import EVERYTHING, HISTORY, MANIFEST, MEASURED, METRICS
 
 _NEEDED = ("dataset", "protocol", "data_hash", "config", "versions", "started")
 _MOST_CURVES = 6
@@ -65,10 +65,14 @@ def _section(runs: list[_Run]) -> Section:
     by = str(parse_selection(shared["config"].get("select_by", "ndcg@20")))
     part = runs[0].part
     ordered = sorted(runs, key=lambda run: -value if math.isfinite(value := run.value(part, by)) else math.inf)
-    unfinished = [run for run in runs if "test" not in run.metrics]
+    unfinished = [run for run in runs if "test" not in run.metrics and run.metrics.get("kept") != EVERYTHING]
     one = len(runs) == 1
     started = sorted(run.manifest["started"] for run in runs)
     notes = [f"{', '.join(run.name for run in unfinished)}: not finished, so there are no test numbers yet."] if unfinished else []
+    if unmeasured := [run.name for run in runs if run not in unfinished and "test" not in run.metrics]:
+        notes.append(f"{', '.join(unmeasured)}: trained on everything at once, so nothing is measured.")
+    if any(run.metrics.get("kept") == EVERYTHING for run in runs):
+        notes.append("Figures are of the model that was measured; where everything is kept, the model in the folder has seen test too.")
     return Section(
         title=f"{runs[0].name if one else f'{len(runs)} runs'} on {shared['dataset']}, protocol {shared['protocol']}",
         facts=[
@@ -83,6 +87,12 @@ def _section(runs: list[_Run]) -> Section:
         plots=_plots(ordered, by),
         tables=[_table(ordered, by)],
     )  # fmt: skip
+
+
+def _model(run: _Run) -> str:
+    """Return what was trained: the name of a baseline, or UltraGCN with its solver."""
+    name, solver = run.manifest.get("model", "ultragcn"), run.manifest["config"].get("solver")
+    return f"{name} ({solver})" if solver else str(name)
 
 
 def _versions(run: _Run) -> str:
@@ -142,18 +152,18 @@ def _table(ordered: Sequence[_Run], by: str) -> Table:
     differ = [name for name in names if name not in ("seed", "solver") and len({json.dumps(config.get(name)) for config in configs}) > 1]
     rows = [
         [
-            Cell(run.name), Cell(str(config.get("solver", ""))), value_cell(run.metrics.get("seed", config.get("seed", ""))),
+            Cell(run.name), Cell(_model(run)), value_cell(run.metrics.get("seed", config.get("seed", ""))),
             *(value_cell(config.get(name, "")) for name in differ),
             *(number_cell(run.value(part, label)) for part in parts for label in labels),
             number_cell(run.metrics.get("best_epoch"), ".0f"), number_cell(run.metrics.get("epochs"), ".0f"),
             number_cell(run.metrics.get("train_seconds"), ".3g"), number_cell(run.metrics.get("peak_memory_mb"), ".0f"),
-            Cell(run.metrics.get("stopped", "not finished")),
+            Cell(run.metrics.get("kept", MEASURED) if run.metrics else ""), Cell(run.metrics.get("stopped", "not finished")),
         ]
         for run, config in zip(ordered, configs, strict=True)
     ]  # fmt: skip
     columns = [
-        "run", "solver", "seed", *differ, *(f"{part} {label}" for part in parts for label in labels), "best epoch", "epochs", "seconds",
-        "peak MB", "ended by",
+        "run", "model", "seed", *differ, *(f"{part} {label}" for part in parts for label in labels), "best epoch", "epochs", "seconds",
+        "peak MB", "model kept", "ended by",
     ]  # fmt: skip
     settings = f" Settings that are not the same in all of them have a column ({counted(len(differ), 'setting')})." if differ else ""
     return Table("Runs", columns, rows, f"Best first.{settings}", f"{ordered[0].part} {by}" if parts else "")

@@ -12,7 +12,7 @@ from typing import Any
 
 import ultragcn
 from ultragcn import storage
-from ultragcn.config import Config
+from ultragcn.config import HyperParameters
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.data.folders import missing_files
 from ultragcn.data.sources import dataset_names
@@ -20,8 +20,17 @@ from ultragcn.errors import UsageError
 from ultragcn.models.files import MODEL_FILE
 
 MANIFEST, HISTORY, METRICS = "manifest.json", "history.tsv", "metrics.json"
-_UNFINISHED = CHECKPOINT, CHOSEN, REFIT_CHECKPOINT = "checkpoint.safetensors", "chosen", "checkpoint-refit.safetensors"
-
+EVERYTHING, MEASURED = "everything", "measured"
+"""Which model a run keeps: one that has seen all pairs, or the one whose figures are in metrics.json."""
+KEEP = ("auto", EVERYTHING, MEASURED)
+CHECKPOINT, REFIT_CHECKPOINT, EVERYTHING_CHECKPOINT = (
+    "checkpoint.safetensors", "checkpoint-refit.safetensors", "checkpoint-everything.safetensors",
+)  # fmt: skip
+CHOSEN = "chosen"
+NEXT = "next"
+"""The folder, inside that of a run, where the run is made that is to replace it."""
+_UNFINISHED = (CHECKPOINT, CHOSEN, REFIT_CHECKPOINT, MEASURED, EVERYTHING_CHECKPOINT)
+"""What is there while a run is not complete: files, and folders of models."""
 
 _NEEDED = ("versions", "config", "dataset", "data_source", "data_dir", "data_hash", "protocol", "split_seed", "refit")
 """What a manifest must say."""
@@ -36,6 +45,17 @@ def complete_metrics(out: Path) -> dict[str, Any] | None:
     return metrics if metrics["stopped"] != "interrupted" else None
 
 
+def kept_by(folder: Path) -> str | None:
+    """Return which model the run in `folder` keeps, `measured` or `everything`; None when it is no run, or has not ended.
+
+    Runs of before there was a choice keep the measured one.
+    """
+    if not (folder / MANIFEST).is_file() or not (folder / METRICS).is_file():
+        return None
+    kept: str = storage.read_json(folder / METRICS).get("kept", MEASURED)
+    return kept
+
+
 def load_manifest(folder: Path) -> dict[str, Any]:
     """Return what a run folder says about how it was made."""
     if not Path(folder).is_dir():
@@ -43,7 +63,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     if not (Path(folder) / MANIFEST).exists() and (Path(folder) / MODEL_FILE).is_file():
         raise UsageError(
             f"{folder} holds a model alone, as save writes it, and does not say which data it is for; give a folder that ultragcn train "
-            "wrote, or evaluate the model in Python: UltraGCN.load(folder).evaluate(data.test)"
+            "wrote, or evaluate the model in Python: load it, then model.evaluate(data.test)"
         )
     if not (Path(folder) / MANIFEST).exists():
         raise UsageError(f"{folder} has no {MANIFEST}; give a folder that ultragcn train wrote")
@@ -113,7 +133,7 @@ def _unusable(out: Path | None, error: OSError) -> UsageError:
     return UsageError(f"cannot use {out} as run folder: {error.strerror}; choose a folder you can write to")
 
 
-def _manifest(dataset: Dataset, config: Config) -> dict[str, Any]:
+def _manifest(dataset: Dataset, model: str, config: HyperParameters) -> dict[str, Any]:
     origin = dict(dataset.origin or {})
     return {
         "id": uuid.uuid4().hex,
@@ -126,6 +146,7 @@ def _manifest(dataset: Dataset, config: Config) -> dict[str, Any]:
         "split_hash": split_hash(dataset),
         "protocol": dataset.protocol,
         "split_seed": dataset.split_seed,
+        "model": model,
         "config": config.to_dict(),
         "versions": versions(),
         "git_commit": git_commit(),

@@ -9,7 +9,6 @@ table.png         the same as a picture, where matplotlib is installed
 Each run is a process of its own, so that its peak memory is its own and one that fails leaves the others alone.
 """
 
-import json
 import shutil
 import sys
 import warnings
@@ -21,19 +20,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ultragcn import storage
-from ultragcn.config import HyperParameters
 from ultragcn.data.datasets import Dataset, load_dataset
-from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError, unknown_name
+from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError
 from ultragcn.evaluation import significance
 from ultragcn.evaluation.dialects import dialect_of
 from ultragcn.evaluation.evaluate import evaluate_by_user
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, OF_ALL_LISTS, UserValues, parse_labels
 from ultragcn.experiments import plots
 from ultragcn.experiments.runs.manifest import split_hash
+from ultragcn.experiments.studies.entries import Entry, Factory, entries_of
 from ultragcn.experiments.studies.workers import Done, Failed, Worker
 from ultragcn.machine import peak_memory_mb
-from ultragcn.models.refit import chooses_epochs, unfitted_for_refit
-from ultragcn.models.registry import MODELS, has_kept_settings, make_model
 from ultragcn.progress import Progress, Silent
 
 DEFAULT_MODELS = ("popularity", "itemknn", "rp3beta", "ease", "ials", "ultragcn")
@@ -87,7 +84,7 @@ class Table:
 
 def compare(
     source: Mapping[str, Any],
-    models: Sequence[str],
+    models: Sequence[str] | Mapping[str, Factory | None],
     seeds: Sequence[int],
     out: Path,
     *,
@@ -107,10 +104,13 @@ def compare(
     source : dict
         Arguments of `load_dataset`, by name: which data, and under which protocol. Under `clean`, a model with epochs chooses on
         validation; under `authors`, on test.
-    models : list of str
-        Of `MODELS`. The settings are those kept for the data set (configs/), else the defaults.
+    models : list of str, or dict of str -> callable
+        Names of `MODELS`. The settings are those kept for the data set (configs/), else the defaults. In a dict, a callable makes a model
+        of your own, which stands in the table under its name: a class or a function that another process can import. It is called with
+        what `settings` has for the name, and with `seed` if it takes one. What it returns has `fit(train)`, perhaps with `valid`, and
+        `recommend(user_ids, top_k)`, as `evaluate` needs it. None stands for the model of this library that has the name.
     seeds : list of int
-        A model that draws nothing runs once, as seed 0.
+        A model that draws nothing, or takes no seed, runs once, as seed 0.
     out : Path
     metrics : list of str
         Labels; the first one orders the table and is tested user by user, so users must have values of it.
@@ -129,23 +129,29 @@ def compare(
     Raises
     ------
     UsageError
-        Unknown models, metrics or settings, a device that is not there, or an `out` that holds another comparison: before anything
-        is run.
+        Unknown models, metrics or settings, a device that is not there, a model of your own that lacks a verb or cannot be sent to
+        another process, or an `out` that holds another comparison: before anything is run.
     MissingDependencyError
         A package that one of the models needs is not installed: likewise.
     KeyboardInterrupt
         With a message that says what is kept.
     """
     labels, settings = [str(label) for label in parse_labels(metrics)], settings or {}
-    _refuse_unfit(source, models, seeds, labels, settings, refit)
+    entries = entries_of(models, settings)
+    _refuse_unfit(source, entries, seeds, labels, refit)
     dataset = load_dataset(**source)
-    plan, settings_from = _planned(dataset.known_as, models, seeds, settings)
+    if not len(dataset.test):
+        raise UsageError("split none holds nothing out, so there is nothing to compare models on; give another split")
+    plan, settings_from = _planned(dataset.known_as, entries, seeds)
     _refuse_others(out)
     with storage.sole_writer(out):
         kept_labels = _prepare(out, _about(dataset, labels, refit), overwrite)
         done = _done(out, plan, kept_labels)
         todo = [run for run in plan if run not in done]
-        sentences = list(dataset.notes)
+        sentences = [
+            *dataset.notes,
+            "each model is measured on test, which it has not seen; ultragcn train makes a model to use of the best",
+        ]
         if done:
             sentences.append(f"{len(done)} of {len(plan)} runs found, {len(todo)} to do")
         if others := sorted(_kept_models(out) - {model for model, _ in plan}):
@@ -154,7 +160,7 @@ def compare(
             if tell is not None:
                 tell(sentence)
         del dataset
-        failed = _run(plan, todo, source, settings, refit, kept_labels, out, progress or Silent())
+        failed = _run(plan, todo, source, entries, refit, kept_labels, out, progress or Silent())
         table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)
         _write(table, out)
         return table
@@ -191,12 +197,7 @@ def protocol_words(about: Mapping[str, Any]) -> str:
 
 
 def _refuse_unfit(
-    source: Mapping[str, Any],
-    models: Sequence[str],
-    seeds: Sequence[int],
-    labels: Sequence[str],
-    settings: Mapping[str, Mapping[str, Any]],
-    refit: bool,
+    source: Mapping[str, Any], entries: Mapping[str, Entry], seeds: Sequence[int], labels: Sequence[str], refit: bool
 ) -> None:
     """Raise what can be said against a comparison before the data are read."""
     first, *_ = parse_labels(labels)
@@ -206,43 +207,22 @@ def _refuse_unfit(
         )
     if refit and source.get("protocol", "clean") != "clean":
         raise UsageError("refit trains on train and validation together, and only the protocol clean holds validation out; leave one out")
-    for name in (*models, *settings):
-        if name not in MODELS:
-            raise unknown_name("model", name, MODELS)
-    if not models or not seeds:
+    if not entries or not seeds:
         raise UsageError("give at least one model and one seed")
-    for model in dict.fromkeys(models):
-        try:
-            unfitted = make_model(model, None, 0, settings.get(model, {}))
-        except UsageError as error:
-            raise UsageError(f"settings of {model}: {error}" if settings.get(model) else str(error)) from None
-        unfitted.check_runnable()
+    for entry in entries.values():
+        entry.check()
 
 
 def _planned(
-    dataset: str | None, models: Sequence[str], seeds: Sequence[int], settings: Mapping[str, Mapping[str, Any]]
+    dataset: str | None, entries: Mapping[str, Entry], seeds: Sequence[int]
 ) -> tuple[dict[tuple[str, int], dict[str, str]], dict[str, str]]:
     """Return the runs, by model and seed, with what `runs.tsv` says of their settings; and where each model has its settings from."""
     plan, settings_from = {}, {}
-    for model in dict.fromkeys(models):
-        given = settings.get(model, {})
-        random = hasattr(make_model(model, dataset, 0, given).config, "seed")
-        settings_from[model] = _settings_from(model, dataset, given)
-        for seed in dict.fromkeys(seeds) if random else [0]:
-            plan[model, seed] = _columns_of(make_model(model, dataset, seed, given).config)
+    for model, entry in entries.items():
+        settings_from[model] = entry.settings_from(dataset)
+        for seed in dict.fromkeys(seeds) if entry.is_random(dataset) else [0]:
+            plan[model, seed] = entry.columns(dataset, seed)
     return plan, settings_from
-
-
-def _settings_from(model: str, dataset: str | None, given: Mapping[str, Any]) -> str:
-    """Return the word of the table for where a model's settings are from."""
-    if given:
-        return "given"
-    return "kept" if has_kept_settings(model, dataset) else "defaults"
-
-
-def _columns_of(config: HyperParameters) -> dict[str, str]:
-    """Return the columns that say with which settings a run was made: those that are no defaults, to read, and a hash of all values."""
-    return {"settings": json.dumps(config.changed()), "settings_hash": config.fingerprint()}
 
 
 def _about(dataset: Dataset, labels: Sequence[str], refit: bool) -> dict[str, Any]:
@@ -317,7 +297,7 @@ def _run(
     plan: Mapping[tuple[str, int], dict[str, str]],
     todo: Sequence[tuple[str, int]],
     source: Mapping[str, Any],
-    settings: Mapping[str, Mapping[str, Any]],
+    entries: Mapping[str, Entry],
     refit: bool,
     labels: Sequence[str],
     out: Path,
@@ -331,7 +311,7 @@ def _run(
         for model, seed in todo:
             show.advance(0, {"model": model, "seed": seed})
             if model not in failed:
-                row, why = _apart(source, model, seed, settings.get(model, {}), refit, labels, out)
+                row, why = _apart(source, entries[model], seed, refit, labels, out)
                 if why:
                     failed[model] = why
                 else:
@@ -345,12 +325,11 @@ def _run(
     return failed
 
 
-def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[str, Any], refit: bool,
-           labels: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:  # fmt: skip
+def _apart(source: Mapping[str, Any], entry: Entry, seed: int, refit: bool, labels: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
     """Run one model with one seed in a process of its own; return its row, and why it failed if it did."""
     worker = Worker(run_one)
     try:
-        worker.call(dict(source), model, seed, dict(settings), refit, list(labels), out)
+        worker.call(dict(source), entry, seed, refit, list(labels), out)
         match worker.result():
             case Done(row):
                 return row, ""
@@ -363,28 +342,18 @@ def _apart(source: Mapping[str, Any], model: str, seed: int, settings: Mapping[s
         worker.end()
 
 
-def run_one(
-    source: dict[str, Any], model: str, seed: int, settings: dict[str, Any], refit: bool, labels: list[str], out: Path
-) -> dict[str, Any]:
+def run_one(source: dict[str, Any], entry: Entry, seed: int, refit: bool, labels: list[str], out: Path) -> dict[str, Any]:
     """Train and evaluate one model; write every user's values and return the row of runs.tsv."""
     import polars as pl
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # said once, by the process that compares
         dataset = load_dataset(**source)
-    fitted: Any = make_model(model, dataset.known_as, seed, settings)
-    settings_hash = fitted.config.fingerprint()
-    on_test = {"select_on": dataset.test} if dataset.protocol == "authors" else {}
-    seconds = 0.0
-    if not refit or chooses_epochs(fitted):
-        seconds += fitted.fit(dataset.train, dataset.valid, **on_test).train_seconds_
-    if refit:
-        train = dataset.train if dataset.valid is None else dataset.train.union(dataset.valid)
-        fitted = unfitted_for_refit(fitted).fit(train)
-        seconds += fitted.train_seconds_
-    result = evaluate_by_user(fitted, dataset.test, labels, DIALECT)
-    with storage.atomic_path(_values_path(out, model, seed, settings_hash)) as temporary:
-        pl.DataFrame({"user_id": fitted.user_ids.ids[result.user_index].tolist(), **result.values}).write_parquet(temporary)
+    settings_hash = entry.columns(dataset.known_as, seed)["settings_hash"]
+    fitted, seconds, seen = entry.fitted(dataset, seed, refit)
+    result = evaluate_by_user(fitted, dataset.test, labels, DIALECT, **seen)
+    with storage.atomic_path(_values_path(out, entry.name, seed, settings_hash)) as temporary:
+        pl.DataFrame({"user_id": dataset.train.user_ids.ids[result.user_index].tolist(), **result.values}).write_parquet(temporary)
     measured = {label: result.means[label] for label in labels}
     return measured | {"train_seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb() or ""}
 

@@ -88,7 +88,9 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
     """
     model = said.get("model", "ultragcn")
     vary, fixed = parameters_of(said)
-    part, _ = _judged_on(data)
+    part, targets = _judged_on(data)
+    if not len(targets):
+        raise UsageError("split none holds nothing out, so no trial can be measured; give another split")
     choose_by = str(parse_selection(str(said.get("choose_by", "ndcg@20")).removeprefix(f"{part}_"), "choose_by"))
     labels = [str(label) for label in parse_labels([*said.get("metrics", DEFAULT_LABELS), choose_by])]
     sampler, seeds = said.get("sampler", "grid"), said.get("seeds", (0,))
@@ -198,9 +200,8 @@ def write_best(out: Path, study: Study, model: str, source: Mapping[str, Any], c
     interval = "" if ends is None else f", 95 % interval {ends[0]:.5f} - {ends[1]:.5f}"
     options = {"dataset": source["source"]} | {name: value for name, value in source.items() if name != "source" and value is not None}
     data = shlex.join(word for name, value in options.items() for word in (f"--{name}", str(value)))
-    use = f"ultragcn train {data} --config {shlex.quote(str(out / BEST))}"
-    if model not in VARIANTS:
-        use = f"ultragcn compare {data} --models {model} --settings {shlex.quote(str(out / BEST))}"
+    which = "" if model in VARIANTS else f" --model {model}"
+    use = f"ultragcn train {data}{which} --config {shlex.quote(str(out / BEST))}"
     about = [
         f"Trial {chosen.trial} of the study {study.name} in {out}, the best of sampler {study.sampler} over {', '.join(study.parameters)}.",
         f"{study.choose_by} {chosen.means[study.choose_by]:.5f} over {counted(chosen.num_seeds, 'seed')}"

@@ -130,6 +130,12 @@ def interrupts_kept() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def blas_libraries() -> list[tuple[str, str, int]]:
+    """Return the BLAS libraries that this process has loaded: name, version and threads of each."""
+    found = [library for library in _blas().info() if library["user_api"] == "blas"]
+    return [(library["internal_api"], str(library["version"]), library["num_threads"]) for library in found]
+
+
 @contextmanager
 def blas_threads(number: int) -> Iterator[None]:
     """Let BLAS use `number` threads at most.
