@@ -151,8 +151,11 @@ def test_columns_are_named_where_they_are_not_found_and_only_where_something_is_
 
 
 def test_what_cannot_be_fitted_to_is_one_sentence(name):
-    for given, says in (("demo", "'demo' is the name of a data set, not a file; give load_dataset"), ([(1, 2)], "cannot read interactions"),
-                        (None, "cannot read interactions")):  # fmt: skip
+    for given, says in (
+        ("demo", "'demo' is the name of a data set, not a file; give load_dataset"),
+        (np.eye(3), "cannot read interactions from ndarray"),
+        (None, "cannot read interactions from NoneType"),
+    ):
         with pytest.raises(UsageError, match=says):
             model_of(name).fit(given)
     for nothing in (np.zeros((SIZE, SIZE)), np.zeros((0, 0))):

@@ -46,7 +46,7 @@ def given(data: Any, valid: Any = None, select_on: Any = None, **reading: Any) -
             raise UsageError("a data set brings its own validation pairs; drop valid, or give data.train as the first argument")
         on_test = data.test if data.protocol == "authors" else None
         _refuse_reading(reading, "a data set")
-        return Given(data.train, data.valid, select_on if select_on is not None else on_test, getattr(data, "item_titles", None))
+        return Given(data.train, data.valid, select_on if select_on is not None else on_test, data.item_titles)
     parts = [data, valid, select_on]
     for part in parts:
         if isinstance(part, Dataset):
