@@ -178,15 +178,14 @@ class UltraGCN(EmbeddingRecommender):
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels(self.config)
         started, settings = time.perf_counter(), cast(Any, self.config.resolved())
-        path, targets = None if checkpoint is None else Path(checkpoint), valid if select_on is None else select_on
-        checkpoints = Checkpoint(path, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
-        first_l2 = None if targets is None else choices.first_l2(self.config)
-        course, state = checkpoints.read() or (Course(rng.given_or_fresh(self.config.seed), l2=first_l2), None)
+        targets = valid if select_on is None else select_on
+        checkpoints = Checkpoint(checkpoint, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
+        first = Course(rng.given_or_fresh(self.config.seed), l2=choices.first_l2(self.config, targets))
+        course, state = checkpoints.read() or (first, None)
         started -= course.seconds
         self._set_data(train, valid)
-        self.item_titles_ = titles
-        self.seed_, self.history_, self.stopped_, self.compile_seconds_ = course.seed, course.history, "epochs", compile_seconds
-        self._set_terms({})
+        self.item_titles_, self.compile_seconds_ = titles, compile_seconds
+        self.seed_, self.history_, self.stopped_ = course.seed, course.history, "epochs"
         self.item_graph_ = item_graph(train, self.config, show)
         objective = Objective.of(train, self._config_with(course.l2))
         solver = solvers.make_solver(objective, course.seed)
@@ -291,6 +290,7 @@ class UltraGCN(EmbeddingRecommender):
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         super()._set_data(train, valid)
         self._frozen_items = self._deviation = None
+        self._set_terms({})
         settings: Any = self.config.resolved()
         weight, half_life = settings.item_trend_weight, settings.item_trend_half_life
         self._popularity = weight * log_recent_share(train, half_life) if weight > 0 and train.times is not None else None

@@ -25,7 +25,7 @@ class Checkpoint:
 
     Parameters
     ----------
-    path : Path or None
+    path : str, Path or None
     every : int
         Epochs between checkpoints; 0: by the clock, the first after ten seconds.
     config : dict
@@ -34,10 +34,10 @@ class Checkpoint:
         All that it learns from and chooses on. A checkpoint of other data or hyper-parameters is refused.
     """
 
-    def __init__(self, path: Path | None, every: int, config: Mapping[str, Any], data: Sequence[Interactions | None]):
+    def __init__(self, path: str | Path | None, every: int, config: Mapping[str, Any], data: Sequence[Interactions | None]):
         if every < 0:
             raise UsageError(f"checkpoint_every must be a number of epochs, or 0 for every ten seconds, not {every}")
-        self.path = path
+        self.path = None if path is None else Path(path)
         self._every, self._config, self._data = every, dict(config), data
         self._last, self._took = time.perf_counter(), 0.0
 

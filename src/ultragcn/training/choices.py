@@ -45,9 +45,9 @@ def worth(model: Ranker, targets: Interactions, select_by: str) -> float:
     return math.prod(evaluate(model, targets, labels_in_training(select_by)).values())
 
 
-def first_l2(config: Config) -> float | None:
-    """Return the L2 strength to begin with where it is chosen; None where it is given."""
-    return EXACT_L2_FROM if config.chooses_l2 else None
+def first_l2(config: Config, targets: Interactions | None) -> float | None:
+    """Return the L2 strength to begin with where it is chosen; None where it is given, or no pairs are held out."""
+    return EXACT_L2_FROM if config.chooses_l2 and targets is not None else None
 
 
 class L2Path:
