@@ -125,6 +125,27 @@ def test_a_forked_process_recommends_what_its_parent_recommends():
     assert done.returncode == 0, done.stderr
 
 
+def test_kernels_are_handed_out_by_name_and_load_numba_when_the_first_is_named():
+    code = """
+import sys
+from ultragcn import kernels
+from ultragcn.kernels import arguments, reference
+import ultragcn.models.registry, ultragcn.evaluation.evaluate, ultragcn.solvers.exact, ultragcn.solvers.fold_in
+assert not {"numba", "torch"} & set(sys.modules), "loaded too early"
+assert not hasattr(kernels, "_private")
+assert kernels.top_k is kernels.numba_cpu.top_k
+assert "numba" in sys.modules
+try:
+    kernels.no_such_kernel
+except AttributeError as error:
+    assert "no_such_kernel" in str(error)
+else:
+    raise AssertionError("a kernel that there is not was handed out")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @numba.njit
 def take_one(counter):
     return threads.take_next(counter)

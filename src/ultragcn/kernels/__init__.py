@@ -11,9 +11,12 @@ LightGCN need, on a processor or a GPU. `arguments` has the tuples of arrays tha
 from importlib import import_module
 from typing import Any
 
+_MODULES = ("arguments", "numba_cpu", "reference", "torch_ops")
+
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
+    # Whether the package has a module as its attribute is asked before the module is imported; that must not load Numba.
+    if name in _MODULES or name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     fast = import_module(f"{__name__}.numba_cpu")
     if name not in fast.__all__:
