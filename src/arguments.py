@@ -1,12 +1,18 @@
 """Command-line flags of the workbench: declared once, checked before any work begins.
 
+A command is a function. Its parameters are its flags, and its docstring is its help page (`flags_of`, `help_page`).
+
 python-fire alone looks for mistyped flags only when the work is done, and passes `--epochs abc` on as a string. So each
 command lets `read_flags` check everything first, and fire gets what is known to be right.
 """
 
+import inspect
+import math
 import os
 import re
 import sys
+import textwrap
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -14,7 +20,9 @@ from typing import Any, NoReturn
 from ultragcn.errors import UltraGCNError, UsageError, unknown_name
 
 # What requirements.txt brings, by the names it is imported under.
-_REQUIRED = ("fire", "loguru", "numba", "numpy", "polars", "safetensors", "scipy", "sklearn", "threadpoolctl", "torch", "tqdm")
+REQUIRED = (
+    "fire", "loguru", "matplotlib", "numba", "numpy", "polars", "safetensors", "scipy", "sklearn", "threadpoolctl", "torch", "tqdm",
+)  # fmt: skip
 
 
 def text(given: str) -> str:
@@ -36,14 +44,33 @@ def whole_number(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
 
 def positive_number(given: str) -> float:
     """Read a number above 0 that leaves room for computing with it in float32, which ends at 3e38."""
-    allowed = ValueError("a number above 0 and at most 1e30")
-    try:
-        number = float(given)
-    except ValueError:
-        raise allowed from None
-    if "_" in given or not 0 < number <= 1e30:
-        raise allowed
+    number = _float(given)
+    if not 0 < number <= 1e30:
+        raise ValueError("a number above 0 and at most 1e30")
     return number
+
+
+def any_number(given: str) -> float:
+    """Read a number of either sign that leaves room for computing with it in float32."""
+    number = _float(given)
+    if not abs(number) <= 1e30:
+        raise ValueError("a number from -1e30 to 1e30")
+    return number
+
+
+def _float(given: str) -> float:
+    """Return the number, or NaN where `given` is not one; float() alone would also take '1_000'."""
+    try:
+        return math.nan if "_" in given else float(given)
+    except ValueError:
+        return math.nan
+
+
+def true_or_false(given: str) -> bool:
+    """Read true or false, in any case of letters."""
+    if given.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return given.lower() == "true"
 
 
 def readable_folder(given: str) -> str:
@@ -65,22 +92,83 @@ class Flag:
     meaning: str
 
 
-FLAGS = (
-    Flag("model", text, "mymodel", "which model to train: the name of a folder in src/models/"),
-    Flag("seed", whole_number(-1, 2**32 - 1), -1, "fixes everything random; -1: one is drawn, and logged"),
-    Flag("batch_size", whole_number(1), 100, "train examples in one step"),
-    Flag("epochs", whole_number(1), 15, "passes over the train data"),
-    Flag("learning_rate", positive_number, 0.001, "step size of the optimiser"),
-    Flag("dataset", text, None, "extra: which data to learn from (default: what the model names first)"),
-    Flag("data_dir", readable_folder, None, "extra: where data are looked for and put (default: datasets/)"),
-)
+READERS: dict[str, Callable[[str], Any]] = {
+    "model": text,
+    "seed": whole_number(-1, 2**32 - 1),
+    "batch_size": whole_number(1),
+    "epochs": whole_number(1),
+    "learning_rate": positive_number,
+    "dataset": text,
+    "data_dir": readable_folder,
+    "workers": whole_number(1),
+}
+"""How the text of a flag is read. A flag that is not listed takes what is like its default (`reader_like`)."""
+
+DATA_DIR = Flag("data_dir", readable_folder, None, "folder of the data sets (None: $ULTRAGCN_DATA_DIR, else datasets/)")
 
 
-def read_flags(argv: Sequence[str], flags: Iterable[Flag], about: str) -> dict[str, Any]:
+def reader_like(default: Any) -> Callable[[str], Any] | None:
+    """Return the reader of a flag with this default: of true or false, whole numbers, numbers or text. None: there is none."""
+    readers = {bool: true_or_false, int: whole_number(-(2**31)), float: any_number, str: text}
+    return readers.get(type(default))
+
+
+def flags_of(command: Callable[..., Any]) -> tuple[Flag, ...]:
+    """Return the flags of a command: its parameters with their defaults, and what `:param name:` of its docstring says of each."""
+    from fire import docstrings  # only here, where `run_as_program` says what to do if it is not installed
+
+    meanings = {documented.name: documented.description for documented in docstrings.parse(inspect.getdoc(command)).args or ()}
+    return tuple(
+        Flag(name, READERS.get(name) or reader_like(parameter.default) or text, parameter.default, meanings.get(name) or "")
+        for name, parameter in inspect.signature(command).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    )
+
+
+def help_page(name: str, about: str | None, flags: Iterable[Flag], notes: str = "") -> str:
+    """Return the help page of a command, in the layout of python-fire.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, such as main.py.
+    about : str
+        A docstring. Its first line stands beside the name. What follows, up to the first `:param`, is the description.
+    flags : iterable of Flag
+    notes : str, optional
+        A last section.
+    """
+    summary, _, description = inspect.cleandoc(about or "").partition("\n")
+    description = re.split(r"^:param ", description, maxsplit=1, flags=re.M)[0].strip("\n")
+    sections = {
+        "NAME": f"{name} - {summary}",
+        "SYNOPSIS": f"{name} <flags>",
+        "DESCRIPTION": description or summary,
+        "FLAGS": "\n".join(_flag_help(flag) for flag in flags),
+        "NOTES": notes,
+    }
+    return "\n\n".join(f"{title}\n{textwrap.indent(content, '    ')}" for title, content in sections.items() if content)
+
+
+def _flag_help(flag: Flag) -> str:
+    lines = [f"--{flag.name}={flag.name.upper()}", f"    Default: {flag.default!r}", f"    {flag.meaning}"]
+    return "\n".join(line for line in lines if line.strip())
+
+
+def value_given(argv: Sequence[str], name: str) -> str | None:
+    """Return the text that `argv` gives to the flag `name`, before anything is checked; None where it gives none."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        given, equals, value = argument.partition("=")
+        if given.replace("-", "_") == f"__{name}":
+            return value if equals else None if following.startswith("--") else following or None
+    return None
+
+
+def read_flags(argv: Sequence[str], flags: Iterable[Flag], page: str) -> dict[str, Any]:
     """Return the values of the flags that `argv` gives, and of those alone.
 
-    `--flag value`, `--flag=value` and `--batch-size` for `--batch_size` are understood; `--help` prints `about` and the
-    flags to stdout and ends the program.
+    `--flag value`, `--flag=value` and `--batch-size` for `--batch_size` are understood; `--help` prints `page` to stdout
+    and ends the program.
 
     Raises
     ------
@@ -89,7 +177,7 @@ def read_flags(argv: Sequence[str], flags: Iterable[Flag], about: str) -> dict[s
     """
     by_name = {flag.name: flag for flag in flags}
     if "--help" in argv or "-h" in argv:
-        print(_help(by_name.values(), about), flush=True)
+        print(page, flush=True)
         sys.exit(0)
     values: dict[str, Any] = {}
     rest = list(argv)
@@ -105,7 +193,7 @@ def read_flags(argv: Sequence[str], flags: Iterable[Flag], about: str) -> dict[s
         if not equals and rest and not rest[0].startswith("--"):
             value = rest.pop(0)
         if not value:
-            raise UsageError(f"--{name} needs a value, such as --{name} {by_name[name].default or 'VALUE'}")
+            raise UsageError(f"--{name} needs a value, such as --{name} {_example(by_name[name])}")
         try:
             values[name] = by_name[name].read(value)
         except ValueError as allowed:
@@ -123,11 +211,13 @@ def run_as_program(command: Callable[[Sequence[str]], None]) -> NoReturn:
     try:
         command(sys.argv[1:])
     except UltraGCNError as error:
+        if sys.flags.dev_mode:  # python -X dev -m main ...
+            traceback.print_exc()
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(error.exit_status)
     except ModuleNotFoundError as error:
         package = str(error.name).split(".")[0]
-        if package not in _REQUIRED:
+        if package not in REQUIRED:
             raise
         print(f"error: {package} is not installed; run pip install -r requirements.txt in the folder above src/", file=sys.stderr)
         sys.exit(2)
@@ -143,6 +233,5 @@ def run_as_program(command: Callable[[Sequence[str]], None]) -> NoReturn:
     sys.exit(0)
 
 
-def _help(flags: Iterable[Flag], about: str) -> str:
-    lines = [f"  --{flag.name:<15}{flag.meaning}" + ("" if flag.default is None else f" (default: {flag.default})") for flag in flags]
-    return "\n".join([about.strip(), "", "Flags:", *lines])
+def _example(flag: Flag) -> str:
+    return "VALUE" if flag.default in (None, "") else str(flag.default)

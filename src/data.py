@@ -93,9 +93,9 @@ def _download_mnist(folder: Path) -> list[Path]:
             files.append(fetch(f"{MNIST_URL}{name}.gz", folder / f"{name}.gz", sha256=sha256, progress=ProgressBars()))
         except DownloadError as error:
             raise DownloadError(
-                f"cannot download MNIST from {MNIST_URL} ({error.__cause__}); put the four files "
-                f"{', '.join(f'{file}.gz' for file in MNIST_FILES)} into {folder} by hand, or use --dataset digits, "
-                "which needs no download"
+                f"cannot download MNIST from {MNIST_URL} ({error.__cause__}); use --dataset digits, which needs no download, "
+                "or name a folder that holds MNIST with --data_dir or ULTRAGCN_DATA_DIR, "
+                f"or put the four files {', '.join(f'{file}.gz' for file in MNIST_FILES)} into {folder} by hand"
             ) from error
     return files
 

@@ -4,48 +4,84 @@ cd src
 python -m main --model mymodel --seed 777 --batch_size 100 --epochs 15 --learning_rate 0.001
 python -m main --model ultragcn --dataset electronics
 
-ultragcn has batch_size, epochs and learning_rate from configs/ where they are not given; epochs 0 leaves them to its solver.
+Each run adds a line to ../plots/main.tsv.
 """
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
 
 import models
-from arguments import FLAGS, fire_command, read_flags, run_as_program
+from arguments import fire_command, flags_of, help_page, read_flags, run_as_program, value_given
+from experiments import PLOTS
+
+TABLE = PLOTS / "main.tsv"
 
 
-def main(argv: Sequence[str]) -> None:
-    """Check the arguments, then let fire call `train_and_evaluate` with them; fire prints what it returns."""
-    values = complete(read_flags(argv, FLAGS, about=__doc__))
+def main(model="mymodel", seed=-1, batch_size=100, epochs=15, learning_rate=0.001, dataset=None, data_dir=None, **flags_of_the_model):
+    """Handle user arguments of ml-project-template
+
+    :param model: name of model to be trained and tested
+    :param seed: random_seed (if -1, a default seed is used)
+    :param batch_size: size of batch
+    :param epochs: number of training epochs
+    :param learning_rate: learning rate
+    :param dataset: data set to learn from (None: the first that the model names)
+    :param data_dir: folder of the data sets (None: $ULTRAGCN_DATA_DIR, else datasets/)
+    """
+    # This function is the command: its parameters are the flags, and the text above is what --help shows.
+    hyper_param = {"seed": seed, "batch_size": batch_size, "epochs": epochs, "learning_rate": learning_rate, **flags_of_the_model}
+    return train_and_evaluate(model, dataset, data_dir, **hyper_param)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Check the arguments, then let fire call `main` with them; fire prints what it returns."""
     import fire  # only here, where `run_as_program` says what to do if it is not installed
 
-    fire.Fire(train_and_evaluate, command=fire_command(values))
+    flags = flags_of(main)
+    # The model comes first, because it may have flags of its own.
+    named = value_given(argv, "model")
+    model = models.find(named or flags[0].default)
+    page = help_page("main.py", main.__doc__, (*flags, *(model.flags if named else ())), model.notes if named else "")
+    given = read_flags(argv, (*flags, *model.flags), page)
+    values = model.values(flags, given) | {"dataset": model.dataset(given.get("dataset"))}
+    fire.Fire(main, command=fire_command(values))
 
 
-def complete(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of all flags: as given, else the model's own default, else the general one."""
-    values = {flag.name: flag.default for flag in FLAGS}
-    model = models.find(given.get("model", values["model"]))
-    return {**values, **model.defaults, **given, "dataset": model.dataset(given.get("dataset"))}
-
-
-def train_and_evaluate(model: str, dataset: str, data_dir: str | None, **hyper_param: int | float | None) -> dict[str, float]:
-    """Train `model` on the train part of `dataset` and return its metrics on the test part."""
+def train_and_evaluate(model: str, dataset: str, data_dir: str | None, **hyper_param: int | float | str | None) -> dict[str, float]:
+    """Train `model` on the train part of `dataset`, return its metrics on the test part, and add a line to the table of runs."""
     # Only now: these load torch, which takes seconds, and a mistyped flag is answered at once.
-    from data import load_data
-    from ultragcn import rng
-    from utils import choose_device, log_param, set_random_seed
+    from utils import choose_device, chosen_seed, log_param
 
-    trainer_class, evaluator_class = models.find(model).load()
-    device = choose_device()
-    hyper_param["seed"] = rng.given_or_fresh(None if hyper_param["seed"] == -1 else hyper_param["seed"])
-    log_param({"model": model, "dataset": dataset, "device": device, **hyper_param})
-    set_random_seed(hyper_param["seed"])
+    found = models.find(model)
+    found.load()  # so that a mistake in its code is met before data are downloaded
+    given_seed, seed = hyper_param["seed"], chosen_seed(hyper_param["seed"])
+    hyper_param["seed"] = seed
+    log_param({"model": model, "dataset": dataset, "device": choose_device(), **hyper_param})
+    if given_seed == -1:
+        log_param({"seed -1 stands for the default seed": seed})
+    result = found.run(dataset, data_dir, hyper_param, verbose=True)
+    flags = {"data_dir": data_dir, **{name: value for name, value in hyper_param.items() if name != "seed"}}
+    _add_line(
+        {
+            "time": datetime.now().astimezone().isoformat(timespec="seconds"), "model": model, "dataset": dataset, "seed": seed,
+            "flags": json.dumps(flags), "metrics": json.dumps(result.metrics, default=float), "seconds": round(result.seconds, 2),
+        }
+    )  # fmt: skip
+    return result.metrics
 
-    train_data, test_data = load_data(dataset, data_dir)
-    trained = trainer_class(device).train_with_hyper_param(train_data, hyper_param, verbose=True)
-    return models.checked_metrics(model, evaluator_class(device).evaluate(trained, test_data))
+
+def _add_line(row: dict[str, object]) -> None:
+    from loguru import logger
+
+    from ultragcn.errors import UltraGCNError
+    from ultragcn.storage import append_row
+
+    try:
+        append_row(TABLE, row)
+    except UltraGCNError as error:  # the metrics are more than the line: they are printed all the same
+        logger.warning("the table of runs has no line for this run: {}", error)
 
 
 if __name__ == "__main__":
-    run_as_program(main)
+    run_as_program(run)

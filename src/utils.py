@@ -11,11 +11,18 @@ import torch
 from loguru import logger
 from tqdm import tqdm
 
+DEFAULT_SEED = 0
+"""What seed -1 stands for."""
+
+
+def chosen_seed(seed: int) -> int:
+    """Return `seed`, or for -1 the default seed. Either way, two runs with the same flags are equal."""
+    return DEFAULT_SEED if seed == -1 else seed
+
 
 def set_random_seed(seed: int) -> None:
-    """Fix every source of random numbers with `seed`; -1 leaves them unseeded, so that each run differs."""
-    if seed == -1:
-        return
+    """Fix every source of random numbers with `seed`; -1 stands for the default seed."""
+    seed = chosen_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (models may use NumPy's global generator, so it is fixed too)
     torch.manual_seed(seed)

@@ -1,11 +1,15 @@
 """The workbench as its users meet it: commands in a copy of `src/`, so that nothing is written into the repository."""
 
+import datetime
 import functools
 import gzip
 import http.server
+import importlib
+import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -29,12 +33,13 @@ from loguru import logger
 
 import data
 import models
+from arguments import REQUIRED
 from main import train_and_evaluate
 from models.mymodel.eval import Evaluator
 from models.mymodel.train import Trainer
+from utils import DEFAULT_SEED
 
 SRC = Path(__file__).resolve().parents[1] / "src"
-DEFAULT_FLAGS = {"model": "mymodel", "seed": "-1", "batch_size": "100", "epochs": "15", "learning_rate": "0.001"}
 
 
 @pytest.fixture(scope="module")
@@ -157,15 +162,70 @@ def test_a_folder_without_permission_is_one_line_and_status_2(shared_copy, tmp_p
     assert "Permission denied" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--epochs", "3", "--help"], ["--", "--help"]])
-def test_help_lists_the_flags_with_defaults_and_meanings_on_stdout(shared_copy, arguments):
-    result = run(shared_copy, "main", *arguments, PYTHONPATH=str(no_torch(shared_copy.parent)))
+# What the template promises its users, to the letter.
+HELP_OF_THE_TEMPLATE = """\
+NAME
+    main.py - Handle user arguments of ml-project-template
+
+SYNOPSIS
+    main.py <flags>
+
+DESCRIPTION
+    Handle user arguments of ml-project-template
+
+FLAGS
+    --model=MODEL
+        Default: 'mymodel'
+        name of model to be trained and tested
+    --seed=SEED
+        Default: -1
+        random_seed (if -1, a default seed is used)
+    --batch_size=BATCH_SIZE
+        Default: 100
+        size of batch
+    --epochs=EPOCHS
+        Default: 15
+        number of training epochs
+    --learning_rate=LEARNING_RATE
+        Default: 0.001
+        learning rate
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--epochs", "3", "--help"], ["--", "--help"], ["--help", "--model", "mymodel"]])
+def test_help_begins_with_the_text_of_the_template_to_the_letter_and_goes_on_in_its_form(shared_copy, arguments):
+    result = run(shared_copy, "main", *arguments, PYTHONPATH=str(no_torch(shared_copy.parent)), PAGER="false")
     assert (result.returncode, result.stderr) == (0, "")
-    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.startswith("  --")}
-    assert set(lines) == {f"--{name}" for name in (*DEFAULT_FLAGS, "dataset", "data_dir")}
-    for name, default in DEFAULT_FLAGS.items():
-        assert lines[f"--{name}"].endswith(f"(default: {default})")
-        assert len(lines[f"--{name}"].split()) > 5
+    promised, lines = HELP_OF_THE_TEMPLATE.splitlines(), result.stdout.splitlines()
+    assert lines[: len(promised)] == promised
+    more = lines[len(promised) :]
+    assert more[::3] == ["    --dataset=DATASET", "    --data_dir=DATA_DIR"]
+    assert more[1::3] == ["        Default: None"] * 2
+    assert all(meaning.startswith("        ") and len(meaning.split()) > 3 for meaning in more[2::3])
+
+
+def test_the_help_is_the_docstring_of_main(workbench):
+    program = workbench / "main.py"
+    text = program.read_text(encoding="utf-8")
+    text = text.replace(":param epochs: number of training epochs", ":param epochs: how often\n        all images are seen")
+    text = text.replace("data_dir=None, **", 'data_dir=None, colour="red", **')
+    text = text.replace("    :param data_dir:", "    :param colour: any colour\n    :param data_dir:")
+    program.write_text(text, encoding="utf-8")
+    page = run(workbench, "main", "--help").stdout
+    assert "        Default: 15\n        how often all images are seen\n" in page
+    assert page.endswith("    --colour=COLOUR\n        Default: 'red'\n        any colour\n")
+
+
+def test_help_names_the_flags_and_the_defaults_of_a_model(workbench):
+    train = CONSTANT_MODEL["train"].replace("DEFAULTS", "FLAGS = {'weight_decay': 0.0, 'nesterov': False}\nDEFAULTS")
+    add_model(workbench, "constant", **CONSTANT_MODEL | {"train": train})
+    page = run(workbench, "main", "--help", "--model", "constant").stdout
+    assert page.startswith(HELP_OF_THE_TEMPLATE)
+    assert "    --weight_decay=WEIGHT_DECAY\n        Default: 0.0\n        flag of constant\n" in page
+    assert "    --nesterov=NESTEROV\n        Default: False\n" in page
+    assert page.endswith("NOTES\n    constant has its own defaults: --epochs 7, --batch_size 50\n")
+    assert "weight_decay" not in run(workbench, "main", "--help").stdout
+    assert "--learning_rate" in run(workbench, "main", "--help", "--model=ultragcn").stdout.split("NOTES")[1]
 
 
 def test_the_experiment_refuses_the_same_mistakes_and_has_help(shared_copy):
@@ -180,7 +240,7 @@ def test_the_experiment_refuses_the_same_mistakes_and_has_help(shared_copy):
         assert said in result.stderr
     result = run(shared_copy, "experiments.exp_hyper_param", "--help")
     assert result.returncode == 0
-    assert "--workers" in result.stdout
+    assert "    --workers=WORKERS\n        Default: " in result.stdout
     assert not (shared_copy.parent / "plots").exists()
 
 
@@ -194,7 +254,8 @@ def test_a_reader_that_has_had_enough_of_the_help_ends_it_quietly(shared_copy):
         assert (running.wait(), running.stderr.read()) == (0, b"")
 
 
-def test_mymodel_learns_the_digits_and_the_same_seed_gives_the_same_result(shared_copy):
+def test_mymodel_learns_the_digits_and_the_same_seed_gives_the_same_result(shared_copy, tmp_path, monkeypatch):
+    monkeypatch.setattr("main.TABLE", tmp_path / "main.tsv")
     arguments = ("--dataset", "Digits", "--seed=777", "--epochs", "20", "--learning-rate", "0.01")
     first = run(shared_copy, "main", *arguments)
     assert first.returncode == 0, first.stderr
@@ -215,7 +276,26 @@ def test_mymodel_learns_the_digits_and_the_same_seed_gives_the_same_result(share
     assert again == metrics_of(first.stdout)
 
 
-def test_another_seed_gives_another_model_and_minus_one_a_new_one_each_time():
+def test_two_runs_without_a_seed_are_equal_and_say_which_seed_they_used(shared_copy):
+    flags = ("--dataset", "digits", "--epochs", "1")
+    first, second = (run(shared_copy, "main", *flags) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    (seed,) = re.findall(r"- seed -1 stands for the default seed: (\d+)$", first.stderr, re.M)
+    assert f"- seed: {seed}\n" in first.stderr
+    given = run(shared_copy, "main", *flags, "--seed", seed)
+    assert given.stdout == first.stdout
+    assert "default seed" not in given.stderr
+
+
+def test_two_runs_of_ultragcn_without_a_seed_are_equal(tmp_path, monkeypatch):
+    monkeypatch.setattr("main.TABLE", tmp_path / "main.tsv")
+    flags = {"model": "ultragcn", "dataset": "demo", "data_dir": None, "batch_size": None, "epochs": 2, "learning_rate": None}
+    assert train_and_evaluate(**flags, seed=-1) == train_and_evaluate(**flags, seed=-1)
+    assert [row["seed"] for row in read_rows(tmp_path / "main.tsv")] == [str(DEFAULT_SEED)] * 2
+
+
+def test_another_seed_gives_another_model_and_minus_one_the_default():
     from utils import set_random_seed
 
     train_data, _ = data.load_data("digits")
@@ -227,7 +307,7 @@ def test_another_seed_gives_another_model_and_minus_one_a_new_one_each_time():
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
-    assert not torch.equal(weights(-1), weights(-1))
+    assert torch.equal(weights(-1), weights(DEFAULT_SEED))
 
 
 def test_mymodel_returns_the_logarithm_of_softmax_probabilities_by_the_formula():
@@ -351,7 +431,7 @@ def test_a_new_folder_is_a_new_model_with_its_own_data_set_and_defaults(workbenc
     result = run(workbench, "main", "--model", "constant", "--batch_size", "60")
     assert result.returncode == 0, result.stderr
     metrics = metrics_of(result.stdout)
-    assert f"seed: {metrics['seed']:.0f}\n" in result.stderr  # drawn, so that the run can be repeated
+    assert f"seed: {metrics['seed']:.0f}\n" in result.stderr  # the default seed
     assert metrics.pop("seed") >= 0
     assert metrics == {"answer": 42.0, "batch_size": 60, "epochs": 7, "learning_rate": 0.001, "num_test": 360}
 
@@ -366,7 +446,16 @@ def test_a_new_folder_is_a_new_model_with_its_own_data_set_and_defaults(workbenc
         ({"train": "class Trainer\n"}, "is not Python (line 1"),
         ({"train": "DATASETS = list('ab')\n"}, 'must set DATASETS to a plain tuple of lower-case names or to "recom'),
         ({"train": "DATASETS: tuple = ()\n"}, "must set DATASETS to a plain tuple"),
-        ({"train": "DEFAULTS = {'momentum': 1}\n"}, "must set DEFAULTS to a plain dict with keys among batch_size"),
+        ({"train": "DATASETS = ('digits')\n"}, "a tuple of one has a comma: ('digits',)"),
+        ({"train": "\nDEFAULTS = {'momentum': 1}\n"}, "train.py, line 2: must set DEFAULTS to a plain dict with keys among batch_size"),
+        ({"train": "DEFAULTS = {'epochs': 'many'}\n"}, "a dict in which 'epochs' is a whole number from 1"),
+        ({"train": "FLAGS = ['momentum']\n"}, "must set FLAGS to a plain dict of defaults by the names of the flags"),
+        ({"train": "FLAGS = {'epochs': 3}\n"}, "a dict without 'epochs', which is a flag of every model"),
+        ({"train": "FLAGS = {'weight decay': 3}\n"}, "not 'weight decay'"),
+        ({"train": "FLAGS = {'momentum': None}\n"}, "the default of 'momentum' is a number, a text, True or False, not None"),
+        ({"train": "FLAGS = {'momentum': 1e99}\n"}, "the default of 'momentum' is a number from -1e30 to 1e30, not 1e+99"),
+        ({"eval": "class Evaluator:\n    def evaluate(self)\n"}, "eval.py is not Python (line 2: "),
+        ({"model": "ANSWER = (\n"}, "model.py is not Python (line 1: "),
     ],
 )
 def test_a_folder_that_breaks_the_contract_is_one_line_that_says_how(workbench, changed, said):
@@ -381,11 +470,221 @@ def test_an_evaluator_that_returns_something_else_and_a_name_that_is_none_are_on
     add_model(workbench, "constant", **CONSTANT_MODEL | {"eval": CONSTANT_MODEL["eval"].replace("{**model,", "{'answer': 'many',")})
     result = run(workbench, "main", "--model", "constant")
     assert (result.returncode, result.stdout) == (2, "")
-    assert "eval.py must return a dict of numbers by the names of the metrics, not {'answer': 'many'" in result.stderr.splitlines()[-1]
+    said = "eval.py, line 7: evaluate must return a dict of numbers by the names of the metrics, not {'answer': 'many'"
+    assert said in result.stderr.splitlines()[-1]
     add_model(workbench, "no-name", **CONSTANT_MODEL)
     result = run(workbench, "main", "--model", "no-name")
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "letters, digits and _ alone make a name of a model" in result.stderr
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Make a model folder under a new name, with changes to the texts of the files; return the model."""
+    monkeypatch.setattr(models, "FOLDER", tmp_path)
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+
+    def make(**changes):
+        name = f"made_{time.monotonic_ns()}"
+        files = {"__init__": "", **CONSTANT_MODEL}
+        for file, (old, new) in changes.items():
+            assert old in files[file]
+            files[file] = files[file].replace(old, new)
+        (tmp_path / name).mkdir()
+        for file, text in files.items():
+            (tmp_path / name / f"{file}.py").write_text(text.replace("constant", name))
+        importlib.invalidate_caches()
+        return models.find(name)
+
+    return make
+
+
+HYPER_PARAM = {"batch_size": 100, "epochs": 1, "learning_rate": 0.01, "seed": 1}
+RETURN_MODEL = 'return {"answer": ANSWER, **hyper_param}'
+RETURN_METRICS = 'return {**model, "num_test": len(test_data)}'
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "said"),
+    [
+        ({"train": (RETURN_MODEL, "self.model = 1")}, "train.py, line 12", "returns None; end it with `return model`"),
+        ({"train": (RETURN_MODEL, "return")}, "train.py, line 13", "train_with_hyper_param returns None"),
+        ({"train": (RETURN_MODEL, 'return hyper_param["lr"]')}, "train.py, line 13", "hyper_param has no 'lr' (there are batch_size,"),
+        ({"train": (RETURN_MODEL, 'return hyper_param["epoch"]')}, "train.py, line 13", "no 'epoch'; did you mean epochs?"),
+        ({"train": (RETURN_MODEL, 'return hyper_param["lr"]')}, "train.py, line 13", "FLAGS = {'lr': DEFAULT} in train.py adds a flag"),
+        ({"train": (RETURN_MODEL, 'return {}["epochs"]')}, "train.py, line 13", "KeyError in `return {}[\"epochs\"]`: 'epochs'"),
+        ({"train": (RETURN_MODEL, "return modle")}, "train.py, line 13", "NameError in `return modle`: name 'modle' is not defined"),
+        ({"train": (RETURN_MODEL, "import torch; return torch.ones(2, 3) @ torch.ones(2, 3)")}, "train.py, line 13", "RuntimeError in "),
+        ({"train": ("from models", "import torchvisionary\nfrom models")}, "train.py, line 2", "there is no module torchvisionary in"),
+        ({"train": ("from models.constant.model", "from model")}, "train.py, line 2", "write `from models.MODEL.model import ...`"),
+        ({"train": ("import ANSWER", "import ANSWERS")}, "train.py, line 2", "ImportError in `from models.MODEL.model import ANSWERS`"),
+        ({"train": (", verbose=False", "")}, "train.py, line 12", "must have its method as train_with_hyper_param(self, "),
+        ({"train": ("self, train_data", "train_data")}, "train.py, line 12", "must have its method as train_with_hyper_param(self, "),
+        ({"train": ("self.device = device", "self.device = devise")}, "train.py, line 10", "NameError in `self.device = devise`"),
+        ({"train": ("self, device", "self")}, "train.py, line 9", "has a Trainer that is not made from a device alone"),
+        ({"eval": (RETURN_METRICS, "len(test_data)")}, "eval.py, line 6", "evaluate returns None; end it with a dict, such as"),
+        ({"eval": (RETURN_METRICS, "return 0.5")}, "eval.py, line 7", "must return a dict of numbers by the names of the metrics, not 0.5"),
+        ({"eval": (RETURN_METRICS, "return {}")}, "eval.py, line 7", "must return a dict of numbers by the names of the metrics, not {}"),
+        ({"eval": (RETURN_METRICS, "import torch; return {'accuracy': torch.tensor(0.5)}")}, "eval.py, line 7",
+         "evaluate returns tensor(0.5000) for 'accuracy', which is not a plain number; write .item() behind it"),
+        ({"eval": ("model, test_data", "test_data")}, "eval.py, line 6", "must have its method as evaluate(self, model, test_data)"),
+        ({"eval": (RETURN_METRICS, "return model.accuracy")}, "eval.py, line 7", "AttributeError in `return model.accuracy`"),
+        ({"model": ("42.0", "42.0 / 0"), "eval": ("class", "from models.constant import model\nclass")}, "model.py, line 1",
+         "ZeroDivisionError in `ANSWER = 42.0 / 0`, called by train.py, line 2: float division"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_model_folder_is_blamed_on_its_file_and_line(made, changes, place, said):
+    model = made(**changes)
+    with pytest.raises(UltraGCNError) as caught:
+        model.run("digits", None, HYPER_PARAM)
+    message = str(caught.value)
+    assert message.startswith(str(models.FOLDER / model.name / place))
+    assert said.replace("MODEL", model.name) in message
+    assert "\n" not in message
+
+
+def test_a_blamed_mistake_is_one_line_of_the_program_and_with_x_dev_the_whole_traceback(workbench):
+    wrong = CONSTANT_MODEL | {"train": CONSTANT_MODEL["train"].replace(RETURN_MODEL, 'return hyper_param["lr"]')}
+    add_model(workbench, "constant", **wrong)
+    result = run(workbench, "main", "--model", "constant")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {workbench / 'models' / 'constant' / 'train.py'}, line 13: hyper_param has no 'lr'")
+    arguments = [sys.executable, "-X", "dev", "-W", "ignore", "-m", "main", "--model", "constant"]
+    detailed = subprocess.run(arguments, cwd=workbench, env=environment(), capture_output=True, text=True, timeout=120)
+    assert detailed.returncode == 2
+    assert "Traceback" in detailed.stderr
+    assert detailed.stderr.splitlines()[-1] == last
+
+
+def test_what_the_library_and_a_missing_package_say_is_left_as_it_is(made):
+    raised = "from ultragcn.errors import NumericalError; raise NumericalError('the loss is nan')"
+    with pytest.raises(NumericalError, match=r"^the loss is nan$"):
+        made(train=(RETURN_MODEL, raised)).run("digits", None, HYPER_PARAM)
+    with pytest.raises(ModuleNotFoundError, match="gone"):
+        made(train=(RETURN_MODEL, "raise ModuleNotFoundError('gone', name='torch')")).run("digits", None, HYPER_PARAM)
+    assert models.find(made(eval=("len(test_data)", "0.5")).name).run("digits", None, HYPER_PARAM).metrics["num_test"] == 0.5
+
+
+FLAGS_MODEL = CONSTANT_MODEL | {
+    "train": CONSTANT_MODEL["train"].replace(
+        "DEFAULTS", "FLAGS = {'weight_decay': 0.0, 'layers': 2, 'kind': 'plain', 'nesterov': False}\nDEFAULTS"
+    ),
+    "eval": CONSTANT_MODEL["eval"].replace(RETURN_METRICS, "model['kind'] = len(model['kind'])\n        return model"),
+}
+
+
+def test_flags_of_a_model_reach_its_trainer_with_their_types(workbench):
+    add_model(workbench, "constant", **FLAGS_MODEL)
+    result = run(workbench, "main", "--model", "constant", "--weight_decay", "-1", "--kind=7 of it", "--nesterov", "TRUE")
+    assert result.returncode == 0, result.stderr
+    shown = {name: value.strip() for name, value in (line.split(":") for line in result.stdout.splitlines())}
+    assert shown.items() >= {"weight_decay": "-1.0", "layers": "2", "kind": "7", "nesterov": "true"}.items()
+    assert "- weight_decay: -1.0\n" in result.stderr
+    (row,) = read_rows(workbench.parent / "plots" / "main.tsv")
+    assert json.loads(row["flags"]).items() >= {"weight_decay": -1.0, "layers": 2, "kind": "7 of it", "nesterov": True}.items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "constant", "--weight_decay", "much"], "--weight_decay must be a number from -1e30 to 1e30, not 'much'"),
+        (["--weight-decay=nan", "--model=constant"], "--weight_decay must be a number from -1e30 to 1e30, not 'nan'"),
+        (["--model", "constant", "--layers", "1.5"], "--layers must be a whole number from -2147483648 to 2147483647, not '1.5'"),
+        (["--model", "constant", "--nesterov", "1"], "--nesterov must be true or false, not '1'"),
+        (["--model", "constant", "--weight_decy", "1"], "unknown flag '--weight_decy'; did you mean --weight_decay?"),
+        (["--model", "constant", "--layers", "1", "--layers", "2"], "--layers is given twice"),
+        (["--model", "mymodel", "--weight_decay", "1"], "unknown flag '--weight_decay'"),
+        (["--weight_decay", "1"], "unknown flag '--weight_decay'"),
+    ],
+)
+def test_flags_of_a_model_are_checked_as_strictly_as_the_others(workbench, arguments, said):
+    add_model(workbench, "constant", **FLAGS_MODEL)
+    result = run(workbench, "main", *arguments, PYTHONPATH=str(no_torch(workbench.parent)))
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert said in result.stderr
+
+
+# ---- the table of runs
+
+
+def test_runs_side_by_side_leave_a_line_each_under_one_header(workbench):
+    add_model(workbench, "constant", **CONSTANT_MODEL)
+    running = [start(workbench, "main", "--model", "constant", "--seed", str(seed)) for seed in range(3)]
+    said = [process.communicate(timeout=120) for process in running]
+    for process, (stdout, stderr) in zip(running, said, strict=True):
+        assert process.returncode == 0, stderr
+        assert metrics_of(stdout)["answer"] == 42.0
+    table = workbench.parent / "plots" / "main.tsv"
+    assert table.read_text().count("time\tmodel\tdataset\tseed\tflags\tmetrics\tseconds\n") == 1
+    rows = read_rows(table)
+    assert sorted(row["seed"] for row in rows) == ["0", "1", "2"]
+    for row in rows:
+        assert abs(datetime.datetime.fromisoformat(row["time"]).timestamp() - time.time()) < 600
+        assert (row["model"], row["dataset"]) == ("constant", "digits")
+        assert json.loads(row["flags"]) == {"data_dir": None, "batch_size": 50, "epochs": 7, "learning_rate": 0.001}
+        assert json.loads(row["metrics"])["num_test"] == 360
+        assert 0 <= float(row["seconds"]) < 60
+
+
+def test_a_table_that_cannot_be_written_takes_no_result_away(workbench):
+    add_model(workbench, "constant", **CONSTANT_MODEL)
+    (workbench.parent / "plots").mkdir()
+    (workbench.parent / "plots" / "main.tsv").write_text("mine\n")
+    result = run(workbench, "main", "--model", "constant")
+    assert (result.returncode, metrics_of(result.stdout)["answer"]) == (0, 42.0)
+    assert "the table of runs has no line for this run" in result.stderr.splitlines()[-1]
+    assert (workbench.parent / "plots" / "main.tsv").read_text() == "mine\n"
+
+
+# ---- the run button of an IDE: a file's path, from wherever the IDE stands
+
+
+@pytest.mark.parametrize("program", ["main.py", "experiments/exp_hyper_param.py", "experiments/exp_sweep_mymodel.py"])
+def test_the_run_button_works_from_any_folder(workbench, tmp_path, program):
+    if program == "main.py":
+        arguments = ["--dataset", "digits", "--epochs", "1"]
+    elif program.endswith("exp_hyper_param.py"):
+        arguments = ["--dataset", "digits", "--epochs", "1", "--workers", "1"]
+    else:
+        arguments = ["--jobs", "1"]
+        script = workbench / program
+        script.write_text(script.read_text().replace("trials=12, seeds=(0, 1)", "trials=1, seeds=(0,)"))
+    result = pressed(workbench / program, tmp_path, *arguments)
+    assert result.returncode == 0, result.stderr
+    left = {"main.py": "main.tsv", "experiments/exp_hyper_param.py": "exp_hyper_param.tsv"}.get(program, "exp_sweep_mymodel/results.tsv")
+    assert read_rows(workbench.parent / "plots" / left)
+
+
+def pressed(file, folder, *arguments):
+    clean = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
+    return subprocess.run([sys.executable, str(file), *arguments], cwd=folder, env=clean, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (SRC / "experiments").glob("[!_]*.py")))
+def test_every_script_finds_the_workbench_when_it_is_run_by_its_path(shared_copy, tmp_path, script):
+    result = pressed(shared_copy / "experiments" / script, tmp_path, "--help")
+    if script == "ultragcn_study.py":  # what scripts share
+        assert result.returncode == 2
+        assert "is not an experiment; run one of those that use it: exp_embedding_dim.py" in result.stderr
+    else:
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.startswith(f"NAME\n    {script} - ")
+
+
+def test_main_runs_by_a_relative_path_as_well(shared_copy):
+    result = pressed(Path("src", "main.py"), shared_copy.parent, "--help")
+    assert result.stdout.startswith(HELP_OF_THE_TEMPLATE)
+
+
+# ---- the requirements
+
+
+def test_the_message_about_missing_packages_knows_what_the_requirements_bring():
+    lines = (SRC.parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    names = {re.split(r"[=<>~\[ ]", line)[0] for line in lines if line and not line.startswith("#")}
+    assert {"sklearn" if name == "scikit-learn" else name.replace("-", "_") for name in names} == set(REQUIRED)
 
 
 def test_the_models_of_the_repository_keep_to_the_contract():
@@ -596,6 +895,7 @@ def test_offline_one_sentence_names_the_digits_and_the_place_for_the_files(empty
     message = str(caught.value)
     assert "\n" not in message
     assert "--dataset digits" in message
+    assert "--data_dir or ULTRAGCN_DATA_DIR" in message
     assert str(empty_data_folders / "datasets" / "MNIST") in message
     for name in data.MNIST_FILES:
         assert f"{name}.gz" in message

@@ -7,43 +7,42 @@ Adds a line to ../plots/exp_hyper_param.tsv as each result comes; finished lines
 """
 
 import os
-import time
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # src/, where the run button of an IDE may not look
+
 import models
-from arguments import FLAGS, Flag, fire_command, read_flags, run_as_program, whole_number
+from arguments import fire_command, flags_of, help_page, read_flags, run_as_program
 from experiments import PLOTS, run_in_parallel
-from ultragcn import rng
 from ultragcn.storage import append_row
 
 MODEL = "mymodel"
 LEARNING_RATES = (0.1, 0.01, 0.001, 0.0001, 0.00001)
 TABLE = PLOTS / "exp_hyper_param.tsv"
-WORKERS = Flag("workers", whole_number(1), min(len(LEARNING_RATES), os.cpu_count() or 1), "processes that train at once")
-OWN_FLAGS = (*(flag for flag in FLAGS if flag.name not in ("model", "learning_rate")), WORKERS)
+WORKERS = min(len(LEARNING_RATES), os.cpu_count() or 1)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Check the arguments, then let fire call `compare_learning_rates` with them."""
-    given = read_flags(argv, OWN_FLAGS, about=__doc__)
-    dataset = models.find(MODEL).dataset(given.get("dataset"))
-    values = {flag.name: flag.default for flag in OWN_FLAGS} | given | {"dataset": dataset}
-    import fire  # only here, where `run_as_program` says what to do if it is not installed
+def compare_learning_rates(seed=-1, batch_size=100, epochs=15, dataset=None, data_dir=None, workers=WORKERS, **flags_of_the_model):
+    """Train once with each learning rate, and write the results to the table.
 
-    fire.Fire(compare_learning_rates, command=fire_command(values))
-
-
-def compare_learning_rates(workers: int, **settings: Any) -> None:
-    """Train once with each learning rate and the same `settings`, and write the results to the table."""
+    :param seed: random_seed (if -1, a default seed is used)
+    :param batch_size: size of batch
+    :param epochs: number of training epochs
+    :param dataset: data set to learn from (None: the first that the model names)
+    :param data_dir: folder of the data sets (None: $ULTRAGCN_DATA_DIR, else datasets/)
+    :param workers: number of processes that train at once
+    """
     # Only now: these load torch, which takes seconds, and a mistyped flag is answered at once.
     from data import load_data
-    from utils import log_param, progress_bar
+    from utils import chosen_seed, log_param, progress_bar
 
-    settings["seed"] = rng.given_or_fresh(None if settings["seed"] == -1 else settings["seed"])
-    log_param({"model": MODEL, **settings, "workers": workers})
-    load_data(settings["dataset"], settings["data_dir"])  # so that data are downloaded once, and before any work begins
-    jobs = [{"learning_rate": learning_rate, **settings} for learning_rate in LEARNING_RATES]
+    settings = {"seed": chosen_seed(seed), "batch_size": batch_size, "epochs": epochs, **flags_of_the_model}
+    log_param({"model": MODEL, "dataset": dataset, **settings, "workers": workers})
+    load_data(dataset, data_dir)  # so that data are downloaded once, and before any work begins
+    jobs = [{"dataset": dataset, "data_dir": data_dir, "learning_rate": learning_rate, **settings} for learning_rate in LEARNING_RATES]
     with progress_bar(total=len(jobs), desc="learning rates", unit="rate") as bar:
         for row in run_in_parallel(train_once, jobs, workers):
             append_row(TABLE, row)
@@ -54,18 +53,20 @@ def compare_learning_rates(workers: int, **settings: Any) -> None:
 
 def train_once(dataset: str, data_dir: str | None, **hyper_param: Any) -> dict[str, Any]:
     """Return one line of the table."""
-    from data import load_data
-    from utils import choose_device, set_random_seed
+    result = models.find(MODEL).run(dataset, data_dir, hyper_param)
+    return {"dataset": dataset, **hyper_param, **result.metrics, "seconds": round(result.seconds, 2)}
 
-    trainer_class, evaluator_class = models.find(MODEL).load()
-    device = choose_device()
-    train_data, test_data = load_data(dataset, data_dir)
-    set_random_seed(hyper_param["seed"])
-    start = time.perf_counter()
-    model = trainer_class(device).train_with_hyper_param(train_data, hyper_param)
-    seconds = time.perf_counter() - start
-    metrics = evaluator_class(device).evaluate(model, test_data)
-    return {"dataset": dataset, **hyper_param, **metrics, "seconds": round(seconds, 2)}
+
+def main(argv: Sequence[str]) -> None:
+    """Check the arguments, then let fire call `compare_learning_rates` with them."""
+    import fire  # only here, where `run_as_program` says what to do if it is not installed
+
+    model = models.find(MODEL)
+    flags = flags_of(compare_learning_rates)
+    page = help_page("exp_hyper_param.py", __doc__, (*flags, *model.flags), model.notes)
+    given = read_flags(argv, (*flags, *model.flags), page)
+    values = model.values(flags, given) | {"dataset": model.dataset(given.get("dataset"))}
+    fire.Fire(compare_learning_rates, command=fire_command(values))
 
 
 if __name__ == "__main__":

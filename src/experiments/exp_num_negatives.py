@@ -8,6 +8,11 @@ With five times their learning rate on electronics, so that a run takes half a m
 Kept in ../plots/exp_num_negatives/, a line as each run ends; drawn in ../docs/images/. However it was ended, started again it goes on.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # src/, where the run button of an IDE may not look
+
 from arguments import run_as_program
 from experiments.ultragcn_study import command
 

@@ -8,6 +8,11 @@ Without the item graph, and with five times the authors' learning rate. Seconds 
 Kept in ../plots/exp_solvers/, a line as each run ends; drawn in ../docs/images/. However it was ended, started again it goes on.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # src/, where the run button of an IDE may not look
+
 from arguments import run_as_program
 from experiments.ultragcn_study import against_seconds, command
 

@@ -6,12 +6,16 @@
 Everything is kept in ../plots/exp_sweep_mymodel/, a line of results.tsv as each run ends. However it was ended, started again it goes on.
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # src/, where the run button of an IDE may not look
+
 import models
-from arguments import read_flags, run_as_program
+from arguments import help_page, read_flags, run_as_program
 from experiments import JOBS, PLOTS
 from ultragcn.experiments.studies.space import Range, Values
 from ultragcn.experiments.studies.study import Study
@@ -30,22 +34,21 @@ def trial(parameters: dict[str, Any], seed: int, report: Callable[[int, Mapping[
     from data import TensorDataset, load_digits
     from utils import choose_device, set_random_seed
 
-    trainer_class, evaluator_class = models.find("mymodel").load()
-    device = choose_device()
+    model, device = models.find("mymodel"), choose_device()
     images, labels = load_digits()[0].tensors
     held_out = slice(len(labels) * 4 // 5, None)
     learned_from = slice(len(labels) * 4 // 5)
     set_random_seed(seed)
     started = time.perf_counter()
-    model = trainer_class(device).train_with_hyper_param(TensorDataset(images[learned_from], labels[learned_from]), parameters)
+    trained = model.train(device, TensorDataset(images[learned_from], labels[learned_from]), {**parameters, "seed": seed})
     seconds = time.perf_counter() - started
-    accuracy = evaluator_class(device).evaluate(model, TensorDataset(images[held_out], labels[held_out]))["accuracy"]
+    accuracy = model.evaluate(device, trained, TensorDataset(images[held_out], labels[held_out]))["accuracy"]
     return {"valid_accuracy": accuracy, "train_seconds": seconds}
 
 
 def main(argv: Sequence[str]) -> None:
     """Check the arguments, run what is missing of the study, print the best trial."""
-    given = read_flags(argv, (JOBS,), about=__doc__)
+    given = read_flags(argv, (JOBS,), help_page("exp_sweep_mymodel.py", __doc__, (JOBS,)))
     from utils import ProgressBars
 
     outcome = sweep(STUDY, trial, FOLDER, jobs=given.get("jobs", JOBS.default), progress=ProgressBars())

@@ -4,16 +4,19 @@ A script gives its studies in the words of a study file (docs/sweeps.md), one fo
 kept for the data set in configs/. Everything is measured on validation items; test is not looked at.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arguments import FLAGS, read_flags
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # src/, where the run button of an IDE may not look
+
+from arguments import DATA_DIR, help_page, read_flags, run_as_program
 from experiments import JOBS, PLOTS
 from ultragcn import load_dataset, storage
-from ultragcn.errors import UltraGCNError
+from ultragcn.errors import UltraGCNError, UsageError
 from ultragcn.experiments import plots
 from ultragcn.experiments.reports.studies import best_first, points_of
 from ultragcn.experiments.studies.model_study import ModelTrial, source_of, study_of
@@ -21,7 +24,6 @@ from ultragcn.experiments.studies.study import HISTORY, RESULTS, TRIALS, Study, 
 from ultragcn.experiments.studies.sweep import sweep
 
 IMAGES = PLOTS.parent / "docs" / "images"
-DATA_DIR = next(flag for flag in FLAGS if flag.name == "data_dir")
 CHOOSE_BY = "recall@20"
 Draw = Callable[[Study, Path, Sequence[Summary]], plots.Plot]
 
@@ -67,7 +69,8 @@ def command(name: str, about: str, studies: Sequence[Mapping[str, Any]], draw: D
     """
 
     def main(argv: Sequence[str]) -> None:
-        given = {"jobs": JOBS.default, "data_dir": None} | read_flags(argv, (JOBS, DATA_DIR), about)
+        flags = (JOBS, DATA_DIR)
+        given = {flag.name: flag.default for flag in flags} | read_flags(argv, flags, help_page(f"{name}.py", about, flags))
         plots.check_installed(name)
         from data import data_folders  # only now: it loads torch, and a mistyped flag is answered at once
 
@@ -104,3 +107,15 @@ def _print_table(study: Study, trials: Sequence[Summary]) -> None:
             low, high = trial.intervals.get(metric, (np.nan, np.nan))
             cells.append(f"{trial.means.get(metric, np.nan):.4f} ± {(high - low) / 2:.4f}")
         print(study.about["dataset"], *trial.parameters.values(), *cells, trial.num_seeds, f"{trial.train_seconds:.2f}", sep="\t")
+
+
+def refuse(argv: Sequence[str]) -> None:
+    """Say which scripts there are to run: this file is what they share."""
+    scripts = sorted(
+        path.name for path in Path(__file__).parent.glob("exp_*.py") if Path(__file__).stem in path.read_text(encoding="utf-8")
+    )
+    raise UsageError(f"{Path(__file__).name} is not an experiment; run one of those that use it: {', '.join(scripts)}")
+
+
+if __name__ == "__main__":
+    run_as_program(refuse)
