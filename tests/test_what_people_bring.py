@@ -133,6 +133,16 @@ def test_other_encodings_are_named_and_read_on_request(tmp_path):
             DataOptions(encoding=codec)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "item"),
+    [("cp949", "영화 남산"), ("shift_jis", "映画となりのトトロ"), ("gb18030", "电影卧虎藏龙"), ("cp1251", "Фильм Сталкер"), ("cp1252", "Amélie à l'été, Señor Jäger")],
+)  # fmt: skip
+def test_the_likely_encoding_is_named(tmp_path, encoding, item):
+    text = "user,item\n" + "".join(f'{user},"{item} {number}"\n' for user, number, _ in PAIRS)
+    refused(f"--encoding {encoding} ", tmp_path / "log.csv", text.encode(encoding))
+    assert f"{item} 1" in read(tmp_path / "log.csv", encoding=encoding).item_ids.ids
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_utf_16_is_read_and_said(tmp_path, encoding):
     log = read(tmp_path / "log.txt", table("\t").encode(encoding))

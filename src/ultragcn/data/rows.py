@@ -277,9 +277,8 @@ def _check_cells(found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str,
     text = " ".join(table.cell(row, name) for name in chosen[role])
     count = found[role].null_count()
     place = table.place(row) + (f" (the first of {count} such rows)" if count > 1 else "")
-    raise DataError(
-        f"{place}: cannot read the {role} {text!r} in column {' and '.join(chosen[role])}; expected {_allowed(role, chosen[role][0], table, text)}"
-    )
+    allowed = _allowed(role, chosen[role][0], table, text)
+    raise DataError(f"{place}: cannot read the {role} {text!r} in column {' and '.join(chosen[role])}; expected {allowed}")
 
 
 def _allowed(role: str, column: str, table: Table, text: str) -> str:
