@@ -70,9 +70,11 @@ def test_user_item_rating_between_blanks_is_a_table(tmp_path, rating):
 
 def test_lines_of_users_stay_lines_of_users(tmp_path):
     assert rows_of(read(tmp_path / "log.txt", "1 5 6\n2 5 6\n3 6 7\n")) == [(1, 5), (1, 6), (2, 5), (2, 6), (3, 6), (3, 7)]
-    # The same user in several lines, but nothing that looks like ratings.
-    many = "".join(f"{row % 3} {row} {row + 100}\n" for row in range(60))
-    assert len(read(tmp_path / "log.txt", many).users) == 120
+    # The same user in several lines, which are not equally long.
+    many = "".join(f"{row % 3} {row} {row + 100}{' 999' * (row % 2)}\n" for row in range(60))
+    assert len(read(tmp_path / "log.txt", many).users) == 150
+    plays = "".join(f"{user} {item} {user * item * 37}\n" for user, item, _ in PAIRS)
+    assert rows_of(read(tmp_path / "log.txt", plays)) == NUMBERS
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,7 @@ def test_comments_before_the_first_row_are_skipped_and_others_on_request(tmp_pat
     rows = table("\t", header="")
     assert rows_of(read(tmp_path / "log.txt", "# Directed graph\n# From To\n" + rows)) == NUMBERS
     assert rows_of(read(tmp_path / "log.txt", rows.replace("\n", "\n% note\n", 3), comment="%")) == NUMBERS
+    assert rows_of(read(tmp_path / "out.konect", "% bip weighted\n% 12 8\n" + table(" ", header=""))) == NUMBERS
     assert rows_of(read(tmp_path / "log.csv", "made by\nhand\n" + table(), skip_rows=2)) == NUMBERS
     # Ids that begin with # are ids.
     assert len(read(tmp_path / "log.csv", "#7,1\n#8,2\nx,3\n", header="no").users) == 3
@@ -128,6 +131,16 @@ def test_other_encodings_are_named_and_read_on_request(tmp_path):
     for codec in ("rot13", "base64", "idna", "no\0"):
         with pytest.raises(UsageError, match="unknown encoding"):
             DataOptions(encoding=codec)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "item"),
+    [("cp949", "영화 남산"), ("shift_jis", "映画となりのトトロ"), ("gb18030", "电影卧虎藏龙"), ("cp1251", "Фильм Сталкер"), ("cp1252", "Amélie à l'été, Señor Jäger")],
+)  # fmt: skip
+def test_the_likely_encoding_is_named(tmp_path, encoding, item):
+    text = "user,item\n" + "".join(f'{user},"{item} {number}"\n' for user, number, _ in PAIRS)
+    refused(f"--encoding {encoding} ", tmp_path / "log.csv", text.encode(encoding))
+    assert f"{item} 1" in read(tmp_path / "log.csv", encoding=encoding).item_ids.ids
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -315,6 +328,9 @@ def test_names_that_begin_like_other_files_are_names(tmp_path):
 def test_tables_that_are_no_logs_are_named(tmp_path):
     wide = "user," + ",".join(f"film {item}" for item in range(30)) + "\n" + "".join(f"u{user},5{',,4' * 14},\n" for user in range(9))
     refused("is a wide table, it seems", tmp_path / "wide.csv", wide)
+    refused(
+        "is a wide table", tmp_path / "matrix.csv", "\n".join(",".join(str((row * column) % 5) for column in range(20)) for row in range(9))
+    )
     refused("lines of baskets, it seems", tmp_path / "baskets.csv", "amber,noir,dunes\nbirch,noir,dunes,fjord\na,b,c,d,e\nx,y\n")
     shop = tmp_path / "shop"
     shop.mkdir()
@@ -407,7 +423,7 @@ def test_times_are_read_by_a_given_form_and_from_two_columns(tmp_path):
     day = read(tmp_path / "day.csv", "user,item,date\n1,1,31/01/2021\n1,2,01/02/2021\n", split="time", time_format="%d/%m/%Y")
     assert day.times[0] < day.times[1]
     two = "user,item,date,time\n1,1,2021-01-02,09:00:00\n1,2,2021-01-01,10:00:00\n"
-    refused(r"expected a date; .*--time_column \"date,COLUMN\"", tmp_path / "two.csv", two, split="time")
+    refused(r"expected a date; .*--time_column \"date,time\"", tmp_path / "two.csv", two, split="time")
     assert (read(tmp_path / "two.csv", split="time", time_column="date,time").times / 3.6e9).tolist() == [447105.0, 447082.0]
     for form in ("dd/mm/yyyy", "%H:%M", "%q", "%m/%d/%Y %H"):
         with pytest.raises(UsageError, match="time_format"):

@@ -14,6 +14,7 @@ from ultragcn.errors import DataError, UsageError
 _HOLDS = {"user": "the users", "item": "the items", "rating": "the ratings", "time": "the times", "title": "the titles",
           "quantity": "the quantities"}  # fmt: skip
 _WIDE = 8  # columns from which on a table may have one for every item
+_MATRIX = 16  # columns without names, all of numbers, from which on they are no log
 _THOUSANDS = r"^\s*[+-]?\d{1,3},\d{3}\s*$"
 _DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+\s*$"
 
@@ -54,6 +55,8 @@ def chosen(table: Table, options: DataOptions) -> dict[str, tuple[str, ...]]:
         wanted["time"] = options.time_column
     if options.net:
         wanted["quantity"] = options.quantity_column
+    if not table.named and not options.user_column and not options.item_column and len(table.names) >= _MATRIX and _is_wide(table, 0):
+        raise DataError(_wide(table))
     found = {role: _columns(table, role, given) for role, given in wanted.items()}
     if missing := [role for role, columns in found.items() if not columns]:
         if table.text is not None and any("\ufffd" in name for name in table.names):
@@ -78,8 +81,7 @@ def missing_column(table: Table, *roles: str) -> DataError:
 
 def _missing(table: Table, roles: list[str], taken: set[str]) -> str:
     if table.has_header and "item" in roles and len(table.names) >= _WIDE and _is_wide(table):
-        return (f"{table.name} is a wide table, it seems: a row for each user and a column for each item ({table.listed(4)}); turn it into "
-                "one row an interaction (docs/data.md shows how)")  # fmt: skip
+        return _wide(table)
     holds = " and which ".join(_HOLDS[role] for role in roles)
     taken = set(taken)
     words, arguments = [], []
@@ -105,19 +107,27 @@ def _guess(table: Table, role: str, taken: set[str]) -> str | None:
     return next((name for name in free if names.looks_like_id(name)), free[0])
 
 
-def _is_wide(table: Table) -> bool:
-    """Return whether all columns but the first hold nothing but numbers, many of them none."""
+def _wide(table: Table) -> str:
+    return (
+        f"{table.name} is a wide table, it seems: a row for each user and a column for each item ({table.listed(4)}); turn it into one row "
+        "an interaction (docs/data.md shows how)"
+    )
+
+
+def _is_wide(table: Table, first: int = 1) -> bool:
+    """Return whether all columns from the `first` on hold nothing but numbers: many of them none, or there are many columns."""
     try:
         head = table.collect(table.plan(table.names[:200]).head(100)).drop("row\0")
     except DataError:
         return False
     if not head.height:
         return False
-    cells = [head[name].cast(pl.String, strict=False) for name in table.names[1:200]]
+    cells = [head[name].cast(pl.String, strict=False) for name in table.names[first:200]]
     numbers = [column.drop_nulls().cast(pl.Float64, strict=False).is_not_null().all() for column in cells]
-    first = head[table.names[0]]
     empty = sum(column.null_count() for column in cells) / (len(cells) * head.height)
-    return all(numbers) and first.n_unique() == head.height and (empty > 0.2 or len(cells) > 50)
+    if first == 0:
+        return all(numbers)
+    return all(numbers) and head[table.names[0]].n_unique() == head.height and (empty > 0.2 or len(cells) > 50)
 
 
 def coded(column: pl.Expr, kind: pl.DataType, table: Table, side: str, categories: pl.Categories, options: DataOptions) -> pl.Expr:

@@ -118,8 +118,15 @@ def read_workbook(source: Ready, sheet: str) -> pl.LazyFrame:
             raise DataError(
                 f"{source.name} has several sheets, {', '.join(sheets[:12])}; give the one of the interactions with {option('table')}"
             )
-        return pl.DataFrame(book.load_sheet(sheet or sheets[0])).lazy()
+        return _with_whole_numbers(pl.DataFrame(book.load_sheet(sheet or sheets[0]))).lazy()
     except (DataError, zipfile.BadZipFile):
         raise
     except Exception as error:  # its errors share no base that every version has
         raise DataError(f"cannot read {source.name}: the workbook is damaged; save it again, or as CSV") from error
+
+
+def _with_whole_numbers(cells: pl.DataFrame) -> pl.DataFrame:
+    """Return a sheet whose columns of whole numbers are integers: a workbook itself knows no others than floats."""
+    floats = [column for column in cells if column.dtype.is_float()]
+    whole = [column.name for column in floats if ((column == column.round()) & (column.abs() < 2**53)).fill_null(True).all()]
+    return cells.with_columns(pl.col(whole).cast(pl.Int64))

@@ -21,7 +21,8 @@ _ANY = ("::", "\t", ",", ";", "|")
 _SEPARATOR_LINE = re.compile(r"(?i)\ufeff?sep=(.)\r?")
 _LONE_COMMA = re.compile(r"(?<!\d),|,(?!\d)")
 _ALIKE = 0.8  # share of rows from which on a few short ones do not count against a separator
-_MARKED = re.compile(r"#(\s|$)")
+_MARKS = ("#", "%", "//")
+_MARKED = re.compile(r"(#|%|//)(\s|$)")
 # RecBole's header says the kind of each column: user_id:token, rating:float.
 _TYPED_NAME = re.compile(r"(.+):(?:token|float|token_seq|float_seq)")
 
@@ -67,9 +68,9 @@ def _beginning(lines: Sequence[str], options: DataOptions) -> tuple[int, str]:
     if options.comment:
         return start, separator
     marked = start
-    while marked < len(lines) and (lines[marked].startswith("#") or not lines[marked].strip()):
+    while marked < len(lines) and (lines[marked].startswith(_MARKS) or not lines[marked].strip()):
         marked += 1
-    # Comments, not ids that begin with #: with a blank after it, and not in every line.
+    # Comments, not ids that begin so: with a blank after it, and not in every line.
     if start < marked < len(lines) and any(_MARKED.match(line) for line in lines[start:marked]):
         start = marked
     return start, separator

@@ -117,15 +117,29 @@ def utf_16(head: bytes) -> str | None:
 
 
 def likely_encoding(sample: bytes) -> str:
-    """Return the encoding that bytes which are not UTF-8 are most likely in: Korean or Western European Windows."""
+    """Return the encoding that bytes which are not UTF-8 are most likely in, by the script that they then are: a guess for a message."""
+    for codec, name, first, last in _SCRIPTS:
+        foreign = [letter for letter in _decoded(sample, codec) if ord(letter) > 127]
+        if foreign and sum(first <= letter <= last for letter in foreign) > _MOST * len(foreign):
+            return name
+    # Words of Cyrillic are foreign from end to end; in Western Europe an accented letter stands among others.
+    foreign_bytes = sum(byte > 0xBF for byte in sample)
+    in_words = sum(map(len, re.findall(rb"[\xc0-\xff]{3,}", sample)))
+    return "cp1251" if in_words > _MOST * max(foreign_bytes, 1) else "cp1252"
+
+
+_MOST = 0.7
+_SCRIPTS = (
+    ("euc_kr", "cp949", "\uac00", "\ud7a3"), ("shift_jis", "shift_jis", "\u3040", "\u9fff"), ("gb2312", "gb18030", "\u4e00", "\u9fff"),
+)  # fmt: skip
+
+
+def _decoded(sample: bytes, codec: str) -> str:
+    """Return a sample as text, without a last letter that is cut off; "" where it is no text of this encoding."""
     try:
-        text = sample.decode("cp949")
+        return sample.decode(codec)
     except UnicodeDecodeError as error:
-        # The sample may end in the middle of a letter.
-        text = sample[: error.start].decode("cp949") if error.start >= len(sample) - 1 else ""
-    foreign = [letter for letter in text if ord(letter) > 127]
-    korean = sum("\uac00" <= letter <= "\ud7a3" for letter in foreign)
-    return "cp949" if foreign and korean > 0.7 * len(foreign) else "cp1252"
+        return sample[: error.start].decode(codec) if error.start >= len(sample) - 2 else ""
 
 
 def _is_json(text: bytes) -> bool:

@@ -24,7 +24,8 @@ from ultragcn.data.text import HEAD_ROWS, first_lines
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, UsageError, counted, warn
 
-_SHOWN_PARTS = 3
+_ENOUGH_LINES = 20
+"""Lines that are all equally long, and users that come again in them, from which on they are rows and not users with their items."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def _are_rows(lines: Sequence[str]) -> bool:
         return False
     if len({row[0] for row in rows}) == len(rows):
         return False
-    return len(rows[0]) != 3 or len({row[2] for row in rows}) <= max(12, len(rows) // 8)
+    return len(rows) >= _ENOUGH_LINES or len(rows[0]) != 3 or len({row[2] for row in rows}) <= max(12, len(rows) // 8)
 
 
 def _of_user_lines(found: Ready, options: DataOptions) -> Log:

@@ -277,19 +277,18 @@ def _check_cells(found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str,
     text = " ".join(table.cell(row, name) for name in chosen[role])
     count = found[role].null_count()
     place = table.place(row) + (f" (the first of {count} such rows)" if count > 1 else "")
-    raise DataError(
-        f"{place}: cannot read the {role} {text!r} in column {' and '.join(chosen[role])}; expected {_allowed(role, table, text)}"
-    )
+    allowed = _allowed(role, chosen[role][0], table, text)
+    raise DataError(f"{place}: cannot read the {role} {text!r} in column {' and '.join(chosen[role])}; expected {allowed}")
 
 
-def _allowed(role: str, table: Table, text: str) -> str:
+def _allowed(role: str, column: str, table: Table, text: str) -> str:
     if role != "time":
         comma = f"; if a comma stands before its decimals, give {option('decimal', ',')}" if "," in text else ""
         return f"a number{comma}"
     clock = ":" in text and len(text) < 13 and "-" not in text and "/" not in text
     beside = [name for name in table.names if "date" in name.lower() or "day" in name.lower()]
-    if clock and beside and beside[0] != text:
-        return f"a date; if it stands in another column, give both with {option('time_column', f'{beside[0]},COLUMN')}, the date first"
+    if clock and beside and beside[0] != column:
+        return f"a date; if it stands in another column, give both with {option('time_column', f'{beside[0]},{column}')}, the date first"
     return f"{times.ALLOWED}; of other times give the form with {option('time_format')}, such as %d/%m/%Y %H:%M"
 
 
