@@ -196,7 +196,7 @@ def test_an_interrupt_says_what_is_kept_and_progress_names_what_runs(log, tmp_pa
             shown.append((steps, (figures or {}).get("model")))
 
     monkeypatch.setattr(compare, "_apart", second_is_interrupted)
-    monkeypatch.setattr("ultragcn.cli.progress.Bars", Shown)
+    monkeypatch.setattr("ultragcn.progress.Bars", Shown)
     out = tmp_path / "out"
     words = ["compare", "--dataset", str(log), "--models", "popularity , itemknn", "--metrics", "recall@5, ndcg@5", "--out", str(out)]
     assert main(words) == 130
