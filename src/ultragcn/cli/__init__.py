@@ -168,5 +168,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None):
+def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
     tell(f"warning: {message}")

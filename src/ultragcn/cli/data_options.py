@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class _Joined(argparse.Action):
     """Keeps several paths as one word with commas between, which `load_dataset` takes for one log."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         setattr(namespace, self.dest, ",".join(values))
 
 

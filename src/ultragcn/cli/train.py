@@ -206,7 +206,7 @@ def _seconds(metrics: Mapping[str, Any]) -> str:
     return f"{seconds}, epoch {metrics['best_epoch']} of {metrics['epochs']} kept"
 
 
-def _declared(model: str) -> Mapping[str, dataclasses.Field]:
+def _declared(model: str) -> Mapping[str, dataclasses.Field[Any]]:
     """Return the hyper-parameters of a model. The registry of all models takes a moment, so it is asked only about others."""
     if model == _DEFAULT_MODEL:
         return PARAMETERS

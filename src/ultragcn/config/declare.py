@@ -83,7 +83,7 @@ class HyperParameters:
         return {declared.name: value for declared in fields(self) if (value := getattr(self, declared.name)) != declared.default}
 
 
-def kind_of(declared: dataclasses.Field) -> type:
+def kind_of(declared: dataclasses.Field[Any]) -> type:
     """Return the type of the values of a parameter, None left out."""
     if isinstance(declared.type, str):
         return {"int": int, "float": float, "bool": bool, "str": str}[declared.type]
@@ -91,7 +91,7 @@ def kind_of(declared: dataclasses.Field) -> type:
     return kinds[0]
 
 
-def help_of(declared: dataclasses.Field) -> str:
+def help_of(declared: dataclasses.Field[Any]) -> str:
     """Return what a parameter means, in which unit, what None stands for, and the default."""
     rule = declared.metadata
     unit = f" [{rule['unit']}]" if rule["unit"] else ""
@@ -104,7 +104,7 @@ def in_text(value: Any) -> Any:
     return AUTO if value is None else value
 
 
-def checked(declared: dataclasses.Field, value: Any) -> Any:
+def checked(declared: dataclasses.Field[Any], value: Any) -> Any:
     """Return `value` as the declared type if it is allowed, else raise `UsageError` saying what is."""
     kind, rule = kind_of(declared), declared.metadata
     if type(value) is kind and value == declared.default:

@@ -230,7 +230,7 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
 """Names, what they need to have an effect, and whether a configuration has it."""
 
 
-PARAMETERS: dict[str, dataclasses.Field] = {declared.name: declared for declared in fields(Config)}
+PARAMETERS: dict[str, dataclasses.Field[Any]] = {declared.name: declared for declared in fields(Config)}
 """Every hyper-parameter by our name."""
 TOPICS: dict[str, str] = {
     "embedding_dim": "the model",

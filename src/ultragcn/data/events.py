@@ -123,4 +123,5 @@ def _union(maps: list[IdMap]) -> IdMap:
 
 def _moved(rows: np.ndarray, old: IdMap, new: IdMap) -> np.ndarray:
     ids = old.ids if old.are_strings == new.are_strings else np.array([str(one) for one in old.ids.tolist()], dtype=object)
-    return new.rows(ids).astype(np.int32)[rows]
+    result: np.ndarray = new.rows(ids).astype(np.int32)[rows]
+    return result

@@ -148,7 +148,8 @@ class Interactions:
 
     def items_of(self, user_index: int) -> np.ndarray:
         """Return the item columns of one user row, ascending (int32)."""
-        return self.matrix.indices[self.matrix.indptr[user_index] : self.matrix.indptr[user_index + 1]]
+        result: np.ndarray = self.matrix.indices[self.matrix.indptr[user_index] : self.matrix.indptr[user_index + 1]]
+        return result
 
     def with_matrix(self, matrix: sp.csr_matrix, times: np.ndarray | None = None) -> "Interactions":
         """Return other pairs over the same ids."""
@@ -181,7 +182,8 @@ class Interactions:
     def _keys(self) -> np.ndarray:
         """User row x I + item column of all pairs, ascending: (N,) int64."""
         users, items = self.pairs
-        return users.astype(np.int64) * self.num_items + items
+        result: np.ndarray = users.astype(np.int64) * self.num_items + items
+        return result
 
     def common(self, other: "Interactions") -> sp.csr_matrix:
         """Return the matrix of the pairs in both; both must have the same ids."""

@@ -19,8 +19,8 @@ from ultragcn.data.ids import IdMap
 from ultragcn.data.matrices import own_csr
 from ultragcn.data.options import TIMED_SPLITS, DataOptions, option
 from ultragcn.data.rows import Rows, read_rows, together
-from ultragcn.data.tables import ROW, is_frame, open_table
-from ultragcn.data.text import HEAD_ROWS, first_lines
+from ultragcn.data.tables import is_frame, open_table
+from ultragcn.data.text import HEAD_ROWS, ROW, first_lines
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, UsageError, counted, warn
 

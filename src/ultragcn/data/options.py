@@ -161,5 +161,5 @@ class DataOptions:
         return {name: getattr(self, name) for name, declared in DATA_OPTIONS.items() if getattr(self, name) != declared.default}
 
 
-DATA_OPTIONS: Mapping[str, dataclasses.Field] = {declared.name: declared for declared in fields(DataOptions)}
+DATA_OPTIONS: Mapping[str, dataclasses.Field[Any]] = {declared.name: declared for declared in fields(DataOptions)}
 """Every data option by name."""

@@ -8,7 +8,8 @@ import polars as pl
 
 from ultragcn.data import coding, columns, faults, names, times
 from ultragcn.data.options import DataOptions, option
-from ultragcn.data.tables import ROW, Table
+from ultragcn.data.tables import Table
+from ultragcn.data.text import ROW
 from ultragcn.data.where import Condition, condition_of
 from ultragcn.errors import DataError, warn
 

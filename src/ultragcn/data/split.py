@@ -148,7 +148,8 @@ def _random_items(interactions: Interactions, seed: int, fraction: float, min_de
 def _share_of_each_user(degrees: np.ndarray, fraction: float, min_degree: int) -> np.ndarray:
     """Return how many items (U,) are a share of each user's: rounded down, but at least one, and none of a user with few."""
     held = np.where(degrees >= min_degree, np.maximum(1, np.floor(fraction * degrees).astype(np.int64)), 0)
-    return np.minimum(held, np.maximum(degrees - 1, 0))
+    result: np.ndarray = np.minimum(held, np.maximum(degrees - 1, 0))
+    return result
 
 
 def _last_items(events: Events, counts: np.ndarray, seed: int, part: str) -> np.ndarray:

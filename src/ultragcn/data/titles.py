@@ -12,7 +12,8 @@ from ultragcn.data.containers import ready, require_file
 from ultragcn.data.folders import Part
 from ultragcn.data.ids import IdMap
 from ultragcn.data.options import DataOptions
-from ultragcn.data.tables import ROW, Table, open_table
+from ultragcn.data.tables import Table, open_table
+from ultragcn.data.text import ROW
 from ultragcn.errors import DataError, counted, warn
 
 _MOST_COLUMNS = 40  # of a table of titles that are looked at

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ultragcn.data.tables import ROW, Table
+from ultragcn.data.tables import Table
+from ultragcn.data.text import ROW
 from ultragcn.errors import DataError, did_you_mean
 
 _EXAMPLE = "such as event = 'buy' AND price > 2; a name with other signs than letters stands in double quotes"

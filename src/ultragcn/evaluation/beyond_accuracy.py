@@ -15,7 +15,8 @@ def self_information(train: Interactions) -> np.ndarray:
 
     Its mean over a list is novelty (Zhou et al., PNAS 2010). Returns (I,) float64.
     """
-    return -np.log2(np.maximum(train.item_degrees, 1) / train.num_users)
+    result: np.ndarray = -np.log2(np.maximum(train.item_degrees, 1) / train.num_users)
+    return result
 
 
 def list_means(values: np.ndarray, items: np.ndarray, lengths: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -27,17 +27,20 @@ class CutLists(NamedTuple):
     @property
     def reachable(self) -> np.ndarray:
         """min(|R|, K), the most hits a list of K can have."""
-        return np.minimum(self.num_relevant, self.top_k)
+        result: np.ndarray = np.minimum(self.num_relevant, self.top_k)
+        return result
 
 
 def _ideal_gain(size: np.ndarray | int, top_k: int) -> np.ndarray:
     """D(size), for sizes up to top_k."""
-    return np.concatenate(([0.0], np.cumsum(1 / np.log2(np.arange(2, top_k + 2)))))[size]
+    result: np.ndarray = np.concatenate(([0.0], np.cumsum(1 / np.log2(np.arange(2, top_k + 2)))))[size]
+    return result
 
 
 def _own_hits_ndcg(lists: CutLists) -> np.ndarray:
     ideal = _ideal_gain(lists.hits.astype(np.int64), lists.top_k)
-    return np.divide(lists.gain, ideal, out=np.zeros_like(lists.gain), where=ideal > 0)
+    result: np.ndarray = np.divide(lists.gain, ideal, out=np.zeros_like(lists.gain), where=ideal > 0)
+    return result
 
 
 DEFINITIONS: dict[str, dict[str, Callable[[CutLists], np.ndarray]]] = {

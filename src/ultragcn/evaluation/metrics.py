@@ -181,4 +181,5 @@ def _parts_of_f1(label: Label) -> tuple[Label, Label]:
 
 def _harmonic_mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """2ab / (a + b), 0 when both are 0."""
-    return np.divide(2 * first * second, first + second, out=np.zeros_like(first), where=first + second > 0)
+    result: np.ndarray = np.divide(2 * first * second, first + second, out=np.zeros_like(first), where=first + second > 0)
+    return result

@@ -160,7 +160,8 @@ class Objective:
 def _by_degree(strength: float, exponent: float, degrees: np.ndarray, all_degrees: np.ndarray) -> np.ndarray:
     """Return `strength` scaled by degrees^exponent, at an unchanged mean over `all_degrees`; a degree of 0 counts as 1."""
     scale = (np.maximum(all_degrees, 1) ** np.float64(exponent)).mean()
-    return (strength * np.maximum(degrees, 1) ** np.float64(exponent) / scale).astype(np.float32)
+    result: np.ndarray = (strength * np.maximum(degrees, 1) ** np.float64(exponent) / scale).astype(np.float32)
+    return result
 
 
 def positive_weight(config: Config, beta_user: Any, beta_item: Any) -> Any:

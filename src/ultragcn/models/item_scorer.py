@@ -67,4 +67,5 @@ class ItemWeightModel(ItemScorer):
 
 def _product(item_weights: sp.csr_matrix | np.ndarray, matrix: sp.csr_matrix) -> np.ndarray:
     product = matrix @ item_weights
-    return product.toarray() if sp.issparse(product) else product
+    result: np.ndarray = product.toarray() if sp.issparse(product) else product
+    return result

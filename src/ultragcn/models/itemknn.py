@@ -41,7 +41,8 @@ class ItemKNN(ItemWeightModel):
 
         def cosine(i: np.ndarray, j: np.ndarray, c: np.ndarray) -> np.ndarray:
             denominator = length[i] * length[j] + np.float32(self.config.shrinkage)
-            return np.divide(c, denominator, out=np.zeros_like(c), where=denominator > 0)
+            result: np.ndarray = np.divide(c, denominator, out=np.zeros_like(c), where=denominator > 0)
+            return result
 
         # Row j of the neighbours is what column j of the weights must be.
         self.item_weights_ = strongest_neighbors(matrix, user_weight, cosine, self.config.num_neighbors).T.tocsr()

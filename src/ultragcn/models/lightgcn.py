@@ -184,7 +184,7 @@ class PairwiseSolver:
         order = torch.randperm(len(users), generator=self._generator, device=users.device)
         negatives = self._lacked_items()
         total = 0.0
-        batches = order.split(config.batch_size) if len(order) else ()
+        batches = order.split(config.batch_size) if len(order) else ()  # type: ignore[no-untyped-call]
         for number, batch in enumerate(batches):
             if config.schedule == "cosine":
                 share = min((self.epoch + number / len(batches)) / config.schedule_epochs, 1.0)
@@ -213,7 +213,8 @@ class PairwiseSolver:
 
     def is_due(self, epoch: int) -> bool:
         """Return whether to evaluate after `epoch`."""
-        return epoch % self._config.evaluate_every == 0
+        result: bool = epoch % self._config.evaluate_every == 0
+        return result
 
     def state(self) -> State:
         """Return the embeddings before propagation, Adam's moments, and where the generator stands."""

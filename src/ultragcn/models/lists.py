@@ -107,7 +107,7 @@ def joined(blocks: Iterable[tuple[np.ndarray, np.ndarray]], top_k: int) -> tuple
 
 
 def lists_in_blocks(
-    scorer: Scoring | None, rows: np.ndarray, top_k: int, seen: sp.csr_matrix | None, items: Allowed, instead: tuple | None
+    scorer: Scoring | None, rows: np.ndarray, top_k: int, seen: sp.csr_matrix | None, items: Allowed, instead: tuple[Any, ...] | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the lists of user rows (B,) in order, a block of them at a time: items (b, K) and scores (b, K).
 

@@ -122,7 +122,7 @@ def has_kept_settings(model: str, dataset: str | None) -> bool:
     return kept_settings(model, dataset) is not None
 
 
-def hyper_parameters(model: str) -> Mapping[str, dataclasses.Field]:
+def hyper_parameters(model: str) -> Mapping[str, dataclasses.Field[Any]]:
     """Return what a model's hyper-parameters are declared as, by name; an unknown model raises `UsageError`."""
     if model not in MODELS:
         raise unknown_name("model", model, MODELS)

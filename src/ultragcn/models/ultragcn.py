@@ -276,7 +276,8 @@ class UltraGCN(EmbeddingRecommender):
         """Return what puts `popularity`, b log q_i (I,), in place of the mean user's score: (I,) float32, zeros without it."""
         if popularity is None:
             return np.zeros(self.train_.num_items, np.float32)
-        return (popularity - self.item_embedding_ @ self._mean_user()).astype(np.float32)
+        result: np.ndarray = (popularity - self.item_embedding_ @ self._mean_user()).astype(np.float32)
+        return result
 
     def _mean_user(self) -> np.ndarray:
         """Return the mean embedding of the users with items."""

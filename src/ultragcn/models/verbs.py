@@ -30,7 +30,7 @@ def verb(method: _Verb) -> _Verb:
     return cast(_Verb, call)
 
 
-def refuse_positional(model: type, given: tuple, first: str) -> None:
+def refuse_positional(model: type, given: tuple[Any, ...], first: str) -> None:
     """Raise `UsageError` if hyper-parameters were given without their names."""
     if given:
         raise UsageError(f"hyper-parameters of {model.__name__} go by name, such as {model.__name__}({first}={given[0]!r})")

@@ -114,7 +114,8 @@ def walk_weights(matrix: sp.csr_matrix, num_neighbors: int, alpha: float, beta: 
 
     # C is symmetric: row j of it, over all i, gives column j of the weights.
     def walk(j: np.ndarray, i: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return c * from_item[i] * to_item[j]
+        result: np.ndarray = c * from_item[i] * to_item[j]
+        return result
 
     return strongest_neighbors(matrix, users**-alpha, walk, num_neighbors).T.tocsr()
 

@@ -38,4 +38,5 @@ def log_recent_share(train: Interactions, half_life: float) -> np.ndarray:
     recent = recent_counts(train, half_life)
     prior = PRIOR * recent.sum()
     shares: np.ndarray = (recent + prior * np.maximum(train.item_degrees, 0.5) / len(train)) / (recent.sum() + prior)
-    return np.log(shares)
+    result: np.ndarray = np.log(shares)
+    return result

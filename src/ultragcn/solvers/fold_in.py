@@ -104,7 +104,8 @@ def _accelerated(x: np.ndarray, move: np.ndarray, past: list[tuple[np.ndarray, n
     (R, D) float32
     """
     if not past:
-        return x + move
+        result: np.ndarray = x + move
+        return result
     moves = np.stack([move - moved for _, moved in past], axis=1)  # (R, M, D)
     points = np.stack([x - there for there, _ in past], axis=1)
     gram = np.einsum("rmd,rnd->rmn", moves, moves, dtype=np.float64)

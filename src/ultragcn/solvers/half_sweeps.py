@@ -83,7 +83,8 @@ class Side:
     @property
     def num_tiles(self) -> int:
         """Tiles of columns."""
-        return -(-self.column_weight.shape[1] // self.tile)
+        result: int = -(-self.column_weight.shape[1] // self.tile)
+        return result
 
     @property
     def strips(self) -> int:
@@ -108,7 +109,8 @@ class Side:
         used, share = self._column_share
         part = y if len(used) == len(y) else y[used]
         with np.errstate(over="ignore", invalid="ignore"):
-            return (part * (_USUAL_BOUND * share[:, None])).T @ part
+            result: np.ndarray = (part * (_USUAL_BOUND * share[:, None])).T @ part
+            return result
 
     @cached_property
     def _column_share(self) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +130,8 @@ class Side:
 
     def ridge(self, x: np.ndarray) -> np.ndarray:
         """Return l2 / 2 ||x||^2 by row: (R,) float64."""
-        return 0.5 * self.l2 * np.einsum("rd,rd->r", x, x, dtype=np.float64)
+        result: np.ndarray = 0.5 * self.l2 * np.einsum("rd,rd->r", x, x, dtype=np.float64)
+        return result
 
     def with_l2(self, l2: np.ndarray) -> "Side":
         """Return the side with other L2 strengths (R,); what is known of P stays."""

@@ -4,6 +4,8 @@ Differences from their code, none of them in the formulas: seeded; `softplus` in
 U x I mask and no I x I matrix; the gradient of a batch by sparse products instead of gathered rows (see `torch_ops.batch_loss`).
 """
 
+from typing import Any
+
 import numpy as np
 
 from ultragcn import rng
@@ -70,7 +72,7 @@ class SgdSolver:
         self._generator = torch.Generator(device=where)
         self._generator.manual_seed(int(rng.stream(self._seed, "sgd").integers(2**62)))
 
-        def tensors(arrays):
+        def tensors(arrays: Any) -> Any:
             return type(arrays)(*(torch.from_numpy(array).to(where) for array in arrays))
 
         neighbors = self._objective.neighbors
@@ -94,7 +96,7 @@ class SgdSolver:
         config, users, items = self._config, self._users, self._items
         epoch = self.epoch + 1
         loss = torch.zeros((), dtype=torch.float64, device=self._where)
-        for batch in torch.randperm(len(users), generator=self._generator, device=self._where).split(config.batch_size):
+        for batch in torch.randperm(len(users), generator=self._generator, device=self._where).split(config.batch_size):  # type: ignore[no-untyped-call]
             batch_users = users[batch]
             looked_at = batch_weights(
                 config, self._beta, self._neighbors, batch_users, items[batch], self._negatives(batch_users), torch.cat

@@ -16,7 +16,7 @@ from ultragcn.errors import UsageError, warn
 from ultragcn.experiments import plots
 from ultragcn.experiments.reports import comparisons, runs, studies
 from ultragcn.experiments.reports.page import Section, write_page
-from ultragcn.experiments.runs import train as run
+from ultragcn.experiments.runs import manifest as run
 from ultragcn.experiments.studies import compare, study
 
 PAGE, FIGURES = "index.html", "figures"
