@@ -87,13 +87,15 @@ class Entry:
             return model, seconds, {"train": train, "valid": None if refit else dataset.valid}
         fitted: Any = make_model(self.name, dataset.known_as, seed, self.settings)
         on_test = {"select_on": dataset.test} if dataset.protocol == "authors" else {}
+        if not refit:
+            fitted.fit(dataset.train, dataset.valid, **on_test)
+            return fitted, fitted.train_seconds_, {}
         seconds = 0.0
-        if not refit or chooses_epochs(fitted):
-            seconds += fitted.fit(dataset.train, dataset.valid, **on_test).train_seconds_
-        if refit:
-            fitted = unfitted_for_refit(fitted).fit(train)
-            seconds += fitted.train_seconds_
-        return fitted, seconds, {}
+        if chooses_epochs(fitted):  # others have nothing to choose
+            seconds = fitted.fit(dataset.train, dataset.valid, **on_test).train_seconds_
+            fitted = unfitted_for_refit(fitted)
+        fitted.fit(train)
+        return fitted, seconds + fitted.train_seconds_, {}
 
     def _make(self, seed: int, verbs: Sequence[str]) -> Any:
         """Return an untrained model of the user's own, with the verbs it needs."""
