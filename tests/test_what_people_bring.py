@@ -620,6 +620,8 @@ def test_many_columns_and_many_blank_lines_are_read_in_time(tmp_path):
     assert len(read(tmp_path / "wide.csv", text).users) == 15
     blank = b"user_id,item_id\n1,2\n" + b"\n" * 2_000_000 + b"2,3\n"
     assert rows_of(read(tmp_path / "blank.csv.gz", gzip.compress(blank))) == [(1, 2), (2, 3)]
+    assert rows_of(read(tmp_path / "late.csv", "\n" * 5_000 + table())) == NUMBERS
+    refused("is empty", tmp_path / "nothing.csv.gz", gzip.compress(b"\n" * 3_000_000))
 
 
 def test_the_suffix_of_a_packed_file_is_that_of_what_is_in_it(tmp_path):
