@@ -496,6 +496,7 @@ def test_endings_of_names_are_known_and_missing_columns_named_together(tmp_path)
         ([(user if user < 5 else "NA", item) for user, item, _ in PAIRS], {},
          r"user 'NA' .* has \d+ of 72 rows \(\d+%\); .*--missing skip"),
         ([(user if user < 5 else 99, item) for user, item, _ in PAIRS], {}, r"user 99 .*--where \"user <> 99\""),
+        ([(user if user < 5 else "x", item) for user, item, _ in PAIRS], {"header": "no"}, r"""--where "\\"1\\" <> 'x'\""""),
         ([(user, row) for row, (user, *_) in enumerate(PAIRS)], {}, "no item of column item comes twice in 72 rows"),
         ([(row, item) for row, (_, item, _) in enumerate(PAIRS)], {}, "no user of column user comes twice in 72 rows"),
         ([(f"7.9E+01{user % 2}", item) for user, item, _ in PAIRS], {}, "have lost their last digits"),
