@@ -496,6 +496,7 @@ def test_endings_of_names_are_known_and_missing_columns_named_together(tmp_path)
         ([(user if user < 5 else "NA", item) for user, item, _ in PAIRS], {},
          r"user 'NA' .* has \d+ of 72 rows \(\d+%\); .*--missing skip"),
         ([(user if user < 5 else 99, item) for user, item, _ in PAIRS], {}, r"user 99 .*--where \"user <> 99\""),
+        ([(user if user < 5 else "x", item) for user, item, _ in PAIRS], {"header": "no"}, r"""--where "\\"1\\" <> 'x'\""""),
         ([(user, row) for row, (user, *_) in enumerate(PAIRS)], {}, "no item of column item comes twice in 72 rows"),
         ([(row, item) for row, (_, item, _) in enumerate(PAIRS)], {}, "no user of column user comes twice in 72 rows"),
         ([(f"7.9E+01{user % 2}", item) for user, item, _ in PAIRS], {}, "have lost their last digits"),
@@ -620,6 +621,8 @@ def test_many_columns_and_many_blank_lines_are_read_in_time(tmp_path):
     assert len(read(tmp_path / "wide.csv", text).users) == 15
     blank = b"user_id,item_id\n1,2\n" + b"\n" * 2_000_000 + b"2,3\n"
     assert rows_of(read(tmp_path / "blank.csv.gz", gzip.compress(blank))) == [(1, 2), (2, 3)]
+    assert rows_of(read(tmp_path / "late.csv", "\n" * 5_000 + table())) == NUMBERS
+    refused("is empty", tmp_path / "nothing.csv.gz", gzip.compress(b"\n" * 3_000_000))
 
 
 def test_the_suffix_of_a_packed_file_is_that_of_what_is_in_it(tmp_path):

@@ -80,7 +80,7 @@ def _common(name: str, what: str, ids: IdMap, rows: np.ndarray, column: str) -> 
     if share < _HALF or len(ids) < _FEW_USERS:
         return None
     value = "'" + str(ids.ids[most]).replace("'", "''") + "'" if ids.are_strings else str(ids.ids[most])
-    condition = f"{column if column.isidentifier() else f'`{column}`'} <> {value}"
+    condition = f"{column} <> {value}" if column.isidentifier() else f'"{column}" <> {value}'
     return (
         f"{name}: {what} {ids.shown(most)} of column {column} has {counts[most]} of {len(rows)} rows ({share:.0%}); if that is no {what}, "
         f"leave such rows out with {option('where', condition)}"

@@ -3,6 +3,7 @@
 import codecs
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -24,8 +25,11 @@ def option(name: str, value: str = "") -> str:
     """Return how an option is given, on the command line and in Python, for messages."""
     if not value:
         return f"--{name} ({name}=)"
-    word = f'"{value}"' if any(mark in value for mark in " ,'<>*()|") or not value else value
-    return f"--{name} {word} ({name}={value!r})"
+    word = value
+    if any(mark in value for mark in " ,'\"<>*()|`$"):
+        word = '"' + re.sub(r'([\\"`$])', r"\\\1", value) + '"'  # as a shell takes it
+    in_python = value if value.isdecimal() else "True" if value == "true" else repr(value)
+    return f"--{name} {word} ({name}={in_python})"
 
 
 def check_encoding(name: str) -> None:

@@ -15,6 +15,7 @@ from ultragcn.errors import DataError
 ROW = "row\0"
 """Name of the column of row numbers, which no file has; null where a row has more cells than the first."""
 HEAD_ROWS = 100
+_MOST_BLANK_LINES = 100_000
 
 
 @dataclass(frozen=True)
@@ -92,21 +93,34 @@ def first_lines(ready: Ready, expected: str, more: int = 0) -> list[str]:
     """
     name = ready.name
     try:
-        head = scan_lines(ready.path, encoding="utf8-lossy", truncate_ragged_lines=True).head(HEAD_ROWS + more)
-        lines = [line or "" for line in head.collect()["line"].to_list()]
-    except pl.exceptions.NoDataError:
-        lines = []
+        lines = _lines_of(ready.path, HEAD_ROWS + more)
+        if lines and not any(map(str.strip, lines)):
+            lines = _lines_of(ready.path, HEAD_ROWS + _blank_lines(ready.path))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"cannot read {name}: {damage(error)}") from error
     if any("\0" in line for line in lines):
         raise DataError(f"cannot read {name}: it is no UTF-8 text; say how it is stored with {option('encoding')}, or give CSV or Parquet")
     first = next((line for line in lines if line.strip()), None)
     if first is None:
-        # Blank lines beyond those that were looked at are as good as nothing.
         raise DataError(f"{name} is empty; expected {expected}")
     if "\r" in first.rstrip("\r"):
         raise DataError(f"cannot read {name}: a carriage return inside its first line; end lines with LF or CRLF")
     return lines
+
+
+def _lines_of(path: Path, count: int) -> list[str]:
+    try:
+        head = scan_lines(path, encoding="utf8-lossy", truncate_ragged_lines=True).head(count).collect()
+    except pl.exceptions.NoDataError:
+        return []
+    return [line or "" for line in head["line"].to_list()]
+
+
+def _blank_lines(path: Path) -> int:
+    """Return how many blank lines a file begins with, up to a limit: more of them are as good as nothing."""
+    lines = scan_lines(path, encoding="utf8-lossy", truncate_ragged_lines=True).with_row_index(ROW)
+    found = lines.filter(pl.col("line").str.strip_chars() != "").select(pl.col(ROW).min()).collect(engine="streaming").item()
+    return min(int(found), _MOST_BLANK_LINES) if found is not None else 0
 
 
 def open_text(ready: Ready, options: DataOptions, expected: str) -> tuple[Text, list[str], bool]:
