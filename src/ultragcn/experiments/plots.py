@@ -37,7 +37,7 @@ _WIDTH, _HEIGHT = 4.4, 3.1
 """Inches: as wide as a telephone shows without shrinking the letters."""
 _FONTS = ("DejaVu Sans", "Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo")
 """The first one has Latin letters and symbols; one of the others, where installed, Korean ones."""
-_FINISHED = "finished: graph, trend"
+_FINISHED = "finished"
 _MOST_CELLS_WITH_TEXT = 64
 _CELLS_A_VALUE = 1.5
 """Cells that a value of either parameter is in at least, on the average, if trials lie on a grid."""

@@ -312,6 +312,8 @@ class RankingVerbs:
         >>> items.shape
         (2, 3)
         """
+        self._check_fitted()
+        lists.check_top_k(top_k)
         way = self.similar_by if by is None else by
         if way is None:
             raise UsageError(f"{type(self).__name__} itself knows no similar items; give by together, or fit ItemKNN or another model")
