@@ -1,5 +1,6 @@
 """Fixtures: where the real data and the golden values are, and small hand-made interactions."""
 
+import importlib.util
 import os
 import signal
 from pathlib import Path
@@ -18,6 +19,14 @@ DATA_VARIABLE = "ULTRAGCN_DATA_DIR"
 def interrupts_heard() -> None:
     """Hear Ctrl-C also where a shell started the tests in the background: what they start would ignore it too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, by name, what needs PyTorch where it is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        for item in items:
+            if item.get_closest_marker("torch") is not None:
+                item.add_marker(pytest.mark.skip(reason="needs PyTorch"))
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import torch
 
 from tests.conftest import interactions_of, random_interactions
 from ultragcn import Interactions, evaluate, load_dataset, machine
@@ -226,6 +225,7 @@ def test_the_gradient_of_the_pairwise_loss_is_its_finite_difference():
 
 
 def test_the_gradient_of_lightgcn_goes_back_by_the_same_propagation(taste):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
     graph = lightgcn.normalised_adjacency(taste.matrix).toarray().astype(np.float64)
     random = np.random.default_rng(13)
     start = torch.from_numpy(random.standard_normal((84, 4))).requires_grad_()
@@ -278,6 +278,7 @@ def test_lightgcn_keeps_its_best_epoch_on_validation_and_patience_ends_training(
     [("constant", [0.1] * 6), ("cosine", [0.1, 0.1 * (1 + 3**0.5 / 2) / 2, 0.075, 0.05, 0.025, 0.1 * (1 - 3**0.5 / 2) / 2])],
 )
 def test_the_step_size_of_lightgcn_follows_its_schedule(taste, monkeypatch, schedule, steps):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
     taken = []
 
     class Watched(torch.optim.Adam):
