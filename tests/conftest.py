@@ -21,12 +21,19 @@ def interrupts_heard() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_NEED_TORCH = {"sgd", "ultragcn-sgd", "lightgcn"}
+"""Cases of a parametrised test that need PyTorch, by the name of the solver or of the model."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, by name, what needs PyTorch where it is not installed."""
-    if importlib.util.find_spec("torch") is None:
-        for item in items:
-            if item.get_closest_marker("torch") is not None:
-                item.add_marker(pytest.mark.skip(reason="needs PyTorch"))
+    if importlib.util.find_spec("torch") is not None:
+        return
+    for item in items:
+        cases = getattr(item, "callspec", None)
+        names = {str(value) for value in cases.params.values() if isinstance(value, str)} if cases is not None else set()
+        if item.get_closest_marker("torch") is not None or names & _NEED_TORCH:
+            item.add_marker(pytest.mark.skip(reason="needs PyTorch"))
 
 
 @pytest.fixture

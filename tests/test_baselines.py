@@ -56,7 +56,7 @@ def test_permuting_users_permutes_results(name):
     [(EASE, {"l2": 0}, "l2 must be a number above 0"), (ItemKNN, {"num_neighbors": 2.5}, "whole number of 1 or more"),
      (ItemKNN, {"weighting": "tfidf"}, "did you mean idf"), (ItemKNN, {"num_neighbours": 3}, "did you mean num_neighbors"),
      (IALS, {"embedding_dim": 0}, "1 or more"), (LightGCN, {"device": "gpu"}, "allowed: auto, cpu, cuda"), (BPR, {"seed": -2}, "seed"),
-     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"), (Popularity, {"l2": 1}, "of Popularity 'l2' .allowed: half_life")],
+     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"), (Popularity, {"l2": 1}, "of Popularity 'l2' .allowed: half_life, num_threads")],
 )  # fmt: skip
 def test_a_hyper_parameter_that_is_wrong_is_refused_with_what_is_allowed(model, values, allowed):
     with pytest.raises(UsageError, match=allowed):
@@ -263,6 +263,7 @@ def test_scores_are_made_in_blocks_of_bounded_size():
     assert max(len(block) for block in rows) * 50_000 * 4 <= 64 * 2**20
 
 
+@pytest.mark.torch
 def test_lightgcn_keeps_its_best_epoch_on_validation_and_patience_ends_training():
     train, valid = hold_out(random_interactions(60, 40, 0.3), 0)
     settings = {"embedding_dim": 8, "epochs": 60, "evaluate_every": 1, "patience": 2, "learning_rate": 0.05, "device": "cpu"}
