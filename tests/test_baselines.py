@@ -56,7 +56,8 @@ def test_permuting_users_permutes_results(name):
     [(EASE, {"l2": 0}, "l2 must be a number above 0"), (ItemKNN, {"num_neighbors": 2.5}, "whole number of 1 or more"),
      (ItemKNN, {"weighting": "tfidf"}, "did you mean idf"), (ItemKNN, {"num_neighbours": 3}, "did you mean num_neighbors"),
      (IALS, {"embedding_dim": 0}, "1 or more"), (LightGCN, {"device": "gpu"}, "allowed: auto, cpu, cuda"), (BPR, {"seed": -2}, "seed"),
-     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"), (Popularity, {"l2": 1}, "of Popularity 'l2' .allowed: half_life, num_threads")],
+     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"),
+     (Popularity, {"l2": 1}, "'l2' of Popularity .allowed: half_life, num_threads")],
 )  # fmt: skip
 def test_a_hyper_parameter_that_is_wrong_is_refused_with_what_is_allowed(model, values, allowed):
     with pytest.raises(UsageError, match=allowed):
