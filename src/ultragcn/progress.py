@@ -10,6 +10,12 @@ from typing import Any, Protocol
 
 from ultragcn.errors import UsageError
 
+_SHORT = "{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
+_SPARE_BAR = 6
+"""Columns by which a bar may be shorter than tqdm draws it where there is room."""
+_SLACK = 4
+"""Columns that a bar may still need: its counts and times grow while it runs."""
+
 
 class Progress(Protocol):
     """Something that shows progress: a bar, a log, a test's list."""
@@ -51,8 +57,8 @@ class Bars:
     def advance(self, steps: int, figures: Mapping[str, Any] | None = None) -> None:
         """Move the latest bar on."""
         if figures:
-            shown = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in figures.items()}
-            self._bars[-1].set_postfix(shown, refresh=steps == 0)
+            shown = {name: f"{value:.5g}" if isinstance(value, float) else str(value) for name, value in figures.items()}
+            self._bars[-1].set_postfix(_fitting(self._bars[-1], shown), refresh=steps == 0)
         self._bars[-1].update(steps)
 
     def finish(self) -> None:
@@ -78,6 +84,29 @@ def progress_of(given: Progress | bool | None) -> Progress:
     if not all(callable(getattr(given, name, None)) for name in ("start", "advance", "finish")):
         raise UsageError(f"progress must be True, False or an object with start, advance and finish, not {given!r}")
     return given
+
+
+def _fitting(bar: Any, figures: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the figures that fit beside `bar` in one line of its terminal, the last ones first of all.
+
+    Where they do not all fit, the bar leaves out its share and its speed.
+    """
+    known = bar.format_dict
+    width = known.get("ncols")
+    if not isinstance(width, int) or isinstance(width, bool):  # a notebook, or no terminal
+        return dict(figures)
+    if _length(known, figures) > width:
+        bar.bar_format = known["bar_format"] = _SHORT
+    kept = dict(figures)
+    while kept and _length(known, kept) > width:
+        del kept[next(iter(kept))]
+    return kept
+
+
+def _length(known: Mapping[str, Any], figures: Mapping[str, str]) -> int:
+    """Return how long the line of a bar may become with its shortest bar."""
+    text = ", ".join(f"{name}={value}" for name, value in figures.items())
+    return len(_tqdm().format_meter(**{**known, "ncols": None, "postfix": text})) - _SPARE_BAR + _SLACK
 
 
 def _tqdm() -> Any:

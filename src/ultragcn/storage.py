@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well it replaces `path` at once, else it is removed.
 
     A reader sees the old file or the new one, never half of either, also after a crash or on a full disk. A link stays, and the file
-    that it leads to is replaced.
+    that it leads to is replaced. What a killed process left beside `path` is removed by the next one that writes it.
 
     Raises
     ------
@@ -32,15 +33,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = path.resolve() if path.is_symlink() else path
     if path.exists() and not path.is_file():
         raise UsageError(f"cannot write {path}: it is no file; give the name of one")
+    with contextlib.ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path)
+            temporary = _new_part(path, held)
+        except OSError as error:
+            raise UsageError(f"cannot write to {path.parent}: {error.strerror}; choose a folder you can write to") from error
+        with _in_place_of(path, temporary):
+            yield temporary
+
+
+@contextlib.contextmanager
+def _in_place_of(path: Path, temporary: Path) -> Iterator[None]:
+    """Put `temporary` in the place of `path` when the block ends well; else remove it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
-    except OSError as error:
-        raise UsageError(f"cannot write to {path.parent}: {error.strerror}; choose a folder you can write to") from error
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        yield temporary
+        yield
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         # mkstemp makes files private; a result file gets the permissions any other new file would get.
@@ -52,6 +60,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise UltraGCNError(f"cannot write {path}: {error.strerror}; the previous file, if any, is untouched") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _new_part(path: Path, held: contextlib.ExitStack) -> Path:
+    """Return a new file beside `path`, locked until `held` ends, by which others see that somebody writes it."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
+        if os.name == "nt":  # a file that is open cannot be moved there
+            os.close(descriptor)
+            return Path(name)
+        try:
+            _lock(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if os.path.exists(name):  # else another writer took it for abandoned before it was locked
+            held.callback(os.close, descriptor)
+            return Path(name)
+        os.close(descriptor)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it: a part that nobody holds. Where there are no locks, everything stays."""
+    if os.name == "nt":
+        return
+    part = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}" + re.escape(_PART))
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # a folder may be one to write to and not to list
+        names = os.listdir(path.parent)
+    for name in names:
+        if part.fullmatch(name):
+            with contextlib.suppress(OSError):  # it is held, or somebody else has removed it
+                descriptor = os.open(path.parent / name, os.O_RDWR)
+                try:
+                    _lock(descriptor, wait=False)
+                    os.unlink(path.parent / name)
+                finally:
+                    os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -87,6 +87,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     try:
         arguments, extra = parser.parse_known_args(argv)
     except UsageError as error:
+        if like_option := _id_like_an_option(str(error), argv):
+            raise UsageError(like_option) from None
         greedy = next((word for word in argv if word in ("--users", "--items")), None)
         if greedy is None or "required: RUN" not in str(error):
             raise
@@ -98,6 +100,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UsageError("give a command: " + ", ".join(named))
     arguments.given = [word.split("=", 1)[0] for word in argv if word.startswith("--")]
     return arguments
+
+
+_OF_IDS = ("--users", "--items", "--user", "--item")
+"""Options that take ids as they are in the data, which may begin with a dash."""
+
+
+def _id_like_an_option(message: str, argv: Sequence[str]) -> str:
+    """Return how to type an id that was taken for an option, where the message is about such a one; else an empty string."""
+    for option, word in itertools.pairwise(argv):
+        if option in _OF_IDS and word.startswith("-") and message.startswith(f"{option}: expected"):
+            return f"{option} is followed by {word!r}; an id that begins with - is typed {option}={word}"
+    return ""
 
 
 def _refuse_unknown_options(argv: Sequence[str], named: Mapping[str, _Parser]) -> None:
@@ -127,6 +141,9 @@ def _advice_on_option(name: str, argv: Sequence[str], named: Mapping[str, _Parse
 def _advice_on_word(word: str, argv: Sequence[str], parser: _Parser) -> str:
     """Return what to do in place of a word that stands alone."""
     options = parser._option_string_actions
+    before = [known for known in argv[: argv.index(word)] if known.startswith("--")] if word in argv else []
+    if word.startswith("-") and before and before[-1] in _OF_IDS:
+        return f"; an id that begins with - is typed {before[-1]}={word}"
     if not word.startswith("-"):
         return f"; did you mean --dataset {word}?" if "--dataset" in options and argv[0] != "evaluate" else ""
     long = f"-{word}"

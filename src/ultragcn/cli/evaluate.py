@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultragcn.cli import data_options
+from ultragcn.cli import data_options, output
 from ultragcn.cli.messages import tell
 from ultragcn.data.options import DATA_OPTIONS
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ultragcn.evaluation.groups import Group
 
 PARTS = ("test", "valid")
+_PER_USER = ("tsv", "csv", "parquet")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--groups", action="store_true", help="add tables by user activity and by item popularity, in quarters")
     parser.add_argument(
-        "--per_user", metavar="FILE", help="also write every user's values to this file: TSV, CSV or Parquet, as it is named"
+        "--per_user",
+        metavar="FILE",
+        help="also write every user's values to this file: TSV, CSV or Parquet, by its name; .gz packs text",
     )
     parser.add_argument(
         "--ranking",
@@ -64,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--split says how data are split; what to evaluate on is --part {arguments.data_split}")
     labels = [str(label) for label in parse_labels(arguments.metrics.split(","))]
     dialect_of(arguments.dialect)
+    per_user_kind = output.kind_of(arguments.per_user or "", "--per_user", _PER_USER)
     model, dataset = _from_run(arguments) if arguments.run_folder is not None else _from_dataset(arguments)
     targets = getattr(dataset, arguments.part)
     if targets is None:
@@ -78,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         _print_groups("users by train items", "num_users", result.by_user_group())
         _print_groups("items by train users", "num_items", result.by_item_group())
     if arguments.per_user:
-        _write_per_user(Path(arguments.per_user), model, result)
+        _write_per_user(arguments.per_user, per_user_kind, model, result)
     return 0
 
 
@@ -159,14 +163,13 @@ def _cells(values: Sequence[float]) -> list[str]:
     return [f"{value:.6g}" if isinstance(value, float) else str(value) for value in values]
 
 
-def _write_per_user(path: Path, model: "Ranker", result: "Evaluation") -> None:
+def _write_per_user(name: str, kind: str, model: "Ranker", result: "Evaluation") -> None:
     import polars as pl
 
-    from ultragcn.storage import output_path
-
     table = pl.DataFrame({"user_id": model.user_ids.ids[result.user_index].tolist(), **result.values})
-    with output_path(path) as place:
-        if path.suffix == ".parquet":
+    with output.file_at(Path(name)) as place:
+        if kind == "parquet":
             table.write_parquet(place)
         else:
-            table.write_csv(place, separator="," if path.suffix == ".csv" else "\t")
+            with output.text_file(place, name) as file:
+                table.write_csv(file, separator="," if kind == "csv" else "\t")

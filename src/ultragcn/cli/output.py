@@ -1,14 +1,19 @@
 """Writing ranked lists: TSV, CSV, JSON lines or Parquet, to stdout or whole into a file."""
 
 import argparse
+import codecs
+import contextlib
 import csv
+import gzip
 import io
 import itertools
 import json
+import signal
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,29 +21,77 @@ from ultragcn.errors import UsageError
 from ultragcn.storage import output_path
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ultragcn.models.recommender import Recommender
 
 Row = tuple[Any, ...]
 FORMATS = ("tsv", "csv", "json", "parquet")
-_FORMAT_OF = {".csv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+_FORMAT_OF = {
+    "": "tsv", ".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet",
+}  # fmt: skip
+_WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods")
+_OTHER_KINDS = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".pkl", ".pickle", ".feather", ".arrow", ".avro", ".orc", ".sqlite",
+                ".db", ".npy", ".npz", ".html", ".xml", ".h5", ".hdf5")  # fmt: skip
+"""What a file of such a name holds is never what is written here, whatever --format says."""
+_PACKED = ".gz"
+_KILLED = 128 + 15
+"""Exit status of a process that SIGTERM ended, as shells count it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --format and --output."""
+    """Declare --format, --output and --bom."""
     parser.add_argument(
         "--format", choices=FORMATS, help="tsv, csv, json (an object a line) or parquet (default: by the name of --output, else tsv)"
     )
-    parser.add_argument("--output", metavar="FILE", help="write here instead of to stdout; parquet needs it")
+    parser.add_argument(
+        "--output", metavar="FILE",
+        help="write here instead of to stdout: .tsv, .csv, .jsonl or .parquet; text also with .gz after it; parquet needs it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bom", action="store_true", help="begin a CSV or TSV file with a byte order mark, by which Excel knows that it is UTF-8"
+    )
 
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuse what cannot be listed or written, before any work, and settle the format."""
     if arguments.top_k < 1:
         raise UsageError(f"--top_k must be a whole number of 1 or more, not {arguments.top_k}")
-    if arguments.format is None:
-        arguments.format = _FORMAT_OF.get(Path(arguments.output or "").suffix.lower(), "tsv")
     if arguments.format == "parquet" and not arguments.output:
         raise UsageError("parquet is not text; give --output FILE with --format parquet")
+    arguments.format = kind_of(arguments.output or "", "--output", FORMATS, arguments.format)
+    if arguments.bom and (not arguments.output or arguments.format not in ("tsv", "csv")):
+        raise UsageError("--bom marks a file of text for Excel; give --output FILE.csv or FILE.tsv with it")
+
+
+def kind_of(name: str, option: str, kinds: Sequence[str], wanted: str | None = None) -> str:
+    """Return the one of `kinds` in which the file `name` is written: what its ending says, or `wanted` where the ending says nothing.
+
+    Raises
+    ------
+    UsageError
+        The ending is unknown, or is that of something else than what is written.
+    """
+    path = Path(name)
+    ending = path.suffix.lower()
+    packed = ending == _PACKED
+    if packed:
+        ending = path.with_suffix("").suffix.lower()
+    named = [known for known, kind in _FORMAT_OF.items() if known and kind in kinds]
+    allowed = f"give a name that ends with {', '.join(named[:-1])} or {named[-1]}"
+    if ending in _WORKBOOKS:
+        csv_file = path.with_suffix(".csv").name
+        raise UsageError(f"cannot write {name}: workbooks are not written; {option} {csv_file} is a table that Excel opens")
+    found = _FORMAT_OF.get(ending)
+    if ending in _OTHER_KINDS or (found is None and wanted is None) or (found is not None and found not in kinds):
+        or_format = ", or give --format" if wanted is None and option == "--output" and ending not in _OTHER_KINDS else ""
+        raise UsageError(f"cannot write {name}: files that end with {ending} are not written; {allowed}{or_format}")
+    if wanted is not None and ending and found not in (None, wanted):
+        raise UsageError(f"--format {wanted} and {option} {name} do not agree; drop --format, or give the file another name")
+    kind = wanted or found or kinds[0]
+    if packed and kind == "parquet":
+        raise UsageError(f"cannot write {name}: Parquet is compressed already; give the name without {_PACKED}")
+    return kind
 
 
 def item_columns(model: "Recommender") -> tuple[str, ...]:
@@ -58,14 +111,65 @@ def write(arguments: argparse.Namespace, names: tuple[str, ...], rows: Iterable[
     if not arguments.output:
         sys.stdout.writelines(_lines(arguments.format, names, rows))
         return
-    with output_path(Path(arguments.output)) as place:
+    with file_at(Path(arguments.output)) as place:
         if arguments.format == "parquet":
             import polars as pl
 
             pl.DataFrame(list(rows), schema=list(names), orient="row").write_parquet(place)
         else:
-            with open(place, "w", encoding="utf-8") as file:
-                file.writelines(_lines(arguments.format, names, rows))
+            with text_file(place, arguments.output, arguments.bom) as file:
+                file.writelines(line.encode() for line in _lines(arguments.format, names, rows))
+
+
+def write_frames(arguments: argparse.Namespace, frames: Iterable["pl.DataFrame"]) -> None:
+    """Write frames of ranked lists, at least one of them, below each other as `arguments` want; a file appears whole or not at all."""
+    if not arguments.output:
+        for number, frame in enumerate(frames):
+            sys.stdout.write(_text_of(frame, arguments.format, header=number == 0))
+        return
+    with file_at(Path(arguments.output)) as place:
+        if arguments.format == "parquet":
+            import polars as pl
+
+            wide = {"rank": pl.Int64, "score": pl.Float64}
+            pl.concat(list(frames)).cast(wide).write_parquet(place)  # type: ignore[arg-type]
+        else:
+            with text_file(place, arguments.output, arguments.bom) as file:
+                for number, frame in enumerate(frames):
+                    file.write(_text_of(frame, arguments.format, header=number == 0).encode())
+
+
+@contextlib.contextmanager
+def file_at(path: Path) -> Iterator[Path]:
+    """Yield where to write what is to come out at `path`; what is half written is removed, also when SIGTERM ends the process."""
+    with _removed_when_killed(), output_path(path) as place:
+        yield place
+
+
+@contextlib.contextmanager
+def text_file(place: Path, name: str, bom: bool = False) -> Iterator[IO[bytes]]:
+    """Yield an open file at `place` for text in UTF-8, which is packed if `name` says so."""
+    with contextlib.ExitStack() as opened:
+        file: Any = opened.enter_context(open(place, "wb"))
+        if name.lower().endswith(_PACKED):
+            # Without a name and a time, the same lists are the same bytes.
+            file = opened.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
+        if bom:
+            file.write(codecs.BOM_UTF8)
+        yield file
+
+
+@contextlib.contextmanager
+def _removed_when_killed() -> Iterator[None]:
+    """Let SIGTERM end the process as an exit does, so that what is cleaned up at an exit is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_KILLED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _lines(kind: str, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[str]:
@@ -84,6 +188,25 @@ def _lines(kind: str, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[s
     else:
         for row in rows:
             yield json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=_as_python) + "\n"
+
+
+def _text_of(frame: "pl.DataFrame", kind: str, header: bool) -> str:
+    """Return the text of a frame of ranked lists, as `_lines` writes its rows; no tuple is made for a row of TSV or CSV."""
+    import polars as pl
+
+    if kind == "json":
+        return "".join(_lines(kind, tuple(frame.columns), frame.iter_rows()))
+    scores = pl.Series("score", [f"{score:.6g}" for score in frame["score"].to_list()], dtype=pl.String)
+    texts = frame.with_columns(scores)
+    if kind == "csv":
+        # polars would write "" for a title that is empty.
+        empty = pl.col(pl.String).replace("", None)
+        return texts.with_columns(empty).write_csv(include_header=header, quote_style="necessary")
+    for column in texts.select(pl.col(pl.String)):
+        unfit = column.filter(column.str.contains("[\t\n\r]"))
+        if len(unfit):
+            _cell(unfit[0])
+    return texts.write_csv(include_header=header, separator="\t", quote_style="never")
 
 
 def _text(value: object) -> str:

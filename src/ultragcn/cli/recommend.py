@@ -4,30 +4,52 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ultragcn.cli import output
+from ultragcn.cli import ids, output
 from ultragcn.cli.messages import tell
+from ultragcn.errors import UsageError, counted
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from ultragcn.data.ids import Id, IdMap
     from ultragcn.models.recommender import Recommender
+
+UNKNOWN = ("error", "popular", "skip")
+_BLOCK_USERS = 8192  # whose lists are written at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote, or save of any model")
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--users", nargs="+", metavar="ID", help="user ids")
-    who.add_argument("--items", nargs="+", metavar="ID", help="item ids of someone the run has not seen")
+    who.add_argument(
+        "--users", nargs="+", action="extend", metavar="ID", help="user ids; an id that begins with - is typed --users=-ID, as often as "
+        "there are such ids",
+    )  # fmt: skip
+    who.add_argument(
+        "--users_file", metavar="FILE",
+        help="user ids from a file: one a line, or the column user_id of a table (CSV, TSV, JSON lines, Parquet); - is stdin",
+    )  # fmt: skip
+    who.add_argument("--items", nargs="+", action="extend", metavar="ID", help="item ids of someone the run has not seen")
     who.add_argument("--all", action="store_true", help="every user")
     parser.add_argument("--top_k", type=int, default=20, metavar="K", help="items for each user (default: 20)")
     parser.add_argument("--include_seen", action="store_true", help="also list what the user already has")
+    parser.add_argument(
+        "--unknown", choices=UNKNOWN, default="error",
+        help="what happens with ids that the run does not know: error; popular lists what most users have; skip leaves them out "
+        "(default: error)",
+    )  # fmt: skip
+    parser.add_argument("--candidates", metavar="FILE", help="list only the items in this file: one id a line, or a column item_id")
+    parser.add_argument("--exclude", metavar="FILE", help="never list the items in this file")
     output.add_arguments(parser)
 
 
-_INSTEAD = {"--user": "--users", "--user_ids": "--users", "--item": "--items", "--item_ids": "--items", "--all_users": "--all"}
+_INSTEAD = {
+    "--user": "--users", "--user_ids": "--users", "--item": "--items", "--item_ids": "--items", "--all_users": "--all",
+    "--user_file": "--users_file", "--users_from": "--users_file",
+}  # fmt: skip
 
 
 def advice(option: str, argv: Sequence[str]) -> str:
@@ -40,19 +62,87 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.models.registry import load_model
 
     output.check(arguments)
+    from_stdin = [option for option in ("--users_file", "--candidates", "--exclude") if getattr(arguments, option[2:]) == ids.STDIN]
+    if len(from_stdin) > 1:
+        raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file to one of them")
     model = load_model(arguments.run_folder)
     if arguments.items:
-        items, scores = model.recommend_for(model.item_ids.parse(arguments.items), arguments.top_k, not arguments.include_seen)
-        named = output.item_cells(model, model.item_ids.rows(items))
-        ranked = ((place, *cells, float(score)) for place, (cells, score) in enumerate(zip(named, scores, strict=True), start=1))
-        output.write(arguments, ("rank", *output.item_columns(model), "score"), ranked)
-        _tell_unseen(Path(arguments.run_folder))
-        return 0
-    users = model.user_ids.rows(model.user_ids.ids if arguments.all else model.user_ids.parse(arguments.users))
-    rows = _rows(model, users, arguments.top_k, not arguments.include_seen)
-    output.write(arguments, ("user_id", "rank", *output.item_columns(model), "score"), rows)
+        _recommend_for_items(arguments, model)
+    else:
+        output.write_frames(arguments, _frames(arguments, model))
     _tell_unseen(Path(arguments.run_folder))
     return 0
+
+
+def _recommend_for_items(arguments: argparse.Namespace, model: "Recommender") -> None:
+    listed = _meant(arguments, model.item_ids, arguments.items)
+    items, scores = model.recommend_for(listed, arguments.top_k, not arguments.include_seen, **_rules(arguments, model))
+    named = output.item_cells(model, model.item_ids.rows(items))
+    ranked = ((place, *cells, float(score)) for place, (cells, score) in enumerate(zip(named, scores, strict=True), start=1))
+    output.write(arguments, ("rank", *output.item_columns(model), "score"), ranked)
+
+
+def _frames(arguments: argparse.Namespace, model: "Recommender") -> Iterator["pl.DataFrame"]:
+    """Return the ranked lists block by block, so that memory does not grow with the number of users."""
+    users: Any = model.user_ids.ids
+    if not arguments.all:
+        given = arguments.users
+        if arguments.users_file:
+            given = ids.read_ids(arguments.users_file, model.user_ids, "--users_file")
+        users = _meant(arguments, model.user_ids, given)
+    rules = _rules(arguments, model)
+
+    def blocks() -> Iterator["pl.DataFrame"]:
+        for start in range(0, max(1, len(users)), _BLOCK_USERS):
+            block = users[start : start + _BLOCK_USERS]
+            yield model.recommend_frame(block, arguments.top_k, not arguments.include_seen, **rules)
+
+    return blocks()
+
+
+def _rules(arguments: argparse.Namespace, model: "Recommender") -> dict[str, Any]:
+    """Return what may be listed and what happens with unknown ids, as the verbs of a model take it."""
+    rules: dict[str, Any] = {"unknown": "raise" if arguments.unknown == "error" else arguments.unknown}
+    for name in ("candidates", "exclude"):
+        if getattr(arguments, name):
+            rules[name] = _items_in(getattr(arguments, name), model.item_ids, f"--{name}")
+    return rules
+
+
+def _items_in(file: str, item_ids: "IdMap", option: str) -> list["Id"]:
+    found = ids.typed(item_ids, ids.read_ids(file, item_ids, option))
+    if strangers := [*found.impossible, *found.unknown]:
+        tell(f"{_of(strangers, found, 'item')} in {option} {file} {_are(strangers)} not known to the model, and cannot be listed anyway")
+    unknown = set(found.unknown)
+    return [item for item in found.ids if str(item) not in unknown]
+
+
+def _meant(arguments: argparse.Namespace, known: "IdMap", texts: Sequence[str]) -> list["Id"]:
+    """Return the ids that `texts` stand for; say how many the model does not know, and what happens with them."""
+    found = ids.typed(known, texts)
+    if arguments.unknown == "error":
+        try:
+            listed = known.parse(texts)
+            known.rows(listed)
+        except UsageError as error:
+            raise UsageError(f"{error}; --unknown skip leaves out what the model does not know") from None
+        return listed
+    left_out = [*found.impossible, *(found.unknown if arguments.unknown == "skip" else ())]
+    if left_out:
+        tell(f"{_of(left_out, found, known.what)} {_are(left_out)} not known to the model, and left out")
+    if arguments.unknown == "popular" and found.unknown:
+        what = "get the items that most users have" if known.what == "user" else "do not count"
+        tell(f"{_of(found.unknown, found, known.what)} {_are(found.unknown)} not known to the model, and {what}")
+    unknown = set(found.unknown) if arguments.unknown == "skip" else ()
+    return [one for one in found.ids if str(one) not in unknown]
+
+
+def _of(some: Sequence[str], found: ids.Typed, what: str) -> str:
+    return f"{len(some)} of {counted(len(found.ids) + len(found.impossible), what)} (first: {some[0]!r})"
+
+
+def _are(some: Sequence[str]) -> str:
+    return "is" if len(some) == 1 else "are"
 
 
 def _tell_unseen(folder: Path) -> None:
@@ -65,13 +155,3 @@ def _tell_unseen(folder: Path) -> None:
             f"the model in {folder} was measured, so it has not seen the test pairs, and lists may hold them; "
             "ultragcn train --keep everything makes a model to use"
         )
-
-
-def _rows(model: "Recommender", users: np.ndarray, top_k: int, exclude_seen: bool) -> Iterator[output.Row]:
-    """Yield the ranked lists block by block, so that memory does not grow with the number of users."""
-    for block, items, scores in model.rank(users, top_k, model.seen_ if exclude_seen else None):
-        for user, user_items, user_scores in zip(block, items, scores, strict=True):
-            user_id = model.user_ids.ids[user]
-            places = np.flatnonzero(user_items >= 0)
-            for place, cells in zip(places, output.item_cells(model, user_items[places]), strict=True):
-                yield user_id, int(place) + 1, *cells, float(user_scores[place])
