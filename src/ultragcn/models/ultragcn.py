@@ -81,8 +81,8 @@ class UltraGCN(EmbeddingRecommender):
     """
 
     config: Config
-    _format = "ultragcn-4"
-    _learned = (*EmbeddingRecommender._learned, "item_graph_", "item_trend_")
+    _format = "ultragcn-5"
+    _learned = EmbeddingRecommender._learned | {"item_graph_": "II", "item_trend_": "I"}
     item_graph_weight_: float | None
     item_trend_weight_: float | None
     item_trend_half_life_: float | None
@@ -107,6 +107,10 @@ class UltraGCN(EmbeddingRecommender):
                 raise UsageError(f"unknown hyper-parameter of UltraGCN {name!r}{near or '; help(UltraGCN) lists them all'}")
         self.config = (config or Config()).replace(**hyper_parameters)
         self.num_threads = checked_threads(num_threads)
+
+    @classmethod
+    def _settings(cls) -> type[Config]:
+        return Config
 
     def check_runnable(self) -> None:
         """Raise now what `fit` would raise for want of a package or of a device."""
