@@ -664,3 +664,9 @@ def test_what_was_read_comes_before_the_reason_why_it_cannot_be_split(tmp_path, 
     assert "warning: " in said[1]
     assert "no user of column 1 comes twice" in said[1]
     assert "finds none of 72 pairs to hold out" in said[-1]
+
+
+def test_a_misspelt_file_gets_the_name_of_the_one_beside_it(tmp_path):
+    (tmp_path / "shop.csv").write_text("user,item\n1,2\n")
+    with pytest.raises(UsageError, match=r"shp\.csv; did you mean shop\.csv\?$"):
+        load_dataset(tmp_path / "shp.csv")

@@ -102,7 +102,7 @@ class Baseline(Recommender):
         >>> EASE(l2=100.0).fit(load_dataset("demo")).is_fitted
         True
         """
-        train, valid, select_on, titles = self._given(data, valid, select_on, reading)
+        train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
         show = fit_progress(progress)
         refuse_empty(train)
         refuse_leaks(train, valid, select_on)

@@ -219,7 +219,8 @@ class Recommender(RankingVerbs):
         Parameters
         ----------
         data : optional
-            Train on these instead, on all of them: anything that `fit` takes. Of a `Dataset`, train and validation.
+            Train on these instead, on all of them: anything that `fit` takes. Of a data set that is a log of your own, on everything in
+            it, test too: that is the model to use. Of any other data set, on train and validation, so that test can still be read.
         progress : bool or Progress, optional
             As in `fit`.
         **options
@@ -256,7 +257,7 @@ class Recommender(RankingVerbs):
                 raise UsageError("this model needs the times of the interactions, which its file does not hold; give refit the data")
         else:
             taken = self._given(data, None, None, reading)
-            train, titles = taken.train if taken.valid is None else taken.train.union(taken.valid), taken.item_titles
+            train, titles = taken.everything, taken.item_titles
         new.fit(train, progress=progress, **options)
         new.item_titles_ = titles
         return new

@@ -176,7 +176,7 @@ class UltraGCN(EmbeddingRecommender):
         >>> UltraGCN(embedding_dim=8, epochs=3).fit(load_dataset("demo")).is_fitted
         True
         """
-        train, valid, select_on, titles = self._given(data, valid, select_on, reading)
+        train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
         show = fit_progress(progress)
         self._refuse_unfit(train, valid, select_on)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
