@@ -370,7 +370,7 @@ def test_the_score_is_the_number_that_ranks(name):
 def test_similar_items_are_even_for_even_ones_and_never_the_item_itself(name):
     model = fitted(name)
     if name in NO_TASTE:
-        with pytest.raises(UsageError, match="no similar items"):
+        with pytest.raises(UsageError, match="no similar items; give by together"):
             model.similar_items("i00")
         return
     for number in range(6):
@@ -388,6 +388,45 @@ def test_similar_items_are_even_for_even_ones_and_never_the_item_itself(name):
         assert np.isneginf(numbers[row][len(one) :]).all()
     with pytest.raises(UsageError, match="unknown item id 'x'"):
         model.similar_items(["i00", "x"])
+
+
+def test_items_are_alike_together_in_every_model_and_by_embeddings_where_there_are_any(name):
+    model = fitted(name)
+    others, values = model.similar_items("i04", top_k=25, by="together")
+    assert set(others) <= {item for item in ITEMS[::2] if item != "i04"}
+    assert len(others) == 9 or hasattr(model, "item_weights_")
+    assert (values > 0).all()
+    if hasattr(model, "item_embedding_"):
+        near, _ = model.similar_items("i04", top_k=8, by="embeddings")
+        assert all(int(item[1:]) % 2 == 0 for item in near)
+    else:
+        with pytest.raises(UsageError, match="learns no embeddings of items, by which they could be compared; give by together"):
+            model.similar_items("i04", by="embeddings")
+    usual = {"ultragcn": "together", "bpr": "embeddings", "ials": "embeddings", "lightgcn": "embeddings", "popularity": None}
+    assert model.similar_by == usual.get(name.split("-")[0], "together")
+    if model.similar_by is not None:
+        usually, explicit = model.similar_items("i04", top_k=8), model.similar_items("i04", top_k=8, by=model.similar_by)
+        np.testing.assert_array_equal(usually[0], explicit[0])
+    with pytest.raises(UsageError, match="by must be together or embeddings, not 'cosine'"):
+        model.similar_items("i04", by="cosine")
+
+
+def test_what_nobody_has_and_who_has_nothing_is_never_like_anything(name):
+    board = BOARD.copy()
+    board[:, [4, 7]] = False
+    board[[4, 7], :] = False
+    model = model_of(name).fit(of(board))
+    for way in ("together", "embeddings") if hasattr(model, "item_embedding_") else ("together",):
+        others, values = model.similar_items(ITEMS, top_k=25, by=way)
+        assert not np.isin(others, ["i04", "i07"]).any()
+        assert (others[[4, 7]] == "").all()
+        assert np.isneginf(values[[4, 7]]).all()
+        assert (others[[0, 1, 2]] != "").any(axis=1).all()
+    if name not in NO_USER_EMBEDDINGS:
+        users, _ = model.similar_users(USERS, top_k=25)
+        assert not np.isin(users, ["u04", "u07"]).any()
+        assert (users[[4, 7]] == "").all()
+        assert (users[0] != "").sum() == SIZE - 3
 
 
 def test_similar_users_are_even_for_even_ones_where_users_have_embeddings(name):

@@ -14,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import scipy.sparse as sp
 
-from ultragcn import ItemKNN, Popularity, storage
+from ultragcn import Interactions, ItemKNN, Popularity, UltraGCN, storage
 from ultragcn.cli import ids, main, output
+from ultragcn.data.ids import IdMap
 from ultragcn.errors import UsageError
 from ultragcn.progress import Bars
+from ultragcn.scoring.similar import most_together
 
 SRC = Path(__file__).parents[1] / "src"
 TITLES = ["Tea", 'Pie, "warm"', "", "Jam;", " Egg", "Naïve – 차"]
@@ -249,6 +252,39 @@ def test_a_byte_order_mark_is_written_once_and_read_back(words, tmp_path, capsys
         assert data.startswith(b"\xef\xbb\xbfuser_id")
         assert data.count(b"\xef\xbb\xbf") == 1
     assert ids.read_ids(str(tmp_path / "x.csv"), Popularity().fit(pl.DataFrame({"user": ["q"], "item": [1]})).user_ids, "--users_file")
+
+
+# --------------------------------------------------------------------- alike
+
+
+def test_shrunk_cosines_of_co_occurrence_worked_by_hand():
+    users = sp.csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 1, 0]], np.float32))
+    items, cosines = most_together(users, np.array([1, 3, 0]), 3)
+    assert items.tolist() == [[0, 2, -1], [-1, -1, -1], [1, 2, -1]]  # 1 and 2 stand alike with 0 but for how many have them
+    assert cosines[0, :2] == pytest.approx([2 / (6**0.5 + 10), 1 / (6**0.5 + 10)])
+    assert cosines[2, :2] == pytest.approx([2 / (6**0.5 + 10), 2 / (3 + 10)])
+    assert np.isneginf(cosines[1]).all()
+
+
+def test_the_command_lists_what_is_alike_by_either_way(tmp_path, capsys):
+    pairs = pl.DataFrame({"user": [1, 1, 2, 2, 3, 3], "item": [7, 8, 7, 8, 8, 9]})
+    model = UltraGCN(embedding_dim=4, epochs=2, seed=0).fit(pairs)
+    model.save(tmp_path / "run")
+    for way, column in (("together", "score"), ("embeddings", "cosine")):
+        status, lines, err = run(capsys, "similar", tmp_path / "run", "--item", 7, "--by", way)
+        ids, values = model.similar_items(7, by=way)
+        assert (status, err, lines[0]) == (0, "", ["rank", "item_id", column])
+        assert [line[1] for line in lines[1:]] == [str(item) for item in ids]
+        assert [float(line[2]) for line in lines[1:]] == pytest.approx(values.tolist(), rel=1e-5)
+    assert run(capsys, "similar", tmp_path / "run", "--item", 7)[1][0] == ["rank", "item_id", "score"]
+    assert "--by says how items are compared" in run(capsys, "similar", tmp_path / "run", "--user", 1, "--by", "together")[2]
+
+
+def test_an_item_that_nobody_has_is_like_nothing_and_the_command_says_so(tmp_path, capsys):
+    ids = IdMap(np.arange(2), "user"), IdMap(np.arange(4), "item")
+    UltraGCN(embedding_dim=4, epochs=2).fit(Interactions(sp.csr_matrix([[1.0, 1, 0, 0], [1, 1, 1, 0]]), *ids)).save(tmp_path / "run")
+    status, lines, err = run(capsys, "similar", tmp_path / "run", "--item", 3)
+    assert (status, len(lines), err) == (0, 1, "ultragcn: nobody has item '3' in train, so nothing is known to be like it\n")
 
 
 # --------------------------------------------------------------------- killed

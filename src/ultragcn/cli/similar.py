@@ -4,14 +4,22 @@ import argparse
 from collections.abc import Sequence
 
 from ultragcn.cli import output
+from ultragcn.cli.messages import tell
+from ultragcn.errors import UsageError
+from ultragcn.scoring.similar import WAYS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote, or save of any model")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--item", metavar="ID", help="an item id")
+    what.add_argument("--item", metavar="ID", help="an item id; one that begins with - is typed --item=-ID")
     what.add_argument("--user", metavar="ID", help="a user id")
+    parser.add_argument(
+        "--by", choices=WAYS,
+        help="by what items are alike: together, the same users have them; embeddings, cosines of what the model learned (default: "
+        "together for ultragcn and models with item weights, else embeddings)",
+    )  # fmt: skip
     parser.add_argument("--top_k", type=int, default=10, metavar="K", help="length of the list (default: 10)")
     output.add_arguments(parser)
 
@@ -26,19 +34,25 @@ def advice(option: str, argv: Sequence[str]) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn similar`."""
-    from ultragcn.models.recommender import EmbeddingRecommender
     from ultragcn.models.registry import load_model
 
     output.check(arguments)
+    if arguments.by is not None and arguments.item is None:
+        raise UsageError("--by says how items are compared; users are compared by their embeddings, so drop it")
     model = load_model(arguments.run_folder)
+    column = "cosine"
     if arguments.item is not None:
-        ids, likeness = model.similar_items(model.item_ids.parse([arguments.item])[0], arguments.top_k)
+        [item] = model.item_ids.parse([arguments.item])
+        ids, likeness = model.similar_items(item, arguments.top_k, by=arguments.by)
+        column = "cosine" if (arguments.by or model.similar_by) == "embeddings" else "score"
         columns = output.item_columns(model)
         named = output.item_cells(model, model.item_ids.rows(ids))
+        if model.train_.item_degrees[model.item_ids.rows([item])[0]] == 0:
+            tell(f"nobody has item {arguments.item!r} in train, so nothing is known to be like it")
     else:
         ids, likeness = model.similar_users(model.user_ids.parse([arguments.user])[0], arguments.top_k)
         columns = ("user_id",)
         named = ((user,) for user in ids)
     rows = ((place, *cells, float(value)) for place, (cells, value) in enumerate(zip(named, likeness, strict=True), start=1))
-    output.write(arguments, ("rank", *columns, "cosine" if isinstance(model, EmbeddingRecommender) else "score"), rows)
+    output.write(arguments, ("rank", *columns, column), rows)
     return 0

@@ -10,10 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.models.baseline import Baseline
-from ultragcn.models.lists import empty_lists, joined
-from ultragcn.scoring.item_weights import blocks
-from ultragcn.scoring.ranking import best_columns
 from ultragcn.scoring.scorer import OwnedScorer
+from ultragcn.scoring.similar import heaviest
 
 
 class ItemScorer(Baseline):
@@ -31,18 +29,15 @@ class ItemScorer(Baseline):
         made: OwnedScorer = scorer.of_users(matrix)
         return made
 
-    def _similar_items(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _items_together(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the items whose scores those at `rows` raise most, and by how much; fewer where they raise fewer."""
         num_items = len(self.item_ids)
-        found = [empty_lists(0, top_k)]
-        for places in blocks(len(rows), num_items):
-            items = rows[places]
+
+        def weights_of(items: np.ndarray) -> np.ndarray:
             alone = (np.ones(len(items), np.float32), (np.arange(len(items)), items))
-            weights = self.scores_of(sp.csr_matrix(alone, shape=(len(items), num_items)))
-            weights[weights <= 0] = -np.inf
-            weights[np.arange(len(items)), items] = -np.inf
-            found.append(best_columns(weights, top_k))
-        return joined(found, top_k)
+            return self.scores_of(sp.csr_matrix(alone, shape=(len(items), num_items)))
+
+        return heaviest(weights_of, num_items, rows, top_k)
 
 
 class ItemWeightModel(ItemScorer):

@@ -32,6 +32,7 @@ class Popularity(Baseline):
             0.0, "days after which an interaction counts half, which needs their times; 0: all count the same", unit="days", low=0
         )
 
+    similar_by = None
     item_scores_: np.ndarray
     _learned: ClassVar[dict[str, str]] = {"item_scores_": "I"}
 
@@ -52,6 +53,3 @@ class Popularity(Baseline):
     @property
     def _needs_times(self) -> bool:
         return bool(self.config.half_life > 0)
-
-    def _similar_items(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        raise UsageError("Popularity knows no similar items; fit ItemKNN or another model for them")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from ultragcn.errors import UsageError
 from ultragcn.models import lists
 from ultragcn.models.verbs import verb
 from ultragcn.scoring.scorer import Ranking, Scoring, scores
+from ultragcn.scoring.similar import WAYS, most_together
 
 
 class RankingVerbs:
@@ -23,6 +24,8 @@ class RankingVerbs:
     user_ids: IdMap
     item_ids: IdMap
     item_titles_: np.ndarray | None
+    similar_by: ClassVar[str | None] = "together"
+    """By what `similar_items` compares items when nothing is given; None: something must be given."""
 
     @property
     def seen_(self) -> sp.csr_matrix:
@@ -273,28 +276,33 @@ class RankingVerbs:
         return float(found[0]) if one else found
 
     @verb
-    def similar_items(self, item_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    def similar_items(
+        self, item_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 10, *, by: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the items most like an item or several, and how like they are.
-
-        What "like" means depends on the model: embeddings that point the same way, and then the numbers are cosines; or how much having
-        the item adds to the score of the others.
 
         Parameters
         ----------
         item_ids : id, or list of B ids
         top_k : int
             K >= 1.
+        by : {"together", "embeddings"}, optional
+            "together": the same users have them. The numbers are shrunk cosines of co-occurrence, as in ItemKNN; in a model that
+            learns item weights (ItemKNN, RP3beta, EASE, SparseEASE), how much having the item adds to the scores of the others.
+            "embeddings": their embeddings point the same way, and the numbers are cosines. By default what `similar_by` of the model
+            says: "together" of UltraGCN and of models with item weights, else "embeddings".
 
         Returns
         -------
         items : (K,) for one id, (B, K) for a list
-            Item ids, the most similar first, never the item itself. Where there are fewer than K, as in `recommend`.
+            Item ids, the most similar first, never the item itself and never an item that nobody has in train. Where there are fewer
+            than K, as in `recommend`: an item that nobody has in train gets none.
         similarities : float32, same shape
 
         Raises
         ------
         UsageError
-            Unknown item, top_k below 1, or a model to which no two items are alike.
+            Unknown item, top_k below 1, another `by`, or a model without embeddings asked for them.
 
         Examples
         --------
@@ -304,11 +312,18 @@ class RankingVerbs:
         >>> items.shape
         (2, 3)
         """
-        return self._similar(self._similar_items, "item_ids", item_ids, top_k)
+        way = self.similar_by if by is None else by
+        if way is None:
+            raise UsageError(f"{type(self).__name__} itself knows no similar items; give by together, or fit ItemKNN or another model")
+        if way not in WAYS:
+            raise UsageError(f"by must be {' or '.join(WAYS)}, not {by!r}")
+        return self._similar(self._items_together if way == "together" else self._items_near, "item_ids", item_ids, top_k)
 
     @verb
     def similar_users(self, user_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Return the users most like a user or several, and how like they are; only of models that learn users' embeddings.
+
+        A user without items in train is never listed, and gets no list.
 
         Parameters
         ----------
@@ -344,9 +359,13 @@ class RankingVerbs:
         rows, likeness = find(ids.rows(listed), top_k)
         return lists.named(ids, rows, likeness, one)
 
-    def _similar_items(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items most like those at `rows` (B,), as rows, and how like they are: (B, K) each, -1 and -inf in empty places."""
-        raise NotImplementedError
+    def _items_together(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the items that the same users have as those at `rows` (B,): rows and values, (B, K) each, -1 and -inf in empty places."""
+        return most_together(self.train_.matrix, rows, top_k)
+
+    def _items_near(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the items whose embeddings point most nearly the same way, likewise."""
+        raise UsageError(f"{type(self).__name__} learns no embeddings of items, by which they could be compared; give by together")
 
     def _similar_users(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the users most like those at `rows` (B,), likewise."""

@@ -405,6 +405,7 @@ class EmbeddingRecommender(Recommender):
 
     user_embedding_: np.ndarray
     item_embedding_: np.ndarray
+    similar_by: ClassVar[str | None] = "embeddings"
 
     _learned: ClassVar[dict[str, str]] = {"user_embedding_": "UD", "item_embedding_": "ID"}
 
@@ -422,11 +423,11 @@ class EmbeddingRecommender(Recommender):
             f"{type(self).__name__} learns a user's embedding only by training; for someone new, fit again or use UltraGCN or IALS"
         )
 
-    def _similar_items(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        return nearest_rows(self.item_embedding_, rows, top_k)
+    def _items_near(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        return nearest_rows(self.item_embedding_, rows, top_k, self.train_.item_degrees > 0)
 
     def _similar_users(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        return nearest_rows(self.user_embedding_, rows, top_k)
+        return nearest_rows(self.user_embedding_, rows, top_k, self.train_.user_degrees > 0)
 
 
 def fit_progress(progress: Progress | bool | None) -> Progress:

@@ -83,6 +83,7 @@ class UltraGCN(EmbeddingRecommender):
     config: Config
     _format = "ultragcn-5"
     _learned = EmbeddingRecommender._learned | {"item_graph_": "II", "item_trend_": "I"}
+    similar_by = "together"  # benchmarks/similar.py: on both data sets neighbours share more genres than by cosines of embeddings
     item_graph_weight_: float | None
     item_trend_weight_: float | None
     item_trend_half_life_: float | None

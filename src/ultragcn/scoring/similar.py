@@ -1,13 +1,32 @@
-"""What points most nearly the same way. N rows of a table, D dimensions, B rows asked about, K places of a list."""
+"""What is most alike: what points most nearly the same way, and what the same users have.
+
+N rows of a table, D dimensions, U users, I items, B rows asked about, K places of a list.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
 
-from ultragcn.scoring.ranking import rank
+from ultragcn.scoring.item_weights import blocks
+from ultragcn.scoring.ranking import best_columns, rank
+
+WAYS = ("together", "embeddings")
+"""By what items can be alike."""
+SHRINKAGE = 10.0
+"""Added to the denominator of cosines of co-occurrence, as `ItemKNN` does by default: pulls cosines made of few users towards 0."""
 
 
-def nearest_rows(table: np.ndarray, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest_rows(table: np.ndarray, rows: np.ndarray, top_k: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the top_k rows of `table` (N, D) of largest cosine with each of `rows` (B,), which are not listed themselves.
+
+    Parameters
+    ----------
+    table : (N, D) float32
+    rows : (B,) int
+    top_k : int
+    among : (N,) bool, optional
+        The rows that something is known of: others are never listed, and nothing is listed for them. Default: all.
 
     Returns
     -------
@@ -21,10 +40,86 @@ def nearest_rows(table: np.ndarray, rows: np.ndarray, top_k: int) -> tuple[np.nd
     >>> nearest_rows(np.array([[1, 0], [2, 1], [0, 1]], np.float32), np.array([0]), 2)[0].tolist()
     [[1, 2]]
     """
+    known = np.arange(len(table)) if among is None else np.flatnonzero(among)
+    neighbors, cosines = np.full((len(rows), top_k), -1, np.int32), np.full((len(rows), top_k), -np.inf, np.float32)
+    if len(known) == 0:
+        return neighbors, cosines
+    table = table if len(known) == len(table) else table[known]
     lengths = np.linalg.norm(table, axis=1)
     unit = (table / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]).astype(np.float32, copy=False)
-    places = np.arange(len(rows))
-    itself = sp.csr_matrix((np.ones(len(rows), np.float32), (places, rows)), shape=(len(rows), len(table)))
-    blocks = [(np.zeros((0, top_k), np.int32), np.zeros((0, top_k), np.float32))]
-    blocks += [(found, cosines) for _, found, cosines in rank(unit[rows], unit, places, top_k, itself)]
-    return np.concatenate([found for found, _ in blocks]), np.concatenate([cosines for _, cosines in blocks])
+    own = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+    asked = np.flatnonzero(known[own] == rows)
+    own = own[asked]
+    places = np.arange(len(asked))
+    itself = sp.csr_matrix((np.ones(len(asked), np.float32), (places, own)), shape=(len(asked), len(unit)))
+    for block, found, values in rank(unit[own], unit, places, top_k, itself):
+        neighbors[asked[block]] = np.where(found >= 0, known[found], -1)
+        cosines[asked[block]] = values
+    return neighbors, cosines
+
+
+def heaviest(weights_of: Callable[[np.ndarray], np.ndarray], num_items: int, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the top_k items of largest weight for each of `rows` (B,), never the item itself, and none whose weight is not above 0.
+
+    Parameters
+    ----------
+    weights_of : callable
+        From some of the rows (b,) to the weights of all items for each, (b, I) float32, which may be overwritten.
+    num_items : int
+        I.
+    rows : (B,) int
+    top_k : int
+
+    Returns
+    -------
+    items : (B, K) int32
+        -1 where there are no more items.
+    weights : (B, K) float32
+        -inf there.
+
+    Examples
+    --------
+    >>> weights = np.array([[5, 1, 2], [0, 0, 1], [0, 0, 0]], np.float32)
+    >>> heaviest(lambda rows: weights[rows], 3, np.array([0, 1]), 2)[0].tolist()
+    [[2, 1], [2, -1]]
+    """
+    items, values = np.full((len(rows), top_k), -1, np.int32), np.full((len(rows), top_k), -np.inf, np.float32)
+    for block in blocks(len(rows), num_items):
+        weights = weights_of(rows[block])
+        weights[weights <= 0] = -np.inf
+        weights[np.arange(len(block)), rows[block]] = -np.inf
+        items[block], values[block] = best_columns(weights, top_k)
+    return items, values
+
+
+def most_together(matrix: sp.csr_matrix, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the top_k items that the users of each of `rows` (B,) have most, for how many users they have: the shrunk cosine
+
+        c_ij = C_ij / (sqrt(C_ii C_jj) + shrinkage),    C = A^T A.
+
+    Parameters
+    ----------
+    matrix : csr_matrix (U, I)
+        A, who has what.
+    rows : (B,) int
+        Items.
+    top_k : int
+
+    Returns
+    -------
+    items, cosines : (B, K)
+        As of `heaviest`.
+
+    Examples
+    --------
+    >>> most_together(sp.csr_matrix([[1, 1, 0], [1, 1, 0], [0, 1, 1]], dtype=np.float32), np.array([0, 2]), 2)[0].tolist()
+    [[1, -1], [1, -1]]
+    """
+    lengths = np.sqrt(np.bincount(matrix.indices, minlength=matrix.shape[1])).astype(np.float32)
+
+    def cosines(items: np.ndarray) -> np.ndarray:
+        together: np.ndarray = (matrix[:, items].T.tocsr() @ matrix).toarray().astype(np.float32, copy=False)
+        together /= lengths[items, None] * lengths + np.float32(SHRINKAGE)
+        return together
+
+    return heaviest(cosines, matrix.shape[1], rows, top_k)
