@@ -139,7 +139,7 @@ def test_listed_train_items_are_refused_and_validation_items_counted():
         ("user_id,item_id,rank\n0,1,1\n\n0,2,x\n", "rank 'x' in row 4 is not a number"),
         ('{"user_id": 0, "item_id": 77, "rank": 1}\n', "(first: 77 in row 1)"),
         ("user_id,item_id\n0,1\n", "has the columns user_id, item_id; expected user_id, item_id and rank or score"),
-        ("user,item,rank\n0,1,1\n", "has the columns user, item, rank; expected"),
+        ("who,what,rank\n0,1,1\n", "has the columns who, what, rank; expected"),
         ("user_id\titem_id\trank\n", "lists nothing"), ("", "as a table"), ('{"user_id": 0\n', "as a table"),
     ],
 )  # fmt: skip

@@ -13,7 +13,11 @@ _USUAL_SEEDS = "0,1,2"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     data_options.add_arguments(parser)
-    parser.add_argument("--models", metavar="LIST", help="separated by commas (default: popularity,itemknn,rp3beta,ease,ials,ultragcn)")
+    parser.add_argument(
+        "--models", metavar="LIST",
+        help="separated by commas: names of models; lists:FILE, ranked lists from elsewhere; package.module:Class, a model of your own; "
+        "the last two also as NAME=... (default: popularity,itemknn,rp3beta,ease,ials,ultragcn)",
+    )  # fmt: skip
     seeds.add_argument(parser, _USUAL_SEEDS)
     parser.set_defaults(seeds=_USUAL_SEEDS)
     parser.add_argument(
@@ -32,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn compare`."""
     from ultragcn.experiments.studies import compare
+    from ultragcn.experiments.studies.entries import factories_of
     from ultragcn.progress import Bars, Silent
 
     models = compare.DEFAULT_MODELS if arguments.models is None else _listed("--models", arguments.models)
@@ -43,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out) if arguments.out else Path("runs") / f"compare-{name}-{protocol}"
     settings = {} if arguments.settings is None else read_settings(arguments.settings)
     table = compare.compare(
-        source, models, over, out, metrics=metrics, settings=settings, refit=arguments.refit,
+        source, factories_of(models), over, out, metrics=metrics, settings=settings, refit=arguments.refit,
         overwrite=arguments.overwrite, progress=Silent() if arguments.quiet else Bars(), tell=tell,
     )  # fmt: skip
     failed = [line for line in table.lines if not line.num_seeds]

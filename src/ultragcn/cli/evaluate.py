@@ -49,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ranking",
         metavar="FILE",
-        help="evaluate lists from anywhere: TSV, CSV, JSON lines or Parquet with user_id, item_id, and rank or score, such as ultragcn "
-        "recommend writes; over the data and split of RUN, or without RUN over --dataset, read and split as the options of data say",
+        help="evaluate lists from anywhere: TSV, CSV, JSON lines or Parquet with user_id, item_id, and rank or score (or prediction, "
+        "rating), such as ultragcn recommend writes, or a TREC run; over the data and split of RUN, or without RUN over --dataset, read "
+        "and split as the options of data say",
     )
     data_options.add_arguments(parser)
     parser.set_defaults(protocol=None, split_seed=None)  # not given: as the run says, or the usual ones

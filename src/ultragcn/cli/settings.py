@@ -13,7 +13,7 @@ def read_settings(path: str) -> dict[str, dict[str, Any]]:
     Raises
     ------
     UsageError
-        The file cannot be read, or something in it stands outside a table.
+        The file cannot be read, something in it stands outside a table, or a table is empty.
     """
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -24,4 +24,9 @@ def read_settings(path: str) -> dict[str, dict[str, Any]]:
     wrong = [name for name, table in document.items() if not isinstance(table, dict)]
     if wrong:
         raise UsageError(f"{path}: {wrong[0]} stands outside a table; put it under the model it is meant for, such as [ease]")
+    if empty := [name for name, table in document.items() if not table]:
+        raise UsageError(
+            f"{path}: the table [{empty[0]}] is empty, so it chooses nothing; leave it out to train {empty[0]} as without a file, or give "
+            "the hyper-parameters that you mean"
+        )
     return document

@@ -2,18 +2,27 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 from ultragcn import kernels
-from ultragcn.data.ids import IdMap
+from ultragcn.data.ids import Id, IdMap
 from ultragcn.data.interactions import Interactions, require_interactions
 from ultragcn.errors import DataError, UsageError, counted, warn
 from ultragcn.evaluation.dialects import Dialect, dialect_of
 from ultragcn.evaluation.groups import Group, by_item_group, by_user_group
-from ultragcn.evaluation.metrics import DEFAULT_LABELS, UserValues, parse_labels, user_values, values_of_all_lists
+from ultragcn.evaluation.metrics import (
+    DEFAULT_LABELS,
+    Own,
+    UserValues,
+    labels_and_own,
+    own_values,
+    user_values,
+    values_of_all_lists,
+)
 from ultragcn.evaluation.own_models import is_ranker, lists_of
 from ultragcn.evaluation.significance import bootstrap_intervals
 
@@ -65,7 +74,7 @@ class Evaluation:
 def evaluate(
     model: Any,
     targets: Interactions,
-    metrics: Sequence[str] = DEFAULT_LABELS,
+    metrics: Sequence[str | Own | tuple[str, Own]] = DEFAULT_LABELS,
     dialect: str | Dialect = "lightgcn",
     *,
     train: Interactions | None = None,
@@ -83,8 +92,11 @@ def evaluate(
         (or a (B, K) array, or a tuple of that and of scores). It leaves out by itself what users have.
     targets : Interactions
         The held-out pairs; ids are matched with the model's.
-    metrics : list of str
-        Such as `["recall@20", "ndcg@20", "coverage@20"]` (`metrics.METRICS`); several list lengths cost one ranking.
+    metrics : list of str or callable
+        Such as `["recall@20", "ndcg@20", "coverage@20"]` (`metrics.METRICS`); several list lengths cost one ranking. A function is a
+        metric of your own: it is called for every user with held-out items, with the list of item ids, best first, and the set of
+        held-out ids, and returns a number; the mean over these users is reported as `NAME@20`. A pair `("name@10", function)` gives
+        it another name and another length.
     dialect : str or Dialect
         A name in `dialects.DIALECTS`, or one of your own.
     train, valid : Interactions, optional
@@ -112,6 +124,11 @@ def evaluate(
     ...         return [data.train.item_ids.ids[:top_k] for _ in user_ids]
     >>> evaluate(Alphabet(), data.test)["num_users"]
     1984
+    >>> def any_hit(items, relevant):
+    ...     return bool(relevant & set(items))
+    >>> found = evaluate(Alphabet(), data.test, ["hit_rate@10", ("any_hit@10", any_hit)])
+    >>> found["any_hit@10"] == found["hit_rate@10"]
+    True
     """
     return evaluate_by_user(model, targets, metrics, dialect, train=train, valid=valid).means
 
@@ -119,7 +136,7 @@ def evaluate(
 def evaluate_by_user(
     model: Any,
     targets: Interactions,
-    metrics: Sequence[str] = DEFAULT_LABELS,
+    metrics: Sequence[str | Own | tuple[str, Own]] = DEFAULT_LABELS,
     dialect: str | Dialect = "lightgcn",
     *,
     train: Interactions | None = None,
@@ -128,7 +145,8 @@ def evaluate_by_user(
     """Like `evaluate`, with every user's own values, confidence intervals and groups."""
     require_interactions("evaluate", "data.test", targets, train, valid)
     dialect = dialect_of(dialect)
-    labels = parse_labels(metrics)
+    labels, own = labels_and_own(metrics)
+    of_library = [label for label in labels if label not in own]
     if not is_ranker(model):
         if not len(targets):
             raise DataError(_NOTHING)
@@ -151,10 +169,19 @@ def evaluate_by_user(
     if len(users) == 0:
         raise DataError(_NOTHING)
     items, hits = ranked(model, users, matrix, max(label.top_k for label in labels), seen)
-    table = user_values(hits, items, num_relevant[users], labels, dialect, model.train_, targets.num_users)
-    means = {label: float(mean[0]) for label, mean in table.means().items()} | values_of_all_lists(items, labels, len(model.item_ids))
+    table = user_values(hits, items, num_relevant[users], of_library, dialect, model.train_, targets.num_users)
+    if own:
+        table = table.with_own(labels, own_values(own, model.item_ids.ids, items, _held_out(targets, model.user_ids.ids[users])))
+    means = {label: float(mean[0]) for label, mean in table.means().items()} | values_of_all_lists(items, of_library, len(model.item_ids))
     in_order = {str(label): means[label] for label in labels} | {"num_users": len(users)}
     return Evaluation(in_order, users, table.by_label(), table, items, hits, matrix, model.train_)
+
+
+def _held_out(targets: Interactions, user_ids: np.ndarray) -> list[set[Id]]:
+    """Return the ids of what was held out from each user."""
+    matrix = targets.matrix[targets.user_ids.rows(user_ids)]
+    ids = targets.item_ids.ids
+    return [set(ids[matrix.indices[start:end]].tolist()) for start, end in pairwise(matrix.indptr)]
 
 
 def ranked(

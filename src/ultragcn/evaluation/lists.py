@@ -3,6 +3,9 @@
 U users, Q users asked about, K list length, N listed places.
 """
 
+import gzip
+import io
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,13 @@ import scipy.sparse as sp
 from ultragcn import kernels
 from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.names import known
 from ultragcn.errors import DataError, warn
 
+_ORDERED_BY = ("rank", "score", "prediction", "rating")
+"""Names of the column that orders a list; the first one that is there counts."""
+_TREC = ("user_id", "q0", "item_id", "place", "score", "tag")
+"""Columns of a TREC run. Its rank is not called rank, because only its score counts."""
 _ROW = "#row"
 """The column that says where in the file a row stood."""
 
@@ -123,10 +131,12 @@ class RankedLists:
 
 
 def read_lists(path: str | Path, train: Interactions, valid: Interactions | None = None) -> RankedLists:
-    """Read ranked lists: a table with the columns user_id, item_id, and rank (1 first) or score (highest first) or both.
+    """Read ranked lists: a table with columns of users and items, and of rank (1 first) or score (highest first) or both.
 
-    What `ultragcn recommend --output` writes is such a file. The format is told by the content: Parquet, JSON lines, or text with
-    a header, separated by tabs or commas. With both columns, rank counts; equal scores go by the lower item.
+    What `ultragcn recommend --output` writes is such a file. The content says what the format is: Parquet, JSON lines, text with a
+    header, separated by tabs or commas, or a TREC run (`user Q0 item rank score tag` without a header); text may be packed with gzip.
+    Columns may be called as other tools call them: user or userId, item or movieId, and for the score prediction or rating. Where
+    there are both, rank counts; of a TREC run the score, as for trec_eval. Equal scores go by the lower item.
 
     Raises
     ------
@@ -136,15 +146,16 @@ def read_lists(path: str | Path, train: Interactions, valid: Interactions | None
     """
     path = Path(path)
     table = _read_table(path)
-    key = next((name for name in ("rank", "score") if name in table.columns), None)
-    if key is None or not {"user_id", "item_id"} <= set(table.columns):
-        there = ", ".join(name for name in table.columns if name != _ROW)
-        raise DataError(f"{path} has the columns {there}; expected user_id, item_id and rank or score")
+    names = [name for name in table.columns if name != _ROW]
+    key = next((name for wanted in _ORDERED_BY for name in names if name.strip().lower() == wanted), None)
+    columns = [known(role, names) for role in ("user", "item")]
+    if key is None or None in columns:
+        raise DataError(f"{path} has the columns {', '.join(names)}; expected user_id, item_id and rank or score")
     if len(table) == 0:
         raise DataError(f"{path} lists nothing; expected one row for each listed item")
-    users, items = _rows(path, table, "user_id", train.user_ids), _rows(path, table, "item_id", train.item_ids)
+    users, items = (_rows(path, table, str(name), ids) for name, ids in zip(columns, (train.user_ids, train.item_ids), strict=True))
     order_by = _numbers(path, table, key)
-    if key == "rank":
+    if key.strip().lower() == "rank":
         below = np.flatnonzero(order_by < 0)
         if len(below):
             raise DataError(f"{path}: rank {order_by[below[0]]:g} in row {table[_ROW][int(below[0])]} is below 0; 1 is the first of a list")
@@ -167,21 +178,35 @@ def _read_table(path: Path) -> Any:
     require_file(path, "a file of ranked lists")
     try:
         with open(path, "rb") as file:
-            start = file.readline()
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else open(path, "rb") as opened:
+            start = opened.readline()
+            source: Any = io.BytesIO(start + opened.read()) if packed else path
         if start.startswith(b"PAR1"):
-            return pl.read_parquet(path).with_row_index(_ROW, 1)
+            return pl.read_parquet(source).with_row_index(_ROW, 1)
         if start.lstrip().startswith(b"{"):
-            return pl.read_ndjson(path).with_row_index(_ROW, 1)
+            return pl.read_ndjson(source).with_row_index(_ROW, 1)
+        if _is_trec(start):
+            content = source.getvalue() if packed else path.read_bytes()
+            lines = io.BytesIO(re.sub(rb"[ \t]+", b"\t", re.sub(rb"(?m)^[ \t]+|[ \t\r]+$", b"", content)))
+            runs = pl.read_csv(lines, has_header=False, new_columns=list(_TREC), separator="\t", quote_char=None, infer_schema=False)
+            return runs.with_row_index(_ROW, 1).filter(~pl.all_horizontal(pl.exclude(_ROW).is_null()))
         if b"\t" in start:
             # Ids may contain quotation marks; tabs cannot be in them.
-            table = pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False)
+            table = pl.read_csv(source, separator="\t", quote_char=None, infer_schema=False)
         else:
-            table = pl.read_csv(path, infer_schema=False)
+            table = pl.read_csv(source, infer_schema=False)
         return table.with_row_index(_ROW, 2).filter(~pl.all_horizontal(pl.exclude(_ROW).is_null()))  # lines left empty
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     except pl.exceptions.PolarsError as error:
         raise DataError(f"cannot read {path} as a table: {str(error).splitlines()[0]}") from error
+
+
+def _is_trec(line: bytes) -> bool:
+    """Return whether a line is one of a TREC run: `user Q0 item rank score tag`."""
+    words = line.split()
+    return len(words) == len(_TREC) and words[1].upper() == b"Q0"
 
 
 def _rows(path: Path, table: Any, name: str, ids: IdMap) -> np.ndarray:

@@ -3,14 +3,17 @@
 K the list length, |R| the number of relevant (held-out) items of a user, Q users who have some. Whose definitions: `dialects`.
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ultragcn import kernels
+from ultragcn.data.ids import Id
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError, unknown_name
 from ultragcn.evaluation import beyond_accuracy
@@ -23,6 +26,11 @@ METRICS = (*ACCURACY, *OF_LISTS, *OF_ALL_LISTS)
 """Names of all metrics: of hits; of every list, whatever is relevant; of all lists together, so that no user has a value."""
 
 DEFAULT_LABELS = ("recall@20", "ndcg@20")
+
+Own = Callable[[list[Id], set[Id]], float]
+"""A metric of the user's own: from a list of item ids, best first, and the set of those that are relevant, to a number."""
+_OWN_TOP_K = 20
+_LABEL = r"([A-Za-z0-9_]+)@([1-9][0-9]{0,5})"
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,80 @@ def parse_labels(labels: Sequence[str]) -> list[Label]:
     if not parsed:
         raise UsageError("give at least one metric, such as recall@20")
     return list(dict.fromkeys(parsed))
+
+
+def labels_and_own(metrics: Sequence[str | Own | tuple[str, Own]]) -> tuple[list[Label], dict[Label, Own]]:
+    """Return the metrics that are asked for, in order, and the functions of those that are the user's own.
+
+    Parameters
+    ----------
+    metrics : list
+        Labels such as `recall@20`; functions, which are called `NAME@20` by their own names; pairs of a label and a function.
+
+    Raises
+    ------
+    UsageError
+        An unknown label, a function without a name, or a name that a metric of this library has.
+    """
+    if isinstance(metrics, str) or callable(metrics):
+        raise UsageError(f"metrics are a list, such as ['recall@20', 'ndcg@20'], not {metrics!r}")
+    labels: list[Label] = []
+    own: dict[Label, Own] = {}
+    for given in metrics:
+        if isinstance(given, str):
+            labels += parse_labels([given])
+            continue
+        text, function = (f"{getattr(given, '__name__', '')}@{_OWN_TOP_K}", given) if callable(given) else _pair(given)
+        match = re.fullmatch(_LABEL, text)
+        if match is None:
+            raise UsageError(f"a metric of your own needs a name: give the pair ('name@20', function), not {given!r}")
+        if match[1] in METRICS:
+            raise UsageError(f"{match[1]} is a metric of this library; give yours another name")
+        label = Label(match[1], int(match[2]))
+        labels.append(label)
+        own[label] = function
+    if not labels:
+        raise UsageError("give at least one metric, such as recall@20")
+    return list(dict.fromkeys(labels)), own
+
+
+def _pair(given: Any) -> tuple[str, Own]:
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str) and callable(given[1]):
+        return given
+    raise UsageError(f"a metric is a label such as 'recall@20', a function, or the pair ('name@20', function), not {given!r}")
+
+
+def own_values(own: Mapping[Label, Own], item_ids: np.ndarray, items: np.ndarray, relevant: Sequence[set[Id]]) -> dict[Label, np.ndarray]:
+    """Return every user's value of the user's own metrics.
+
+    Parameters
+    ----------
+    own : dict of Label -> callable
+        From a list of item ids, best first, at most K of them, and the set of relevant ids to a number.
+    item_ids : (I,) array
+        Ids of the items listed.
+    items : (Q, N) int32
+        The lists, -1 where a place is empty.
+    relevant : list of Q sets of ids
+
+    Raises
+    ------
+    UsageError
+        A function that fails or returns something else than a finite number.
+    """
+    ids = item_ids.tolist()
+    values = {label: np.empty(len(items)) for label in own}
+    for user, row in enumerate(items.tolist()):
+        listed = [(place, ids[item]) for place, item in enumerate(row) if item >= 0]
+        for label, function in own.items():
+            try:
+                value = float(function([item for place, item in listed if place < label.top_k], set(relevant[user])))
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"{label} is called with a list and a set of item ids and must return a number: {error}") from error
+            if not math.isfinite(value):
+                raise UsageError(f"{label} returned {value} for a user; it must return a finite number")
+            values[label][user] = value
+    return values
 
 
 def parse_selection(label: str, name: str = "select_by") -> Label:
@@ -118,6 +200,11 @@ class UserValues:
         """Return the values of every metric asked for that users have: label -> (Q,)."""
         return {str(label): self.values[label] for label in self.labels if label in self.values}
 
+    def with_own(self, labels: list[Label], values: dict[Label, np.ndarray]) -> "UserValues":
+        """Return the values with those of the user's own metrics, (Q,) each, which are averaged over these users; `labels`: all of them."""
+        ones = {label: np.ones(len(of_users)) for label, of_users in values.items()}
+        return UserValues(labels, self.values | values, self.weights | ones, self.dialect, self.population)
+
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray]:
         """Values times weights, and weights: (Q, number of metrics) each."""
@@ -148,6 +235,8 @@ def user_values(hits: np.ndarray, items: np.ndarray, num_relevant: np.ndarray, l
     """
     needed = list(dict.fromkeys([*labels, *(part for label in labels if label.metric == "f1" for part in _parts_of_f1(label))]))
     lengths = sorted({label.top_k for label in needed})
+    if not lengths:
+        return UserValues([], {}, {}, dialect, num_all_users if dialect.users == "all" else len(hits))
     statistics = kernels.list_statistics(hits, np.array(lengths, dtype=np.int64))
     cut = {top_k: CutLists(top_k, num_relevant, *statistics[:, c]) for c, top_k in enumerate(lengths)}
     values = {

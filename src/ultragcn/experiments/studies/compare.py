@@ -4,6 +4,7 @@ runs.tsv          a line for each model and seed, as it ends; what stands there 
 values/           every user's values of each of them, Parquet
 comparison.json   which data, protocol and metrics these are
 table.tsv/.md     a line for each model: mean over seeds, interval, significance, seconds, memory
+table.tex         the same for a paper, with the commands of booktabs
 table.png         the same as a picture, where matplotlib is installed
 
 Each run is a process of its own, so that its peak memory is its own and one that fails leaves the others alone.
@@ -42,6 +43,13 @@ _OTHER = {
     "metrics": "other metrics", "dialect": "another dialect",
 }  # fmt: skip
 """What differs when a field of comparison.json does."""
+
+_SIGNIFICANT = 0.05
+_LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 RUNS, VALUES, COMPARISON, TABLE = "runs.tsv", "values", "comparison.json", "table"
 
@@ -108,7 +116,8 @@ def compare(
         Names of `MODELS`. The settings are those kept for the data set (configs/), else the defaults. In a dict, a callable makes a model
         of your own, which stands in the table under its name: a class or a function that another process can import. It is called with
         what `settings` has for the name, and with `seed` if it takes one. What it returns has `fit(train)`, perhaps with `valid`, and
-        `recommend(user_ids, top_k)`, as `evaluate` needs it. None stands for the model of this library that has the name.
+        `recommend(user_ids, top_k)`, as `evaluate` needs it. `ListsFile(path)` stands for ranked lists from elsewhere. None stands for
+        the model of this library that has the name.
     seeds : list of int
         A model that draws nothing, or takes no seed, runs once, as seed 0.
     out : Path
@@ -190,6 +199,36 @@ def markdown(table: Table, failures: bool = True) -> str:
     return "\n".join([about, "", *lines, "", settings, *([""] if failed else []), *failed]) + "\n"
 
 
+def latex(table: Table) -> str:
+    """Return the table for LaTeX with booktabs: the best value of each metric is bold, and `*` marks models the best is told apart from."""
+    ended = [line for line in table.lines if line.num_seeds]
+    first = table.labels[0]
+    highest = {label: max((line.means[label] for line in ended), default=np.nan) for label in table.labels}
+    head = ["Model", *(_in_latex(label) for label in table.labels), f"95\\,\\% interval of {_in_latex(first)}", "Seconds"]
+    rows = []
+    for line in ended:
+        values = [f"{line.means[label]:.4f}" for label in table.labels]
+        marks = ["$^{*}$" if line.p_value is not None and line.p_value < _SIGNIFICANT else "", *[""] * (len(values) - 1)]
+        cells = [
+            (f"\\textbf{{{value}}}" if line.means[label] == highest[label] else value) + mark
+            for label, value, mark in zip(table.labels, values, marks, strict=True)
+        ]
+        interval = " -- ".join(f"{end:.4f}" for end in line.intervals.get(first, ()))
+        rows.append([_in_latex(line.model), *cells, interval, f"{line.train_seconds:.3g}"])
+    about = [
+        f"{table.dataset}, protocol {table.protocol}, dialect {DIALECT}, {table.num_users} test users; bold: the highest value.",
+        f"*: worse in {first} than the best model, p < {_SIGNIFICANT} (paired t-test over users, Holm's correction). Needs booktabs.",
+    ]
+    body = [" & ".join(row) + r" \\" for row in rows]
+    lines = [f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *body]
+    return "\n".join([*(f"% {line}" for line in about), *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _in_latex(text: str) -> str:
+    """Return text with what LaTeX would take for commands as letters."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
 def protocol_words(about: Mapping[str, Any]) -> str:
     """Return under which protocol a comparison is, as its title says it; `about` is what its comparison.json holds."""
     protocol: str = about["protocol"]
@@ -239,7 +278,7 @@ def _prepare(out: Path, about: dict[str, Any], overwrite: bool) -> list[str]:
             about = _same_comparison(out, about)
             storage.write_json(out / COMPARISON, about | {"command": sys.argv})
             return list(about["metrics"])
-        for name in (RUNS, *(f"{TABLE}.{kind}" for kind in ("tsv", "md", "png"))):
+        for name in (RUNS, *(f"{TABLE}.{kind}" for kind in ("tsv", "md", "tex", "png"))):
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / VALUES, ignore_errors=True)
     except OSError as error:
@@ -350,12 +389,19 @@ def run_one(source: dict[str, Any], entry: Entry, seed: int, refit: bool, labels
         warnings.simplefilter("ignore", DataWarning)  # said once, by the process that compares
         dataset = load_dataset(**source)
     settings_hash = entry.columns(dataset.known_as, seed)["settings_hash"]
-    fitted, seconds, seen = entry.fitted(dataset, seed, refit)
-    result = evaluate_by_user(fitted, dataset.test, labels, DIALECT, **seen)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        fitted, seconds, seen = entry.fitted(dataset, seed, refit)
+        result = evaluate_by_user(fitted, dataset.test, labels, DIALECT, **seen)
     with storage.atomic_path(_values_path(out, entry.name, seed, settings_hash)) as temporary:
         pl.DataFrame({"user_id": dataset.train.user_ids.ids[result.user_index].tolist(), **result.values}).write_parquet(temporary)
     measured = {label: result.means[label] for label in labels}
     return measured | {"train_seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb() or ""}
+
+
+def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+    """Show a warning as the command does, without the place in the code from which it came."""
+    print(f"ultragcn: warning: {message}", file=sys.stderr)
 
 
 def _values_path(out: Path, model: str, seed: int, settings_hash: str) -> Path:
@@ -415,6 +461,7 @@ def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float
 
 def _write(table: Table, out: Path) -> None:
     storage.write_text(out / f"{TABLE}.md", markdown(table))
+    storage.write_text(out / f"{TABLE}.tex", latex(table))
     first = table.labels[0]
     head = [
         "model",

@@ -1,24 +1,52 @@
 """Who is compared: models of this library by their names, and models of the user's own by what makes them."""
 
+import importlib
 import json
 import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ultragcn.data.containers import require_file
 from ultragcn.data.datasets import Dataset
 from ultragcn.data.interactions import Interactions
-from ultragcn.errors import UsageError, unknown_name
+from ultragcn.errors import NotFittedError, UsageError, did_you_mean, unknown_name
+from ultragcn.evaluation.lists import RankedLists, read_lists
 from ultragcn.evaluation.own_models import check_form
 from ultragcn.experiments.runs.training import accepted
 from ultragcn.models.refit import chooses_epochs, unfitted_for_refit
 from ultragcn.models.registry import MODELS, has_kept_settings, make_model
-from ultragcn.storage import hash_bytes
+from ultragcn.storage import hash_bytes, hash_file
 
 Factory = Callable[..., Any]
 """What makes an untrained model of the user's own: a class, or a function that returns an object."""
+
+
+@dataclass(frozen=True)
+class ListsFile:
+    """Ranked lists in a file, as a model of the user's own: what `read_lists` reads, for the data set that is compared on."""
+
+    path: str
+
+    def __call__(self) -> "ListsFile":
+        """Return what stands for the model; there is nothing to train."""
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what the file holds: other lists are another model."""
+        return hash_file(Path(self.path))
+
+    def fit(self, train: Interactions, valid: Interactions | None = None) -> RankedLists:
+        """Return the lists, checked against the data."""
+        return read_lists(self.path, train, valid)
+
+    def recommend(self, user_ids: Sequence[Any], top_k: int) -> Any:
+        """Raise: lists are evaluated as they are."""
+        raise NotFittedError("lists from a file recommend nothing before they are fitted to the data they are for")
 
 
 @dataclass(frozen=True)
@@ -48,6 +76,8 @@ class Entry:
             pickle.dumps(self.factory)
         except Exception as error:
             raise UsageError(f"{apart}, at the top of a .py file: {error}") from error
+        if isinstance(self.factory, ListsFile) and self.settings:
+            raise UsageError(f"{self.name} is read from {self.factory.path}, so it takes no settings; leave its table out")
         self._make(0, ("fit", "recommend"))
 
     def is_random(self, dataset: str | None) -> bool:
@@ -58,7 +88,7 @@ class Entry:
 
     def settings_from(self, dataset: str | None) -> str:
         """Return the word of the table for where the settings are from."""
-        if self.settings:
+        if self.settings or isinstance(self.factory, ListsFile):
             return "given"
         return "kept" if self.factory is None and has_kept_settings(self.name, dataset) else "defaults"
 
@@ -70,6 +100,8 @@ class Entry:
         if self.factory is None:
             config = make_model(self.name, dataset, seed, self.settings).config
             return {"settings": json.dumps(config.changed()), "settings_hash": config.fingerprint()}
+        if isinstance(self.factory, ListsFile):
+            return {"settings": json.dumps({"lists": self.factory.path}), "settings_hash": self.factory.fingerprint[:16]}
         settings = json.dumps(dict(self.settings), sort_keys=True, default=str)
         maker = f"{getattr(self.factory, '__module__', '')}.{getattr(self.factory, '__qualname__', type(self.factory).__qualname__)}"
         return {"settings": settings, "settings_hash": hash_bytes([f"{maker} {seed} {settings}".encode()])[:16]}
@@ -83,6 +115,8 @@ class Entry:
             returned = model.fit(train, **({} if refit else accepted(model.fit, valid=dataset.valid)))
             seconds = time.perf_counter() - started
             model = model if returned is None else returned
+            if isinstance(model, RankedLists):  # which know what they were checked against
+                return model, 0.0, {}
             check_form(model)
             return model, seconds, {"train": train, "valid": None if refit else dataset.valid}
         fitted: Any = make_model(self.name, dataset.known_as, seed, self.settings)
@@ -106,6 +140,62 @@ class Entry:
             raise UsageError(f"{self.name} cannot be made: {error}") from error
         check_form(model, verbs)
         return model
+
+
+def factories_of(words: Sequence[str]) -> dict[str, Factory | None]:
+    """Return the models that a command line names, as `entries_of` takes them.
+
+    Parameters
+    ----------
+    words : list of str
+        A name of `MODELS`; `lists:FILE`, ranked lists from elsewhere; `package.module:Class`, a class or a function that can be imported
+        from where the command runs. The last two may have a name of their own before them: `NAME=lists:FILE`.
+
+    Raises
+    ------
+    UsageError
+        A file or something to import is not there, or a name comes twice.
+    """
+    found: dict[str, Factory | None] = {}
+    for word in words:
+        name, equals, made_by = word.rpartition("=")
+        kind, colon, rest = made_by.partition(":")
+        if not colon:
+            if equals:
+                raise UsageError(f"{word}: only lists:FILE and package.module:Class take a name; {made_by} has one")
+            found[word] = None
+            continue
+        if kind == "lists":
+            require_file(Path(rest), "a file of ranked lists")
+            if not Path(rest).exists():
+                raise UsageError(f"there is no file {rest}; lists:FILE names a file of ranked lists")
+            name, factory = name or Path(rest).name.split(".")[0], ListsFile(rest)
+        else:
+            name, factory = name or rest.rpartition(".")[2], _imported(kind, rest)
+        if name in found:
+            raise UsageError(f"two models are called {name}; give one of them another name: NAME={made_by}")
+        found[name] = factory
+    return found
+
+
+def _imported(module: str, path: str) -> Any:
+    """Return what stands at `path` in a module, which may lie where the command runs."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:
+        name = error.name if isinstance(error, ModuleNotFoundError) else None
+        missing = name is not None and f"{module}.".startswith(f"{name}.")
+        why = f"there is no module {name} here or among the installed ones" if missing else f"{type(error).__name__}: {error}"
+        raise UsageError(f"cannot import {module}: {why}; a model of your own is given as package.module:Class") from error
+    for name in path.split("."):
+        if not hasattr(found, name):
+            public = [known for known in vars(found) if not known.startswith("_")]
+            raise UsageError(f"{module} has no {path}{did_you_mean(name, public)}; a model of your own is given as package.module:Class")
+        found = getattr(found, name)
+    return found
 
 
 def entries_of(models: Sequence[str] | Mapping[str, Factory | None], settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
