@@ -14,6 +14,7 @@ from ultragcn import kernels
 from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import DataError, warn
+from ultragcn.machine import refuse_lost_threads
 
 _ROW = "#row"
 """The column that says where in the file a row stood."""
@@ -134,6 +135,7 @@ def read_lists(path: str | Path, train: Interactions, valid: Interactions | None
         The file cannot be read, lacks a column, has ids that the data set does not have, ranks or scores that are not numbers, a
         rank twice for a user, or an item twice for a user.
     """
+    refuse_lost_threads()
     path = Path(path)
     table = _read_table(path)
     key = next((name for name in ("rank", "score") if name in table.columns), None)
