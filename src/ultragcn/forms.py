@@ -3,7 +3,7 @@
 A form is one of these:
 
 `str`, `bool`, `object`     a text; true or false; anything
-`int`, `float`              a whole number of 64 bits; a finite number
+`int`, `float`, `FLOATING`  a whole number of 64 bits; a finite number; any number
 `None`                      nothing (null)
 `{"a", "b"}`                one of these texts
 `(form, form)`              any of these forms
@@ -15,7 +15,17 @@ A form is one of these:
 import math
 from typing import Any
 
-_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a finite number", None: "null", dict: "an object"}
+FLOATING = complex
+"""Any number, also one that is infinite or none at all."""
+_WORDS = {
+    FLOATING: "a number",
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    None: "null",
+    dict: "an object",
+}
 
 
 class Optional(str):
@@ -74,6 +84,8 @@ def _fits(value: Any, form: Any) -> bool:
         return isinstance(value, str) and value in form
     if form is int:
         return is_whole(value)
+    if form is FLOATING:
+        return is_whole(value) or isinstance(value, float)
     if form is float:
         return is_finite(value)
     return value is None if form is None else isinstance(value, form)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ultragcn.errors import UltraGCNError, UsageError
+from ultragcn.errors import UltraGCNError, UsageError, warn
 from ultragcn.forms import misfit
 
 _PART = ".part"
@@ -130,7 +130,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
             if os.name != "nt":  # Windows cannot open a folder
                 descriptor = os.open(folder, os.O_RDONLY)
                 held.callback(os.close, descriptor)
-                _lock(descriptor, wait=False)
+                lock(descriptor, wait=False)
             for left in folder.glob(f".*{_PART}"):
                 left.unlink(missing_ok=True)
         except BlockingIOError as error:
@@ -271,7 +271,7 @@ def _damaged(path: Path, why: str) -> UsageError:
     return UsageError(f"cannot read {path}: {why}; the file is damaged, or not one that this version writes")
 
 
-def read_json(path: Path, form: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read_json(path: Path, form: Mapping[Any, Any] | None = None) -> dict[str, Any]:
     """Read a JSON object; a missing or broken file, or one whose values do not have the `form` (`forms`), is one sentence."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
@@ -287,6 +287,21 @@ def read_json(path: Path, form: Mapping[str, Any] | None = None) -> dict[str, An
     if form is not None and (wrong := misfit(value, dict(form))):
         raise UsageError(f"{path} is not as it was written: {wrong}; put it back as it was")
     return value
+
+
+@contextlib.contextmanager
+def as_written(path: Path, by: str) -> Iterator[None]:
+    """Make one sentence of whatever goes wrong with values that stand in `path`, a file or folder that `by` wrote.
+
+    Tables are text that anybody can edit: a cell that is not a number, a column that is missing, a number out of all proportion.
+    """
+    try:
+        yield
+    except UltraGCNError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        why = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0] or type(error).__name__
+        raise UsageError(f"{path} is not as {by} writes it ({why}); put it back as it was") from error
 
 
 def _refuse_constant(name: str) -> Any:
@@ -321,9 +336,9 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
     line = "\t".join(_cell(value) for value in row.values()) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            _lock(descriptor)
+            lock(descriptor)
             size = os.fstat(descriptor).st_size
             if size > 0:
                 with open(path, encoding="utf-8") as file:
@@ -332,7 +347,8 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
                     raise UltraGCNError(
                         f"{path} has the columns {present.split()}, not {list(row)}; move that file away or write to another"
                     )
-                if os.pread(descriptor, 1, size - 1) != b"\n":
+                os.lseek(descriptor, size - 1, os.SEEK_SET)
+                if os.read(descriptor, 1) != b"\n":
                     size = path.read_bytes().rfind(b"\n") + 1
                     os.ftruncate(descriptor, size)
             if size == 0:
@@ -360,12 +376,12 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:
     Raises
     ------
     UsageError
-        The file cannot be read, is not text, or lacks one of the columns that are `needed`.
+        The file is not text, or lacks one of the columns that are `needed`.
+    OSError
+        It cannot be read.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"cannot read {path}: it is not UTF-8 text; put it back as it was") from error
     names = lines[0].split("\t") if lines else []
@@ -394,19 +410,33 @@ def _cell(value: Any) -> str:
     return text.replace("\t", " ").replace("\n", " ")
 
 
-def _lock(descriptor: int, wait: bool = True) -> None:
-    """Hold the file until it is closed; without `wait`, a file that another process holds raises `BlockingIOError`.
+def lock(descriptor: int, wait: bool = True) -> bool:
+    """Hold the file until it is closed; return whether it is held.
 
-    Where there are no such locks (Windows, some network file systems), it must do without.
+    Without `wait`, a file that another process holds raises `BlockingIOError`.
+
+    Where there are no such locks (Windows, some network file systems and FUSE), nothing is held: that is said once, in a warning.
     """
     try:
         import fcntl
     except ImportError:
-        return
+        _say_no_locks("this system")
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise
     except OSError:
-        if wait:
-            raise
+        _say_no_locks("this file system")
+        return False
+    return True
+
+
+def _say_no_locks(where: str) -> None:
+    global _no_locks_said
+    if not _no_locks_said:
+        _no_locks_said = True
+        warn(f"{where} has no file locks; let no two processes write to the same folder at once")
+
+
+_no_locks_said = False
