@@ -73,7 +73,7 @@ def _new_part(path: Path, held: contextlib.ExitStack) -> Path:
             os.close(descriptor)
             return Path(name)
         try:
-            _lock(descriptor)
+            lock(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -96,8 +96,8 @@ def _remove_abandoned(path: Path) -> None:
             with contextlib.suppress(OSError):  # it is held, or somebody else has removed it
                 descriptor = os.open(path.parent / name, os.O_RDWR)
                 try:
-                    _lock(descriptor, wait=False)
-                    os.unlink(path.parent / name)
+                    if lock(descriptor, wait=False):
+                        os.unlink(path.parent / name)
                 finally:
                     os.close(descriptor)
 
