@@ -309,6 +309,68 @@ def test_a_heat_map_has_a_cell_for_each_pair_and_chance_gets_points():
     assert len(axes.collections[0].get_offsets()) == 20
 
 
+def labels_shown(axis):
+    """Boxes and texts of the labels of ticks that one sees, in order."""
+    ticks = [tick for tick in axis.get_major_ticks() if tick.label1.get_visible() and tick.label1.get_text()]
+    low, high = sorted(axis.get_view_interval())
+    ticks = sorted((tick for tick in ticks if low <= tick.get_loc() <= high), key=lambda tick: tick.get_loc())
+    return [tick.label1.get_window_extent() for tick in ticks], [tick.label1.get_text() for tick in ticks]
+
+
+def drawn_values(low, high, count):
+    return [float(f"{value:.5g}") for value in np.exp(np.random.default_rng(1).uniform(np.log(low), np.log(high), count))]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.1, 0.105, 0.11, 0.2, 0.21, 1.0, 10.0], [0.0, 0.001, 0.0011, 0.1, 0.11], drawn_values(0.3, 0.9, 12), drawn_values(1e-5, 10, 14),
+        drawn_values(0.01, 0.2, 9), [1000, 1001, 1002, 2000, 4000, 100000], [0.123456, 0.123457, 0.5], list(range(30)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_labels_of_an_axis_never_stand_over_each_other_and_there_are_some(values):
+    plot = plots.against_parameter(points(values), "x", "m")
+    plot.svg()
+    boxes, texts = labels_shown(plot.figure.axes[0].xaxis)
+    assert len(texts) >= 2
+    assert all(before.x1 < after.x0 for before, after in itertools.pairwise(boxes))
+    upright = [point._replace(parameters={"x": place, "y": point.parameters["x"]}) for place, point in enumerate(points(values))]
+    boxes, texts = labels_shown(plots.over_two_parameters(upright, "x", "y", "m").figure.axes[0].yaxis)
+    assert len(texts) >= 2
+    assert all(before.y1 < after.y0 for before, after in itertools.pairwise(boxes))
+
+
+def test_there_is_no_epoch_one_and_a_half():
+    for epochs in ([1, 2], [1, 2, 3], list(range(1, 8))):
+        plot = plots.curves([plots.Curve("a", epochs, [0.1] * len(epochs))], "m", "epoch")
+        plot.svg()
+        assert all(float(text.replace("\N{MINUS SIGN}", "-")).is_integer() for text in labels_shown(plot.figure.axes[0].xaxis)[1])
+    whole = plots.against_parameter(points(list(range(1, 12))), "x", "m").figure.axes[0]
+    assert all(float(tick).is_integer() for tick in whole.get_xticks())
+
+
+def test_values_that_were_drawn_are_points_also_beside_a_list_of_few():
+    values = drawn_values(0.01, 1, 10)
+    mixed = [plots.Point({"x": [8, 16][place % 2], "y": value}, -float(place), None) for place, value in enumerate(values)]
+    axes = plots.over_two_parameters(mixed, "x", "y", "m").figure.axes[0]
+    assert len(axes.collections[0].get_offsets()) == 10
+    two = plots.over_two_parameters(mixed[:2], "x", "y", "m").figure.axes[0]
+    assert len(two.collections[0].get_offsets()) == 2
+    unfinished = [plots.Point({"x": x, "y": y}, -float(x), None) for x, y in ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1))]
+    assert len(plots.over_two_parameters(unfinished, "x", "y", "m").figure.axes[0].texts) == 5
+
+
+def test_a_star_says_what_the_finished_model_is_worth_where_its_curve_does_not():
+    grown = plots.Curve("trial 3", [1, 2, 3], [0.1, 0.2, 0.25], at_the_end=0.3)
+    kept = plots.Curve("trial 4", [1, 2, 3], [0.1, 0.24, 0.2], at_the_end=0.24)
+    plot = plots.curves([grown, kept], "m", "epoch")
+    stars = [line for line in plot.figure.axes[0].lines if line.get_marker() == "*" and len(line.get_xdata())]
+    assert [(star.get_xdata()[0], star.get_ydata()[0]) for star in stars] == [(3, 0.3)]
+    assert plot.description.endswith("the finished ones, with what is chosen after the last epoch: trial 3 0.3000.")
+    assert "finished" not in plots.curves([kept], "m", "epoch").description
+
+
 def test_only_what_nothing_faster_matches_is_joined():
     drawn = [plots.Point({}, mean, None, name, seconds) for name, mean, seconds in (("best", 0.9, 9), ("quick", 0.6, 1), ("late", 0.5, 5))]
     plot = plots.against_seconds(drawn, "m")

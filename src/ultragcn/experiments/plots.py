@@ -37,9 +37,14 @@ _WIDTH, _HEIGHT = 4.4, 3.1
 """Inches: as wide as a telephone shows without shrinking the letters."""
 _FONTS = ("DejaVu Sans", "Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo")
 """The first one has Latin letters and symbols; one of the others, where installed, Korean ones."""
+_FINISHED = "finished: graph, trend"
 _MOST_CELLS_WITH_TEXT = 64
+_CELLS_A_VALUE = 1.5
+"""Cells that a value of either parameter is in at least, on the average, if trials lie on a grid."""
 _ROOM = 34
 """Letters that fit beside each other under an axis."""
+_MANY_TIMES = 500
+"""Ends of a log axis that differ by this factor have marks for powers of ten alone."""
 _FAR_APART = 8
 """Seconds that differ by this factor are drawn on a log scale."""
 _BESIDE = (((0, 6), "center", "bottom"), ((0, -6), "center", "top"), ((7, 0), "left", "center"), ((-7, 0), "right", "center"))
@@ -66,6 +71,8 @@ class Curve(NamedTuple):
     y: Sequence[float]
     interval: Sequence[tuple[float, float]] | None = None
     """95 %, of each y; None when there is none."""
+    at_the_end: float | None = None
+    """The metric of the finished model, with what is chosen after the last epoch (the item graph, the trend); None where unknown."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,10 @@ def _drawn(draw: Callable[..., Plot]) -> Callable[..., Plot]:
     def styled(*arguments: Any, **options: Any) -> Plot:
         check_installed("drawing")
         with _style():
-            return draw(*arguments, **options)
+            plot = draw(*arguments, **options)
+            for axes in plot.figure.axes:
+                _thinned(plot.figure, axes)
+            return plot
 
     return styled
 
@@ -201,7 +211,9 @@ def over_two_parameters(points: Sequence[Point], first: str, second: str, metric
     best: dict[tuple[Any, Any], Point] = {}
     for point in points:
         best.setdefault((across.key(point.parameters[first]), up.key(point.parameters[second])), point)
-    on_grid = len(best) * 2 >= len(across.keys) * len(up.keys) and max(len(across.keys), len(up.keys)) <= 40
+    # Values that were drawn from a range come once each: a row of cells of their own would look like a grid that nobody laid out.
+    longest = max(len(across.keys), len(up.keys))
+    on_grid = len(best) * 2 >= len(across.keys) * len(up.keys) and longest <= 40 and len(best) >= _CELLS_A_VALUE * longest
     values = np.array([point.mean for point in best.values()])
     at = f"{first} = {_text(points[0].parameters[first])} and {second} = {_text(points[0].parameters[second])}"
     figure, axes = _figure(height=max(_HEIGHT, 0.3 * len(up.keys) + 1.3) if on_grid else _HEIGHT)
@@ -260,7 +272,9 @@ def against_seconds(points: Sequence[Point], metric: str) -> Plot:
 
 @_drawn
 def curves(given: Sequence[Curve], metric: str, against: str, title: str | None = None) -> Plot:
-    """Draw the metric as it grew, against `epoch` or `seconds`; the last value is marked, and the highest named.
+    """Draw the metric as it grew, against `epoch` or `seconds`; the last value is marked.
+
+    Where the finished model is worth something else than any point of its curve, a star says what.
 
     Seconds are on a log scale where some curves are far shorter than others. `title` is written above instead of the names.
     """
@@ -273,14 +287,27 @@ def curves(given: Sequence[Curve], metric: str, against: str, title: str | None 
         if curve.interval is not None:
             low, high = zip(*curve.interval, strict=True)
             axes.fill_between(curve.x, low, high, color=colour, alpha=0.2, linewidth=0)
-    if len(given) > 1:
+    finished = [
+        (number, curve.x[-1], curve.at_the_end)
+        for number, curve in enumerate(given)
+        if curve.at_the_end is not None and not np.isclose(curve.y, curve.at_the_end, rtol=1e-5).any()
+    ]
+    for number, x, value in finished:
+        axes.plot([x], [value], "*", color=_SERIES[number % len(_SERIES)], markersize=11, markeredgecolor=COLOURS["surface"], zorder=3)
+    if finished:
+        axes.plot([], [], "*", color=COLOURS["muted"], markersize=9, label=_FINISHED)
+    if len(given) > 1 or finished:
         _legend(figure, axes)
     ends_at = [curve.x[-1] for curve in given]
     if against == "seconds" and max(ends_at) >= _FAR_APART * min(ends_at):
         _log_seconds(axes)
+    elif against == "epoch":
+        _whole(axes.xaxis)
     axes.set(title=title or f"{metric} by {against}", xlabel=against, ylabel=metric)
     ends = ", ".join(f"{curve.label or metric} {_number(curve.y[-1])}" for curve in given)
-    return Plot(f"{metric} by {against}", f"{metric} over {against}. Where they end: {ends}.", figure)
+    stars = ", ".join(f"{given[number].label or metric} {_number(value)}" for number, _, value in finished)
+    with_terms = f" Curves are measured while models train; the finished ones, with what is chosen after the last epoch: {stars}."
+    return Plot(f"{metric} by {against}", f"{metric} over {against}. Where they end: {ends}.{with_terms if finished else ''}", figure)
 
 
 @_drawn
@@ -340,7 +367,9 @@ class _Axis:
             axis.set_ticks(places, labels, **_turned(crowded))
             axis.set_ticks([], minor=True)
         elif self.log:
-            axis.set_major_formatter(lambda value, _: _text(value))
+            _plain_log(axis)
+        elif all(float(key).is_integer() for key in self.keys):
+            _whole(axis)
         axis.set_label_text(name)
 
 
@@ -379,8 +408,58 @@ def _with_intervals(axes: "Axes", x: np.ndarray, points: Sequence[Point], number
 
 def _log_seconds(axes: "Axes") -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: _text(value))
-    axes.xaxis.set_minor_formatter("")
+    _plain_log(axes.xaxis)
+
+
+def _plain_log(axis: Any) -> None:
+    """Mark 1, 2 and 5 of every power of ten, as plain numbers, since powers alone may be one mark or none; of many powers those alone."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    def text(value: float, _: int | None) -> str:
+        low, high = sorted(abs(end) for end in axis.get_view_interval())
+        many = low > 0 and high / low > _MANY_TIMES
+        return "" if many and not math.log10(abs(value) or 1.0).is_integer() else _text(float(value))
+
+    if not axis.get_scale().startswith("sym"):
+        axis.set_major_locator(LogLocator(10, (1.0, 2.0, 5.0), numticks=24))
+    axis.set_major_formatter(text)
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _whole(axis: Any) -> None:
+    """Mark whole numbers alone: there is no epoch 1.5."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True))
+
+
+def _thinned(figure: "Figure", axes: "Axes") -> None:
+    """Leave out labels of ticks that would stand over others; their ticks stay.
+
+    Labels are as wide as their letters, which is known only when all is drawn.
+    """
+    figure.draw_without_rendering()
+    for axis, which, gap in ((axes.xaxis, "x", 4.0), (axes.yaxis, "y", 1.0)):
+        ticks = [tick for tick in axis.get_major_ticks() if tick.label1.get_visible() and tick.label1.get_text()]
+        if any(tick.label1.get_rotation() for tick in ticks):
+            which, gap = "x", 0.0  # turned labels stand beside each other by their ends
+        low, high = sorted(getattr(axes.bbox, f"interval{axis.axis_name}"))
+        spans = []
+        for tick in ticks:
+            box = tick.label1.get_window_extent()
+            place = axes.transData.transform([(tick.get_loc(), tick.get_loc())])[0][0 if axis.axis_name == "x" else 1]
+            start, end = (box.x0, box.x1) if which == "x" else (box.y0, box.y1)
+            if tick.label1.get_rotation():
+                start, end = place - 0.6 * box.height, place
+            if low - 1 <= place <= high + 1:
+                spans.append((place, start, end, tick))
+        spans.sort(key=lambda span: span[0])
+        kept_until = -math.inf
+        for _, start, end, tick in spans:
+            if start < kept_until + gap:
+                tick.label1.set_visible(False)
+            else:
+                kept_until = end
 
 
 def _points_beside(axes: "Axes", distance: float) -> Any:

@@ -7,10 +7,11 @@ from ultragcn import storage
 from ultragcn.experiments.plots import Curve
 
 
-def read_curve(path: Path, metric: str, against: str, label: str) -> Curve | None:
+def read_curve(path: Path, metric: str, against: str, label: str, at_the_end: float | None = None) -> Curve | None:
     """Return the metric against `epoch` or `seconds`; None where the history, or these columns, or two points are not there.
 
-    A history calls its metrics by their labels; `valid_ndcg@20` is found as `ndcg@20` too.
+    A history calls its metrics by their labels; `valid_ndcg@20` is found as `ndcg@20` too. `at_the_end` is the metric of the finished
+    model, if it is known.
     """
     try:
         rows = storage.read_rows(path)
@@ -22,7 +23,10 @@ def read_curve(path: Path, metric: str, against: str, label: str) -> Curve | Non
         return None
     pairs = [(_number(row[against]), _number(row[found])) for row in rows]
     measured = [(x, y) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
-    return Curve(label, *zip(*measured, strict=True)) if len(measured) > 1 else None
+    if len(measured) < 2:
+        return None
+    x, y = zip(*measured, strict=True)
+    return Curve(label, x, y, at_the_end=at_the_end if at_the_end is not None and math.isfinite(at_the_end) else None)
 
 
 def _number(cell: str) -> float:

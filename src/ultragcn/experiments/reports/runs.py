@@ -132,7 +132,7 @@ def _summary(best: _Run, by: str) -> str:
 def _plots(ordered: Sequence[_Run], by: str) -> list[plots.Plot]:
     drawn = []
     for metric, against in ((by, "epoch"), (_AGAINST_SECONDS, "seconds")):
-        read = (read_curve(run.folder / HISTORY, metric, against, run.name) for run in ordered)
+        read = (read_curve(run.folder / HISTORY, metric, against, run.name, run.value(run.part, metric)) for run in ordered)
         curves = [curve for curve in read if curve is not None][:_MOST_CURVES]
         drawn += [plots.curves(curves, f"{ordered[0].part} {metric}", against)] if curves else []
     points = [

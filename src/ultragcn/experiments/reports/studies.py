@@ -45,7 +45,7 @@ def section(folder: Path) -> Section:
         warning=_warning(study),
         summary=_summary(study, ranked),
         notes=_notes(study, rows, trials),
-        plots=_plots(folder, study, ranked) if ranked else [],
+        plots=_plots(folder, study, rows, ranked) if ranked else [],
         tables=[*_trials(study, trials), *_runs(study, rows), *_failures(rows)],
     )
 
@@ -181,13 +181,13 @@ def _failures(rows: Sequence[Row]) -> list[Table]:
     return [Table("What failed", ["trial", "seed", "why"], cells)]
 
 
-def _plots(folder: Path, study: Study, ranked: Sequence[Summary]) -> list[plots.Plot]:
+def _plots(folder: Path, study: Study, rows: Sequence[Row], ranked: Sequence[Summary]) -> list[plots.Plot]:
     points = points_of(ranked, study.choose_by)
     varied = [name for name in study.parameters if len({str(point.parameters[name]) for point in points}) > 1]
     drawn = [plots.against_parameter(points, name, study.choose_by) for name in varied]
     pairs = list(itertools.combinations(varied, 2))
     drawn += [plots.over_two_parameters(points, *pair, study.choose_by) for pair in pairs[:_MOST_PAIRS]]
-    curves = [curve for trial in ranked[:_MOST_CURVES] if (curve := _curve(folder, study, trial))]
+    curves = [curve for trial in ranked[:_MOST_CURVES] if (curve := _curve(folder, study, rows, trial))]
     drawn += [plots.curves(curves, study.choose_by, "epoch")] if curves else []
     recall = next((metric for metric in study.metrics if "recall@" in metric), study.choose_by)
     # Best first by this metric, as the plots take them.
@@ -196,11 +196,12 @@ def _plots(folder: Path, study: Study, ranked: Sequence[Summary]) -> list[plots.
     return [*drawn, plots.against_seconds(of_recall, recall)] if len(of_recall) > 1 else drawn
 
 
-def _curve(folder: Path, study: Study, trial: Summary) -> plots.Curve | None:
+def _curve(folder: Path, study: Study, rows: Sequence[Row], trial: Summary) -> plots.Curve | None:
     """Return how the trial grew with the first seed that has a history."""
+    at_the_end = {row.seed: row.metrics.get(study.choose_by) for row in rows if row.trial == trial.trial and row.state == DONE}
     for seed in study.seeds:
         path = folder / TRIALS / f"{trial.trial}-{seed}" / HISTORY
-        curve = read_curve(path, study.choose_by, "epoch", f"trial {trial.trial}")
+        curve = read_curve(path, study.choose_by, "epoch", f"trial {trial.trial}", at_the_end.get(seed))
         if curve is not None:
             return curve
     return None
