@@ -641,7 +641,7 @@ def test_several_files_and_a_bare_net_are_typed_as_they_come(tmp_path, monkeypat
     lines = table(header="user_id,item_id,quantity").splitlines(keepends=True)
     for number in range(2):
         (tmp_path / f"log{number}.csv").write_text("".join([lines[0], *lines[1 + number :: 2]]))
-    words = ["--epochs", "1", "--embedding_dim", "4", "--quiet", "--out", "run", "--net", "--where", "quantity < 5"]
+    words = ["--epochs", "1", "--embedding_dim", "4", "--quiet", "--keep", "measured", "--out", "run", "--net", "--where", "quantity < 5"]
     assert main(["train", "--dataset", "log0.csv", "log1.csv", *words]) == 0
     kept = sum(rating < 5 for *_, rating in PAIRS)
     said = capsys.readouterr().err
