@@ -14,7 +14,7 @@ help:            ## this list
 demo: $(VENV)/.demo  ## make .venv, train on the built-in data, show test metrics and a few recommendations
 	$(BIN)/ultragcn train --dataset demo --seed 0 --out runs/demo --overwrite
 	$(BIN)/ultragcn recommend runs/demo --users user-0001 user-0002 user-0003 --top_k 5
-	@echo "Next: $(BIN)/ultragcn train --dataset FILE, with a log of your own (README.md, Data); $(BIN)/ultragcn --help lists the rest."
+	@echo "Next: $(BIN)/ultragcn train --dataset FILE, with a log of your own (README.md, Your own data); $(BIN)/ultragcn --help lists the rest."
 
 test: lint       ## make .venv, lint, check types and layers, run every test that takes seconds (offline, on a CPU; TORCH=no: without PyTorch)
 	$(PYTEST) -m "not slow"

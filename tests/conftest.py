@@ -1,5 +1,6 @@
 """Fixtures: where the real data and the golden values are, and small hand-made interactions."""
 
+import importlib.util
 import os
 import signal
 from pathlib import Path
@@ -18,6 +19,21 @@ DATA_VARIABLE = "ULTRAGCN_DATA_DIR"
 def interrupts_heard() -> None:
     """Hear Ctrl-C also where a shell started the tests in the background: what they start would ignore it too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_NEED_TORCH = {"sgd", "ultragcn-sgd", "lightgcn"}
+"""Cases of a parametrised test that need PyTorch, by the name of the solver or of the model."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, by name, what needs PyTorch where it is not installed."""
+    if importlib.util.find_spec("torch") is not None:
+        return
+    for item in items:
+        cases = getattr(item, "callspec", None)
+        names = {str(value) for value in cases.params.values() if isinstance(value, str)} if cases is not None else set()
+        if item.get_closest_marker("torch") is not None or names & _NEED_TORCH:
+            item.add_marker(pytest.mark.skip(reason="needs PyTorch"))
 
 
 @pytest.fixture

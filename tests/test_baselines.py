@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import torch
 
 from tests.conftest import interactions_of, random_interactions
 from ultragcn import Interactions, evaluate, load_dataset, machine
@@ -57,7 +56,8 @@ def test_permuting_users_permutes_results(name):
     [(EASE, {"l2": 0}, "l2 must be a number above 0"), (ItemKNN, {"num_neighbors": 2.5}, "whole number of 1 or more"),
      (ItemKNN, {"weighting": "tfidf"}, "did you mean idf"), (ItemKNN, {"num_neighbours": 3}, "did you mean num_neighbors"),
      (IALS, {"embedding_dim": 0}, "1 or more"), (LightGCN, {"device": "gpu"}, "allowed: auto, cpu, cuda"), (BPR, {"seed": -2}, "seed"),
-     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"), (Popularity, {"l2": 1}, "of Popularity 'l2' .allowed: half_life")],
+     (RP3beta, {"alpha": float("nan")}, "alpha must be a number"),
+     (Popularity, {"l2": 1}, "'l2' of Popularity .allowed: half_life, num_threads")],
 )  # fmt: skip
 def test_a_hyper_parameter_that_is_wrong_is_refused_with_what_is_allowed(model, values, allowed):
     with pytest.raises(UsageError, match=allowed):
@@ -226,6 +226,7 @@ def test_the_gradient_of_the_pairwise_loss_is_its_finite_difference():
 
 
 def test_the_gradient_of_lightgcn_goes_back_by_the_same_propagation(taste):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
     graph = lightgcn.normalised_adjacency(taste.matrix).toarray().astype(np.float64)
     random = np.random.default_rng(13)
     start = torch.from_numpy(random.standard_normal((84, 4))).requires_grad_()
@@ -263,6 +264,7 @@ def test_scores_are_made_in_blocks_of_bounded_size():
     assert max(len(block) for block in rows) * 50_000 * 4 <= 64 * 2**20
 
 
+@pytest.mark.torch
 def test_lightgcn_keeps_its_best_epoch_on_validation_and_patience_ends_training():
     train, valid = hold_out(random_interactions(60, 40, 0.3), 0)
     settings = {"embedding_dim": 8, "epochs": 60, "evaluate_every": 1, "patience": 2, "learning_rate": 0.05, "device": "cpu"}
@@ -278,6 +280,7 @@ def test_lightgcn_keeps_its_best_epoch_on_validation_and_patience_ends_training(
     [("constant", [0.1] * 6), ("cosine", [0.1, 0.1 * (1 + 3**0.5 / 2) / 2, 0.075, 0.05, 0.025, 0.1 * (1 - 3**0.5 / 2) / 2])],
 )
 def test_the_step_size_of_lightgcn_follows_its_schedule(taste, monkeypatch, schedule, steps):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
     taken = []
 
     class Watched(torch.optim.Adam):

@@ -163,7 +163,7 @@ def test_a_damaged_checkpoint_is_one_sentence_whichever_byte_is_wrong(pairs, che
 
 def test_a_checkpoint_of_another_version_is_refused(pairs, checkpoint):
     storage.write_arrays(checkpoint, {"x": np.ones(3)}, "ultragcn-checkpoint-0", {})
-    with pytest.raises(UsageError, match="is ultragcn-checkpoint-0, not ultragcn-checkpoint-3"):
+    with pytest.raises(UsageError, match="is ultragcn-checkpoint-0, not ultragcn-checkpoint-4"):
         UltraGCN(**SMALL).fit(*pairs, checkpoint=checkpoint)
 
 
@@ -419,7 +419,8 @@ def test_a_run_of_another_version_is_refused(stopped, capsys):
 def test_a_run_with_a_damaged_checkpoint_is_refused_and_goes_on_when_that_is_mended(stopped, capsys):
     good = (stopped / "checkpoint.safetensors").read_bytes()
     (stopped / "checkpoint.safetensors").write_bytes(good[:-9])
-    assert "cannot go on from the checkpoint: cannot read run/checkpoint.safetensors" in refused(capsys, "--resume", "run")
+    damaged = "cannot go on from the checkpoint: run/checkpoint.safetensors is damaged: its checksum does not fit"
+    assert damaged in refused(capsys, "--resume", "run")
     (stopped / "checkpoint.safetensors").write_bytes(good)
     resume_run(stopped)
     assert sorted(path.name for path in stopped.iterdir()) == WHOLE

@@ -320,6 +320,7 @@ test_file_path=./data/test.txt
 """
 
 
+@pytest.mark.torch
 def test_an_authors_ini_file_runs_as_it_is(tmp_path):
     (tmp_path / "authors.ini").write_text(INI)
     (tmp_path / "data").mkdir()

@@ -352,6 +352,7 @@ def test_a_model_that_is_given_every_value_takes_none_that_is_kept():
     assert make_model("ials", "movietweetings-100k", 0, every_value(tuned)).config == tuned.config
 
 
+@pytest.mark.torch
 def test_a_refit_of_lightgcn_takes_the_steps_of_the_training_that_was_stopped_there(log):
     data = load_dataset(log)
     model = LightGCN(schedule="cosine", epochs=40, evaluate_every=1, patience=2, embedding_dim=8, device="cpu")

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import pickle
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -237,6 +238,8 @@ def test_refitting_to_other_data_takes_all_that_fit_takes(name):
     data = Dataset("mine", "clean", of(BOARD & ~HELD_OUT), of(HELD_OUT), of(np.eye(SIZE)), "")
     for given in (data, frame_of(BOARD | HELD_OUT)):
         assert_same_lists(chosen(name).refit(given), chosen(name).refit())
+    with_test = of(BOARD | HELD_OUT).union(data.test).hash
+    assert chosen(name).refit(replace(data, one_log=True)).train_.hash == with_test  # a log of one's own: the model to use
     with pytest.raises(UsageError, match="refit has nothing left to choose, so it takes no valid"):
         chosen(name).refit(of(BOARD), valid=of(HELD_OUT))
 

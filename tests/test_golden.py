@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from ultragcn import Interactions, evaluate, load_dataset
 from ultragcn.config import Config
 from ultragcn.data.ids import IdMap
-from ultragcn.kernels import reference, torch_ops
+from ultragcn.kernels import reference
 from ultragcn.loss.objective import Objective, batch_weights
 from ultragcn.loss.weights import DegreeWeights, ItemNeighbors, item_neighbors
 from ultragcn.scoring.ranking import rank
@@ -44,6 +43,10 @@ def terms_and_gradients(objective, user_embedding, item_embedding, users, items,
         result = reference.batch_loss(user_embedding, item_embedding, users, *weights)
         user_gradient, item_gradient = result.user_gradient, result.item_gradient
     else:
+        import torch
+
+        from ultragcn.kernels import torch_ops
+
         tensor = torch.from_numpy
         beta = DegreeWeights(*map(tensor, objective.beta))
         neighbors = ItemNeighbors(tensor(objective.neighbors.items.astype(np.int64)), tensor(objective.neighbors.weights))
@@ -93,7 +96,9 @@ def test_neighbours_of_the_tiny_example_are_the_authors_up_to_ties(tiny):
         assert above <= set(ours.items[row].tolist())
 
 
-@pytest.mark.parametrize(("implementation", "tolerance"), [("reference", FLOAT64), ("torch_ops", FLOAT32)])
+@pytest.mark.parametrize(
+    ("implementation", "tolerance"), [("reference", FLOAT64), pytest.param("torch_ops", FLOAT32, marks=pytest.mark.torch)]
+)
 def test_loss_terms_and_gradients_of_the_tiny_example_are_the_authors(tiny, implementation, tolerance):
     values, train, _ = tiny
     # With the authors' own choice among tied neighbours.
@@ -152,7 +157,9 @@ def bounds_over_ties(objective, user_embedding, item_embedding, users, items):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("implementation", "tolerance"), [("reference", FLOAT64), ("torch_ops", FLOAT32)])
+@pytest.mark.parametrize(
+    ("implementation", "tolerance"), [("reference", FLOAT64), pytest.param("torch_ops", FLOAT32, marks=pytest.mark.torch)]
+)
 def test_loss_gradients_and_metrics_on_electronics_are_the_authors(data_dir, implementation, tolerance):
     values = golden("electronics")
     data = load_dataset("electronics", data_dir, protocol="authors")

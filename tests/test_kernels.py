@@ -11,10 +11,9 @@ import numba
 import numpy as np
 import pytest
 import threadpoolctl
-import torch
 
 from tests.conftest import random_interactions
-from ultragcn.kernels import numba_cpu, reference, torch_ops
+from ultragcn.kernels import numba_cpu, reference
 from ultragcn.kernels.numba_cpu import threads
 
 
@@ -57,6 +56,9 @@ def test_the_gradient_of_batch_loss_is_its_finite_difference():
 
 @pytest.mark.parametrize("density", [0.0, 0.3, 0.8])
 def test_drawn_negatives_are_never_a_users_own(density):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    from ultragcn.kernels import torch_ops
+
     train = random_interactions(12, 20, density, seed=3)
     random = np.random.default_rng(4)
     users = random.integers(0, 12, 30)
@@ -69,6 +71,9 @@ def test_drawn_negatives_are_never_a_users_own(density):
 
 
 def test_a_user_with_every_item_has_no_negatives():
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    from ultragcn.kernels import torch_ops
+
     train = random_interactions(2, 4, 1.0)
     ranks = torch.full((2, 3), -1)
     indptr, indices = torch.from_numpy(train.matrix.indptr), torch.from_numpy(train.matrix.indices.astype(np.int64))

@@ -70,6 +70,7 @@ def test_awkward_data_give_finite_embeddings(dense, exclude_positives, solver):
     assert np.isfinite(model.item_embedding_).all()
 
 
+@pytest.mark.torch
 def test_a_loss_beyond_float32_says_what_to_change():
     with pytest.raises(NumericalError, match="lower learning_rate"):
         UltraGCN(**QUICK | {"learning_rate": 1e30, "solver": "sgd"}).fit(random_interactions(10, 10, 0.4))
@@ -163,6 +164,7 @@ def test_without_held_out_pairs_the_last_epoch_is_kept(solver):
     np.testing.assert_array_equal(model.item_embedding_, last[0])
 
 
+@pytest.mark.torch
 def test_a_fit_that_fails_leaves_no_model_of_other_data():
     model = UltraGCN(**QUICK).fit(random_interactions(20, 20, 0.3))
     model.config = model.config.replace(solver="sgd", learning_rate=1e30)

@@ -641,7 +641,7 @@ def test_several_files_and_a_bare_net_are_typed_as_they_come(tmp_path, monkeypat
     lines = table(header="user_id,item_id,quantity").splitlines(keepends=True)
     for number in range(2):
         (tmp_path / f"log{number}.csv").write_text("".join([lines[0], *lines[1 + number :: 2]]))
-    words = ["--epochs", "1", "--embedding_dim", "4", "--quiet", "--out", "run", "--net", "--where", "quantity < 5"]
+    words = ["--epochs", "1", "--embedding_dim", "4", "--quiet", "--keep", "measured", "--out", "run", "--net", "--where", "quantity < 5"]
     assert main(["train", "--dataset", "log0.csv", "log1.csv", *words]) == 0
     kept = sum(rating < 5 for *_, rating in PAIRS)
     said = capsys.readouterr().err
@@ -664,3 +664,9 @@ def test_what_was_read_comes_before_the_reason_why_it_cannot_be_split(tmp_path, 
     assert "warning: " in said[1]
     assert "no user of column 1 comes twice" in said[1]
     assert "finds none of 72 pairs to hold out" in said[-1]
+
+
+def test_a_misspelt_file_gets_the_name_of_the_one_beside_it(tmp_path):
+    (tmp_path / "shop.csv").write_text("user,item\n1,2\n")
+    with pytest.raises(UsageError, match=r"shp\.csv; did you mean shop\.csv\?$"):
+        load_dataset(tmp_path / "shp.csv")

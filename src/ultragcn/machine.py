@@ -1,5 +1,6 @@
-"""The machine: how many cores this process may use and how many of them it does use, how much memory is free, and how much it took."""
+"""The machine: how many cores and how much memory this process may use, how much it took, and what a fork took from it."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -7,7 +8,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from ultragcn.errors import UltraGCNError
+
 _MEMORY_FILE = Path("/proc/meminfo")
+_GROUPS_FILE = Path("/proc/self/cgroup")
+_GROUPS_MOUNT = Path("/sys/fs/cgroup")
+_MEMORY_NAMES = (
+    ("memory.max", "memory.current", "inactive_file"), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)  # fmt: skip
+"""Files of version 2 and 1 of control groups: the limit, what is used, and what of that are files in memory."""
 _limit: ContextVar[int | None] = ContextVar("thread_limit", default=None)
 
 
@@ -42,21 +51,97 @@ def thread_limit() -> int | None:
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use; a batch system or a container may allow it fewer than there are."""
+    """Return how many cores this process may use: those that its affinity allows, and no more than a container's quota of time pays for."""
     try:
-        return len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def cpu_quota() -> float | None:
+    """Return how many cores' time the control groups of this process allow it (containers, batch systems); None: no limit."""
+    quotas = []
+    for folder in _groups("cpu"):
+        try:
+            if (folder / "cpu.max").exists():
+                quota, period = (folder / "cpu.max").read_text().split()
+            else:
+                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+            if quota not in ("max", "-1"):
+                quotas.append(int(quota) / int(period))
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return min(quotas, default=None)
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that can be had without swapping (Linux), None where the system does not say."""
+    """Return the bytes of memory that this process can still have without swapping, None where the system does not say.
+
+    The least of what the machine has left, what control groups leave it (containers, batch systems), and what a limit of addresses
+    leaves it (`ulimit -v`).
+    """
+    return min((left for left in (_left_of_machine(), _left_of_groups(), _left_of_addresses()) if left is not None), default=None)
+
+
+def _left_of_machine() -> int | None:
     try:
         lines = _MEMORY_FILE.read_text().splitlines()
     except OSError:
         return None
     kilobytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
     return None if kilobytes is None else 1024 * int(kilobytes)
+
+
+def _left_of_groups() -> int | None:
+    left = []
+    for folder in _groups("memory"):
+        for limit_name, used_name, cached_name in _MEMORY_NAMES:
+            try:
+                limit, used = (int((folder / name).read_text()) for name in (limit_name, used_name))
+                stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            except (OSError, ValueError):  # "max": no limit
+                continue
+            left.append(max(0, limit - used + int(stat.get(cached_name, 0))))  # files in memory make room when it is needed
+    return min(left, default=None)
+
+
+def _left_of_addresses() -> int | None:
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit == resource.RLIM_INFINITY:
+            return None
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return max(0, limit - pages * resource.getpagesize())
+    except (ImportError, OSError, ValueError):
+        return None
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Yield the folders of the control groups that this process is in, from its own to the outermost, of both versions."""
+    try:
+        lines = _GROUPS_FILE.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        for mount in (
+            [_GROUPS_MOUNT / controllers, _GROUPS_MOUNT / controller] if controllers else [_GROUPS_MOUNT, _GROUPS_MOUNT / "unified"]
+        ):
+            if not mount.is_dir():
+                continue
+            own = mount / path.lstrip("/")  # in a container, the group may be mounted as the root itself
+            for folder in (own, *own.parents):
+                if folder.is_dir():
+                    yield folder
+                if folder == mount:
+                    break
+            break
 
 
 def peak_memory_mb() -> float | None:
@@ -73,3 +158,46 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+_lost_threads = False
+"""Whether this process was forked from one in which polars had threads: they did not come along, and who waits for them waits for ever."""
+
+
+def _before_fork() -> None:
+    """Note, in the process that is about to fork, whether polars has threads."""
+    if "polars" not in sys.modules:
+        return
+    try:
+        names = [Path(task.path, "comm").read_text() for task in os.scandir("/proc/self/task")]
+    except OSError:  # not Linux: a package that is loaded is likely to have been used
+        names = ["polars"]
+    _forked.clear()
+    _forked.append(any(name.startswith(("polars", "async-executor", "tokio-runtime")) for name in names))
+
+
+def _after_fork_in_child() -> None:
+    global _lost_threads
+    _lost_threads = _lost_threads or (bool(_forked) and _forked[0])
+
+
+_forked: list[bool] = []
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+
+
+class ForkedError(UltraGCNError, RuntimeError):
+    """Something was asked of a process that was forked and lacks the threads that it needs."""
+
+
+def refuse_lost_threads() -> None:
+    """Raise `ForkedError` where reading would hang: in a process forked from one that has read with polars.
+
+    Ranking, training and what else computes in kernels works in such a process.
+    """
+    if _lost_threads:
+        raise ForkedError(
+            "this process was forked from one that had read with polars, whose threads did not come along, so polars would wait for ever; "
+            "do it before the fork, or start processes with multiprocessing.get_context('spawn') or 'forkserver'"
+        )

@@ -51,11 +51,16 @@ class Bars:
 
     def start(self, what: str, total: int | None, unit: str) -> None:
         """Begin a bar."""
+        if sys.stderr is None:
+            self._bars.append(Silent())
+            return
         bytes_or_steps = {"unit": "B", "unit_scale": True} if unit == "byte" else {"unit": unit}
         self._bars.append(_tqdm()(total=total, desc=what, dynamic_ncols=True, mininterval=0.5, **bytes_or_steps))
 
     def advance(self, steps: int, figures: Mapping[str, Any] | None = None) -> None:
         """Move the latest bar on."""
+        if isinstance(self._bars[-1], Silent):
+            return
         if figures:
             shown = {name: f"{value:.5g}" if isinstance(value, float) else str(value) for name, value in figures.items()}
             self._bars[-1].set_postfix(_fitting(self._bars[-1], shown), refresh=steps == 0)
@@ -64,11 +69,13 @@ class Bars:
     def finish(self) -> None:
         """End the latest bar."""
         if self._bars:
-            self._bars.pop().close()
+            bar = self._bars.pop()
+            bar.finish() if isinstance(bar, Silent) else bar.close()
 
     def note(self, text: str) -> None:
         """Write a line that does not disturb the bars."""
-        _tqdm().write(text, file=sys.stderr)
+        if sys.stderr is not None:
+            _tqdm().write(text, file=sys.stderr)
 
 
 def progress_of(given: Progress | bool | None) -> Progress:

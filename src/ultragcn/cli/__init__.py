@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 
 from ultragcn import __version__
 from ultragcn.cli import compare, datasets, doctor, evaluate, recommend, report, similar, sweep, train
-from ultragcn.cli.messages import tell
+from ultragcn.cli.messages import fill_streams, tell
 from ultragcn.config.foreign_names import suggestion
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
+from ultragcn.machine import free_memory
 
 _COMMANDS = (train, evaluate, recommend, similar, compare, sweep, report, datasets, doctor)
 _OF_ONE_LETTER = {
@@ -74,7 +75,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     argv = list(argv)
     parser, named = build_parser(argv)
     if not argv:
-        parser.print_help(sys.stderr)
+        if sys.stderr is not None:
+            parser.print_help(sys.stderr)
         raise UsageError("give a command: " + ", ".join(named))
     if not argv[0].startswith("-") and argv[0] not in named:
         raise UsageError(f"unknown command {argv[0]!r}{did_you_mean(argv[0], named)} (commands: {', '.join(named)})")
@@ -155,6 +157,7 @@ def _advice_on_word(word: str, argv: Sequence[str], parser: _Parser) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit status."""
+    fill_streams()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", DataWarning)
@@ -174,8 +177,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout (head, less) has had enough: nothing more to say to it.
-        sys.stderr.close()
+        if sys.stderr is not None:
+            sys.stderr.close()
         return 0
+    except MemoryError as error:
+        free = free_memory()
+        left = "" if free is None else f" ({free / 1e9:.1f} GB are left)"
+        tell(f"memory ran out{left}: {error or 'no more can be had'}; give this process more, or take less data or a smaller model")
+        return 1
     except OSError as error:
         if error.errno not in _CANNOT_PRINT or error.filename is not None:
             raise

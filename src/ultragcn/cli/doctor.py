@@ -21,11 +21,16 @@ _OPTIONAL = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--data_dir", metavar="DIR", help="where data sets are looked for (default: $ULTRAGCN_DATA_DIR or datasets)")
+    parser.add_argument("--compile", action="store_true", help="compile all kernels first, as for an image; nothing is trained")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines of TSV")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn doctor`."""
+    if arguments.compile:
+        from ultragcn.models.compiling import compile_all
+
+        tell(f"all kernels compiled, or loaded from where they are kept, in {compile_all():.1f} s")
     found, advice = _examined(arguments.data_dir)
     if arguments.json:
         print(json.dumps(found, indent=2))
@@ -41,9 +46,9 @@ def _examined(data_dir: str | None) -> tuple[dict[str, Any], list[str]]:
     """Return what there is, by name, and what could be better, a sentence each."""
     import ultragcn
     from ultragcn.data.sources import data_folder
-    from ultragcn.machine import free_memory, num_cores
+    from ultragcn.machine import cpu_quota, free_memory, num_cores
 
-    folder, free = data_folder(data_dir), free_memory()
+    folder, free, quota = data_folder(data_dir), free_memory(), cpu_quota()
     found: dict[str, Any] = {
         "ultragcn": ultragcn.__version__,
         "installed_in": str(Path(ultragcn.__file__).parent),
@@ -52,6 +57,7 @@ def _examined(data_dir: str | None) -> tuple[dict[str, Any], list[str]]:
         "processor": _processor(),
         "cores_allowed": num_cores(),
         "cores_present": os.cpu_count(),
+        "cpu_quota": None if quota is None else round(quota, 2),
         "memory_free_gb": None if free is None else round(free / 1e9, 1),
         "data_folder": str(folder.resolve()),
         "data_folder_present": folder.is_dir(),
@@ -81,7 +87,7 @@ def _kernels() -> tuple[dict[str, Any], list[str]]:
             "folder that can be written to"
         )
     elif not about["cache_files"]:
-        advice.append("no kernel is compiled yet; the first training compiles for about a minute")
+        advice.append("no kernel is compiled yet; ultragcn doctor --compile does it now, else the first training does, for about a minute")
     return {
         "blas": [f"{name} {version}, {threads} threads" for name, version, threads in about["blas"]],
         "kernel_threads": about["threads"],

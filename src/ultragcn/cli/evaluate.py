@@ -111,12 +111,11 @@ def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
 def _refuse_everything(folder: Path) -> None:
     """Refuse a model that has seen all pairs: nothing is left to measure it on."""
     from ultragcn.errors import UsageError
-    from ultragcn.experiments.runs.manifest import EVERYTHING, METRICS, kept_by
-    from ultragcn.storage import read_json
+    from ultragcn.experiments.runs.manifest import EVERYTHING, METRICS, kept_by, read_metrics
 
     if kept_by(folder) != EVERYTHING:
         return
-    test = read_json(folder / METRICS).get("test", {})
+    test = read_metrics(folder).get("test", {})
     if not test:
         raise UsageError(
             f"the model in {folder} was trained on everything, and nothing was held out (split none), so it cannot be measured; train with "

@@ -115,6 +115,9 @@ def write(arguments: argparse.Namespace, names: tuple[str, ...], rows: Iterable[
         if arguments.format == "parquet":
             import polars as pl
 
+            from ultragcn.machine import refuse_lost_threads
+
+            refuse_lost_threads()
             pl.DataFrame(list(rows), schema=list(names), orient="row").write_parquet(place)
         else:
             with text_file(place, arguments.output, arguments.bom) as file:

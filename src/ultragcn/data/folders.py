@@ -14,7 +14,7 @@ from ultragcn.data import kinds, names
 from ultragcn.data.containers import DAMAGED, copy, kind_of_zip, members, ready, require_file, suffix_of, temporary_folder
 from ultragcn.data.options import DataOptions
 from ultragcn.data.sources import _FILES, dataset_names
-from ultragcn.errors import DataError, UsageError, unknown_name
+from ultragcn.errors import DataError, UsageError, did_you_mean, unknown_name
 
 PARTS = ("train", "test", "valid")
 # What a log and a file of titles are called in a folder, alone or as the last word; of RecBole's files, the suffix tells.
@@ -82,7 +82,7 @@ def find_files(source: Any, stack: contextlib.ExitStack) -> Files:
     if "," in text and all(piece.strip() for piece in text.split(",")):
         return _of_several(text.split(","), stack)
     if os.sep in text or suffix_of(path) in _READABLE:
-        raise UsageError(f"no file and no folder {source}; give one, or a name: {', '.join(dataset_names())}")
+        raise _missing(path)
     raise unknown_name("data set", text, dataset_names())
 
 
@@ -122,13 +122,20 @@ def is_archive(path: Path) -> bool:
     return packed and kind_of_zip(members(path, str(path))) is None
 
 
+def _missing(path: Path) -> UsageError:
+    """Return the error for a path where there is nothing, with the nearest name in its folder."""
+    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = did_you_mean(path.name, beside)
+    return UsageError(f"no file and no folder {path}" + (near or f"; give one, or a name: {', '.join(dataset_names())}"))
+
+
 def _of_several(sources: Sequence[str], stack: contextlib.ExitStack) -> Files:
     """Return several files as one log."""
     parts: list[Part] = []
     for source in sources:
         path = Path(source)
         if not path.exists() and not _MAGIC.search(source):
-            raise UsageError(f"no file and no folder {source}; give one, or a name: {', '.join(dataset_names())}")
+            raise _missing(path)
         parts += parts_of(source, stack)
     return Files(_stem(Path(parts[0].name)), parts)
 

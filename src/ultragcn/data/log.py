@@ -23,6 +23,7 @@ from ultragcn.data.tables import is_frame, open_table
 from ultragcn.data.text import HEAD_ROWS, ROW, first_lines
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, UsageError, counted, warn
+from ultragcn.machine import refuse_lost_threads
 
 _ENOUGH_LINES = 20
 """Lines that are all equally long, and users that come again in them, from which on they are rows and not users with their items."""
@@ -77,6 +78,7 @@ def read_log(source: Any, options: DataOptions, looked_at: bool = True) -> Log:
     UsageError
         `source` is nothing that can be read.
     """
+    refuse_lost_threads()
     with contextlib.ExitStack() as stack:
         if sp.issparse(source):
             log = _of_matrix(source, options)

@@ -11,6 +11,7 @@ from ultragcn.data.containers import Ready
 from ultragcn.data.options import DataOptions
 from ultragcn.data.text import ROW, Text, damage, open_text
 from ultragcn.errors import DataError
+from ultragcn.machine import refuse_lost_threads
 
 _DAMAGED = "cannot read {}: it is damaged or cut short, or not {}; fetch or write it again"
 
@@ -114,6 +115,7 @@ def open_table(source: Any, options: DataOptions, expected: str = "one interacti
     DataError
         It is empty, damaged, or has a single column.
     """
+    refuse_lost_threads()
     if not isinstance(source, Ready):
         return _of_frame(source)
     if source.kind == kinds.PARQUET:

@@ -15,6 +15,7 @@ from ultragcn.data.options import DataOptions
 from ultragcn.data.tables import Table, open_table
 from ultragcn.data.text import ROW
 from ultragcn.errors import DataError, counted, warn
+from ultragcn.machine import refuse_lost_threads
 
 _MOST_COLUMNS = 40  # of a table of titles that are looked at
 _SAMPLE = 1000
@@ -44,6 +45,7 @@ def read_titles(source: Any, item_ids: IdMap, options: DataOptions) -> np.ndarra
     DataWarning
         Items without a title, counted.
     """
+    refuse_lost_threads()
     with contextlib.ExitStack() as stack:
         return _titles_in(_open(source, options, stack), item_ids, options)
 

@@ -18,6 +18,7 @@ from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.names import known
 from ultragcn.errors import DataError, warn
+from ultragcn.machine import refuse_lost_threads
 
 _ORDERED_BY = ("rank", "score", "prediction", "rating")
 """Names of the column that orders a list; the first one that is there counts."""
@@ -144,6 +145,7 @@ def read_lists(path: str | Path, train: Interactions, valid: Interactions | None
         The file cannot be read, lacks a column, has ids that the data set does not have, ranks or scores that are not numbers, a
         rank twice for a user, or an item twice for a user.
     """
+    refuse_lost_threads()
     path = Path(path)
     table = _read_table(path)
     names = [name for name in table.columns if name != _ROW]

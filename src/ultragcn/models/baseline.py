@@ -34,7 +34,7 @@ class Baseline(Recommender):
     """
 
     Settings: ClassVar[type[HyperParameters]]
-    _version: ClassVar[int] = 1
+    _version: ClassVar[int] = 2
     """Of the model's file."""
     config: Any
     seed_: int
@@ -56,6 +56,10 @@ class Baseline(Recommender):
             settings = inspect.signature(cls.Settings).parameters.values()
             by_name = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*settings, NUM_THREADS)]
             cls.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
+
+    @classmethod
+    def _settings(cls) -> type[HyperParameters]:
+        return cls.Settings
 
     @verb
     def fit(self, data: Any, valid: Any = None, *, select_on: Any = None, progress: Progress | bool | None = None, **reading: Any) -> Self:
@@ -98,7 +102,7 @@ class Baseline(Recommender):
         >>> EASE(l2=100.0).fit(load_dataset("demo")).is_fitted
         True
         """
-        train, valid, select_on, titles = self._given(data, valid, select_on, reading)
+        train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
         show = fit_progress(progress)
         refuse_empty(train)
         refuse_leaks(train, valid, select_on)

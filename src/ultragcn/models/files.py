@@ -1,22 +1,41 @@
-"""The file of a model: arrays, ids and hyper-parameters in one safetensors file."""
+"""The file of a model: arrays, ids and hyper-parameters in one safetensors file.
+
+A file may have been made by anybody. `read_model` believes nothing in it: it checks names, types, shapes and values of all that is there
+before compiled code walks through an array.
+
+Letters: U users, I items, D dimensions of an embedding, N pairs.
+"""
 
 from collections.abc import Mapping
+from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn.config import HyperParameters
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError
-from ultragcn.storage import read_metadata
+from ultragcn.forms import misfit
+from ultragcn.storage import read_arrays, read_form
 
 MODEL_FILE = "model.safetensors"
+
+_AMOUNT = (float, None)
+_STATE: dict[str, Any] = {
+    "seed": int, "history": [{str: float}], "best_epoch": int, "stopped": {"patience", "epochs", "interrupted"},
+    "train_seconds": float, "compile_seconds": float, "l2": _AMOUNT, "item_graph_weight": _AMOUNT, "item_trend_weight": _AMOUNT,
+    "item_trend_half_life": _AMOUNT,
+}  # fmt: skip
+"""The form (`forms`) of what models record."""
 
 
 def kind_of_model(folder: str | Path) -> str:
     """Return the `kind` of the model that `save` wrote into `folder`."""
-    return _kind_in(read_metadata(_model_file(folder)).get("format", ""))
+    return _kind_in(read_form(_model_file(folder)))
 
 
 def _kind_in(name_and_version: str) -> str:
@@ -32,6 +51,186 @@ def _model_file(folder: str | Path) -> Path:
     return path
 
 
+class Contents(NamedTuple):
+    """What the file of a model holds, checked."""
+
+    config: dict[str, Any]
+    recorded: dict[str, Any]
+    """What the model recorded, by the names of the attributes."""
+    user_ids: IdMap
+    item_ids: IdMap
+    train: Interactions
+    valid: Interactions | None
+    item_titles: np.ndarray | None
+    learned: dict[str, np.ndarray | sp.csr_matrix]
+    """What the model learned, by the names of the attributes."""
+
+
+def read_model(path: Path, form: str, settings: type[HyperParameters], learned: Mapping[str, str], recorded: tuple[str, ...]) -> Contents:
+    """Return what is in the file of a model; nothing in it is believed.
+
+    Parameters
+    ----------
+    path : Path
+    form : str
+        Name and version of the file.
+    settings : type
+        What the hyper-parameters are declared in.
+    learned : dict of str -> str
+        The attributes that were learned, and the shape of each in letters, such as "UD". A matrix of shape "II" may be sparse.
+    recorded : tuple of str
+        The attributes that were recorded as JSON.
+
+    Raises
+    ------
+    UsageError
+        The file is damaged, of another form, or something in it is not as `save` writes it.
+    """
+    arrays, about = read_arrays(path, form)
+    names = {name.rstrip("_"): _STATE.get(name.rstrip("_"), object) for name in recorded}
+    if wrong := misfit(about, {"config": {one.name: object for one in fields(settings)}, **names}):
+        raise DamagedError(path, wrong)
+    if extra := (about.keys() - names - {"config"}) | (about["config"].keys() - {one.name for one in fields(settings)}):
+        raise DamagedError(path, f"it has {min(extra)!r}, which such a model has not")
+    if "best_epoch" in names and "history" in names and not 0 <= about["best_epoch"] <= len(about["history"]):
+        raise DamagedError(path, f"the best epoch, {about['best_epoch']}, is none of {len(about['history'])}")
+    for name in names:
+        if name != "history" and isinstance(about[name], (int, float)) and about[name] < 0:
+            raise DamagedError(path, f"{name} is below 0")
+    taken = _Taken(path, arrays)
+    user_ids, item_ids = taken.ids("user"), taken.ids("item")
+    taken.sizes = {"U": len(user_ids), "I": len(item_ids)}
+    if "embedding_dim" in about["config"]:
+        taken.sizes["D"] = about["config"]["embedding_dim"]
+    train = taken.pairs("train", user_ids, item_ids)
+    if not len(train):
+        raise DamagedError(path, "it has no train pairs")
+    contents = Contents(
+        about["config"],
+        {name: about[name.rstrip("_")] for name in recorded},
+        user_ids,
+        item_ids,
+        train,
+        taken.pairs("valid", user_ids, item_ids) if "valid.indptr" in arrays else None,
+        taken.titles() if "item_titles.ends" in arrays else None,
+        {name: taken.learned(name.rstrip("_"), letters) for name, letters in learned.items()},
+    )
+    if left := arrays.keys() - taken.names:
+        raise DamagedError(path, f"it has {min(left)!r}, which such a model has not")
+    return contents
+
+
+class DamagedError(UsageError):
+    """The file of a model is not as `save` writes it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is damaged: {why}; put it back as it was, or train anew")
+
+
+class _Taken:
+    """Arrays as they are taken from a file, each of them checked."""
+
+    def __init__(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        self._path, self._arrays = path, arrays
+        self.sizes: dict[str, int] = {}
+        self.names: set[str] = set()
+
+    def ids(self, what: str) -> IdMap:
+        """Return the ids of the users or items: whole numbers or texts, ascending, none twice."""
+        name = f"{what}_ids"
+        if name in self._arrays:
+            ids = self._one(name, "i8")
+            ascending = bool((ids[1:] > ids[:-1]).all())
+        else:
+            ids = self._texts(name)
+            texts = ids.tolist()
+            ascending = all(first < second for first, second in pairwise(texts))
+        if not ascending:
+            raise DamagedError(self._path, f"the ids of the {what}s do not ascend")
+        return IdMap(ids, what)
+
+    def titles(self) -> np.ndarray:
+        """Return the titles of the items."""
+        titles = self._texts("item_titles")
+        if len(titles) != self.sizes["I"]:
+            raise DamagedError(self._path, f"{len(titles)} titles do not go with {self.sizes['I']} items")
+        return titles
+
+    def pairs(self, name: str, user_ids: IdMap, item_ids: IdMap) -> Interactions:
+        """Return pairs of users and items."""
+        indptr, indices = self._one(f"{name}.indptr", "i4i8"), self._one(f"{name}.indices", "i4")
+        self._check_rows(name, indptr, indices, len(user_ids), len(item_ids))
+        matrix = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(user_ids), len(item_ids)))
+        return Interactions._of(matrix, user_ids, item_ids)
+
+    def learned(self, name: str, letters: str) -> np.ndarray | sp.csr_matrix:
+        """Return what was learned: finite numbers in float32, in the shape that the letters say."""
+        if name in self._arrays or f"{name}.data" not in self._arrays:
+            array = self._one(name, "f4", len(letters))
+            for size, letter in zip(array.shape, letters, strict=True):
+                if size != self.sizes.setdefault(letter, size):
+                    raise DamagedError(self._path, f"{name} has {size} where {self.sizes[letter]} belong")
+            self._check_finite(name, array)
+            return array
+        rows, columns = (self.sizes[letter] for letter in letters)
+        data, shape = self._one(f"{name}.data", "f4"), self._one(f"{name}.shape", "i8")
+        indices, indptr = self._one(f"{name}.indices", "i4i8"), self._one(f"{name}.indptr", "i4i8")
+        if shape.tolist() != [rows, columns]:
+            raise DamagedError(self._path, f"{name} has the shape {shape.tolist()}, not {[rows, columns]}")
+        if len(data) != len(indices):
+            raise DamagedError(self._path, f"{name} has {len(indices)} places for {len(data)} values")
+        self._check_rows(name, indptr, indices, rows, columns)
+        self._check_finite(name, data)
+        return sp.csr_matrix((data, indices, indptr), shape=(rows, columns))
+
+    def _one(self, name: str, types: str, dimensions: int = 1) -> np.ndarray:
+        """Return the array of a name, of one of the types, such as "i4i8"."""
+        if name not in self._arrays:
+            raise DamagedError(self._path, f"{name} is missing")
+        self.names.add(name)
+        array = self._arrays[name]
+        if array.dtype.str[1:] not in types or array.ndim != dimensions or (dimensions > 1 and not array.size):
+            raise DamagedError(self._path, f"{name} is of another type or shape")
+        return array
+
+    def _texts(self, name: str) -> np.ndarray:
+        text, ends = self._one(f"{name}.utf8", "u1").tobytes(), self._one(f"{name}.ends", "i8")
+        steps = np.diff(ends, prepend=0)
+        if (
+            (ends < 0).any()
+            or (ends > len(text)).any()
+            or (steps < 0).any()
+            or (ends[-1:] != len(text)).any()
+            or (len(text) and not len(ends))
+        ):
+            raise DamagedError(self._path, f"the ends of {name} do not ascend to the end")
+        stops = ends.tolist()
+        try:
+            pieces = [text[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *stops[:-1]], stops, strict=True)]
+        except UnicodeDecodeError as error:
+            raise DamagedError(self._path, f"{name} are not texts in UTF-8") from error
+        return np.array(pieces, dtype=object)
+
+    def _check_rows(self, name: str, indptr: np.ndarray, indices: np.ndarray, rows: int, columns: int) -> None:
+        """Refuse rows that do not begin at 0, fall or end elsewhere, and columns out of range or not ascending."""
+        if len(indptr) != rows + 1 or indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
+            raise DamagedError(self._path, f"the rows of {name} do not ascend from 0 to the end")
+        if len(indices) and (indices.min() < 0 or indices.max() >= columns):
+            raise DamagedError(self._path, f"{name} has a column that is not there")
+        falls = indices[1:] <= indices[:-1]
+        starts = indptr[1:-1]
+        falls[starts[(starts > 0) & (starts < len(indices))] - 1] = False  # a new row may begin with a smaller column
+        if falls.any():
+            raise DamagedError(self._path, f"the columns in a row of {name} do not ascend")
+
+    def _check_finite(self, name: str, array: np.ndarray) -> None:
+        # A sum that is finite has finite parts only; one that is not may have overflowed.
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = array.sum()
+        if not np.isfinite(total) and not np.isfinite(array).all():
+            raise DamagedError(self._path, f"{name} has a number that is not finite")
+
+
 def _pack(name: str, value: np.ndarray | sp.csr_matrix) -> dict[str, np.ndarray]:
     if isinstance(value, np.ndarray):
         return {name: np.ascontiguousarray(value)}
@@ -39,19 +238,8 @@ def _pack(name: str, value: np.ndarray | sp.csr_matrix) -> dict[str, np.ndarray]
     return {f"{name}.{part}": array for part, array in parts.items()}
 
 
-def _unpack(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray | sp.csr_matrix:
-    if name in arrays:
-        return arrays[name]
-    data, indices, indptr, shape = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr", "shape"))
-    return sp.csr_matrix((data, indices, indptr), shape=tuple(shape.tolist()))
-
-
 def _pack_ids(name: str, ids: IdMap) -> dict[str, np.ndarray]:
     return _pack_texts(name, ids.ids) if ids.are_strings else {name: ids.ids}
-
-
-def _unpack_ids(name: str, arrays: Mapping[str, np.ndarray], what: str) -> IdMap:
-    return IdMap(arrays[name] if name in arrays else _unpack_texts(name, arrays), what)
 
 
 def _pack_texts(name: str, texts: np.ndarray) -> dict[str, np.ndarray]:
@@ -60,18 +248,5 @@ def _pack_texts(name: str, texts: np.ndarray) -> dict[str, np.ndarray]:
     return {f"{name}.utf8": np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{name}.ends": ends}
 
 
-def _unpack_texts(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    text, ends = arrays[f"{name}.utf8"].tobytes(), arrays[f"{name}.ends"].tolist()
-    pieces = [text[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    return np.array(pieces, dtype=object)
-
-
 def _pack_pairs(name: str, pairs: Interactions) -> dict[str, np.ndarray]:
     return {f"{name}.indptr": pairs.matrix.indptr, f"{name}.indices": pairs.matrix.indices}
-
-
-def _unpack_pairs(name: str, arrays: Mapping[str, np.ndarray], user_ids: IdMap, item_ids: IdMap) -> Interactions:
-    indices = arrays[f"{name}.indices"]
-    ones = np.ones(len(indices), dtype=np.float32)
-    shape = (len(user_ids), len(item_ids))
-    return Interactions(sp.csr_matrix((ones, indices, arrays[f"{name}.indptr"]), shape=shape), user_ids, item_ids)

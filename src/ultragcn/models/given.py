@@ -19,6 +19,15 @@ class Given(NamedTuple):
     valid: Interactions | None
     select_on: Interactions | None
     item_titles: np.ndarray | None = None
+    log: Interactions | None = None
+    """All pairs of a log of one's own, from which train, validation and test were made."""
+
+    @property
+    def everything(self) -> Interactions:
+        """All pairs that a model may learn when nothing is left to choose."""
+        if self.log is not None:
+            return self.log
+        return self.train if self.valid is None else self.train.union(self.valid)
 
 
 def given(data: Any, valid: Any = None, select_on: Any = None, **reading: Any) -> Given:
@@ -46,7 +55,8 @@ def given(data: Any, valid: Any = None, select_on: Any = None, **reading: Any) -
             raise UsageError("a data set brings its own validation pairs; drop valid, or give data.train as the first argument")
         on_test = data.test if data.protocol == "authors" else None
         _refuse_reading(reading, "a data set")
-        return Given(data.train, data.valid, select_on if select_on is not None else on_test, data.item_titles)
+        log = data.everything if data.one_log and data.known_as is None else None
+        return Given(data.train, data.valid, select_on if select_on is not None else on_test, data.item_titles, log)
     parts = [data, valid, select_on]
     for part in parts:
         if isinstance(part, Dataset):

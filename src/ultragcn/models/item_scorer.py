@@ -4,7 +4,7 @@ Letters: U users, I items, B users of a block.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -50,7 +50,7 @@ class ItemWeightModel(ItemScorer):
     """
 
     item_weights_: sp.csr_matrix | np.ndarray
-    _learned = ("item_weights_",)
+    _learned: ClassVar[dict[str, str]] = {"item_weights_": "II"}
 
     def scores_of(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the scores of all items for users given by their items: (B, I) csr_matrix to (B, I) float32."""

@@ -73,7 +73,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
             """Return a copy in which nothing is None but the seed."""
             return dataclasses.replace(self, schedule_epochs=self.schedule_epochs or self.epochs)
 
-    _version = 2
+    _version = 3
     _recorded = ("seed_", "history_", "best_epoch_", "stopped_", "train_seconds_")
 
     @property

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
 from ultragcn.errors import UsageError
+from ultragcn.machine import refuse_lost_threads
 from ultragcn.scoring.ranking import BATCH_USERS, best_columns
 from ultragcn.scoring.scorer import Ranking, Scoring
 
@@ -138,6 +139,7 @@ def frame_of(user_ids: np.ndarray, items: np.ndarray, scores: np.ndarray, item_i
 
     No Python object is made for a row: ids and titles are gathered from columns of those that occur.
     """
+    refuse_lost_threads()
     listed, places = np.nonzero(items >= 0)
     rows = items[listed, places]
     occurring, which = np.unique(rows, return_inverse=True)

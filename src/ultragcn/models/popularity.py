@@ -1,6 +1,7 @@
 """Popularity: everyone is recommended what most users have. The floor that every other model must clear."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,7 +34,7 @@ class Popularity(Baseline):
 
     similar_by = None
     item_scores_: np.ndarray
-    _learned = ("item_scores_",)
+    _learned: ClassVar[dict[str, str]] = {"item_scores_": "I"}
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         self.item_scores_ = self.train_.item_degrees.astype(np.float32)

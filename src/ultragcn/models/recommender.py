@@ -5,7 +5,6 @@ for UltraGCN and for every baseline.
 """
 
 import inspect
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,16 +26,14 @@ from ultragcn.evaluation.metrics import DEFAULT_LABELS
 from ultragcn.machine import limited_threads
 from ultragcn.models.files import (
     MODEL_FILE,
+    DamagedError,
     _kind_in,
     _model_file,
     _pack,
     _pack_ids,
     _pack_pairs,
     _pack_texts,
-    _unpack,
-    _unpack_ids,
-    _unpack_pairs,
-    _unpack_texts,
+    read_model,
 )
 from ultragcn.models.given import Given, given
 from ultragcn.models.ranking_verbs import RankingVerbs
@@ -44,7 +41,7 @@ from ultragcn.models.verbs import verb
 from ultragcn.progress import Bars, Progress, progress_of
 from ultragcn.scoring.scorer import Scorer, Scoring
 from ultragcn.scoring.similar import nearest_rows
-from ultragcn.storage import read_safetensors, write_safetensors
+from ultragcn.storage import read_form, write_arrays
 
 
 class Recommender(RankingVerbs):
@@ -79,8 +76,11 @@ class Recommender(RankingVerbs):
 
     _format: ClassVar[str]
     """Name and version of the model's file."""
-    _learned: ClassVar[tuple[str, ...]]
-    """Attributes that hold what was learned, arrays or csr_matrix: their presence means fitted, and `save` writes them."""
+    _learned: ClassVar[dict[str, str]]
+    """Attributes that hold what was learned, arrays or csr_matrix of float32, and their shapes in letters: U users, I items, D dimensions.
+
+    Their presence means fitted, and `save` writes them.
+    """
     _recorded: ClassVar[tuple[str, ...]] = ("train_seconds_",)
     """Attributes that `save` writes as JSON."""
     _caches: ClassVar[tuple[str, ...]] = ("_seen", "_scorer")
@@ -219,7 +219,8 @@ class Recommender(RankingVerbs):
         Parameters
         ----------
         data : optional
-            Train on these instead, on all of them: anything that `fit` takes. Of a `Dataset`, train and validation.
+            Train on these instead, on all of them: anything that `fit` takes. Of a data set that is a log of your own, on everything in
+            it, test too: that is the model to use. Of any other data set, on train and validation, so that test can still be read.
         progress : bool or Progress, optional
             As in `fit`.
         **options
@@ -256,7 +257,7 @@ class Recommender(RankingVerbs):
                 raise UsageError("this model needs the times of the interactions, which its file does not hold; give refit the data")
         else:
             taken = self._given(data, None, None, reading)
-            train, titles = taken.train if taken.valid is None else taken.train.union(taken.valid), taken.item_titles
+            train, titles = taken.everything, taken.item_titles
         new.fit(train, progress=progress, **options)
         new.item_titles_ = titles
         return new
@@ -322,8 +323,8 @@ class Recommender(RankingVerbs):
     def save(self, folder: str | Path) -> Path:
         """Write the model into `folder` (made if need be) as one safetensors file; return the folder.
 
-        The file appears whole or not at all, and holds everything that recommending needs: what was learned, ids, seen pairs,
-        hyper-parameters, seconds. The times of the train pairs are not among it.
+        The file appears whole or not at all, has a checksum, and holds everything that recommending needs: what was learned, ids,
+        seen pairs, hyper-parameters, seconds. The times of the train pairs are not among it.
 
         Examples
         --------
@@ -344,7 +345,7 @@ class Recommender(RankingVerbs):
         if self.item_titles_ is not None:
             arrays |= _pack_texts("item_titles", self.item_titles_)
         state = {"config": self.config.to_dict()} | {name.rstrip("_"): getattr(self, name) for name in self._recorded}
-        write_safetensors(Path(folder) / MODEL_FILE, arrays, {"format": self._format, "state": json.dumps(state)})
+        write_arrays(Path(folder) / MODEL_FILE, arrays, self._format, state)
         return Path(folder)
 
     @classmethod
@@ -359,7 +360,7 @@ class Recommender(RankingVerbs):
         Raises
         ------
         UsageError
-            There is no model, it is of another kind, or its file is damaged.
+            There is no model, it is of another kind, its file is damaged, or something in the file is not as `save` writes it.
 
         Examples
         --------
@@ -371,23 +372,27 @@ class Recommender(RankingVerbs):
         (5,)
         """
         path = _model_file(folder)
-        arrays, metadata = read_safetensors(path)
-        kind, ours = _kind_in(metadata.get("format", "")), cls.kind()
+        form = read_form(path)
+        kind, ours = _kind_in(form), cls.kind()
         if kind != ours:
             raise UsageError(f"{path} holds a model of another kind ({kind or 'unknown'}, not {ours}); load it with that one's class")
-        if metadata["format"] != cls._format:
+        if form != cls._format:
             raise UsageError(f"{path} is not a model of this version ({cls._format}); train it anew")
-        state = json.loads(metadata["state"])
-        model = cls(**state["config"])
-        user_ids, item_ids = _unpack_ids("user_ids", arrays, "user"), _unpack_ids("item_ids", arrays, "item")
-        train = _unpack_pairs("train", arrays, user_ids, item_ids)
-        model._set_data(train, _unpack_pairs("valid", arrays, user_ids, item_ids) if "valid.indptr" in arrays else None)
-        model.item_titles_ = _unpack_texts("item_titles", arrays) if "item_titles.ends" in arrays else None
-        for name in cls._learned:
-            setattr(model, name, _unpack(name.rstrip("_"), arrays))
-        for name in cls._recorded:
-            setattr(model, name, state[name.rstrip("_")])
+        held = read_model(path, form, cls._settings(), cls._learned, cls._recorded)
+        try:
+            model = cls(**held.config)
+        except (UsageError, TypeError, ValueError) as error:
+            raise DamagedError(path, f"of its hyper-parameters, {error}") from error
+        model._set_data(held.train, held.valid)
+        model.item_titles_ = held.item_titles
+        for name, value in (held.learned | held.recorded).items():
+            setattr(model, name, value)
         return model
+
+    @classmethod
+    def _settings(cls) -> type[HyperParameters]:
+        """Return what declares the hyper-parameters."""
+        raise NotImplementedError
 
 
 class EmbeddingRecommender(Recommender):
@@ -402,7 +407,7 @@ class EmbeddingRecommender(Recommender):
     item_embedding_: np.ndarray
     similar_by: ClassVar[str | None] = "embeddings"
 
-    _learned: ClassVar[tuple[str, ...]] = ("user_embedding_", "item_embedding_")
+    _learned: ClassVar[dict[str, str]] = {"user_embedding_": "UD", "item_embedding_": "ID"}
 
     def _make_scorer(self) -> Scorer:
         return Scorer(self.user_embedding_, self.item_embedding_, self.train_.matrix)

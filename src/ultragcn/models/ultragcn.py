@@ -81,8 +81,8 @@ class UltraGCN(EmbeddingRecommender):
     """
 
     config: Config
-    _format = "ultragcn-4"
-    _learned = (*EmbeddingRecommender._learned, "item_graph_", "item_trend_")
+    _format = "ultragcn-5"
+    _learned = EmbeddingRecommender._learned | {"item_graph_": "II", "item_trend_": "I"}
     similar_by = "together"  # benchmarks/similar.py: on both data sets neighbours share more genres than by cosines of embeddings
     item_graph_weight_: float | None
     item_trend_weight_: float | None
@@ -108,6 +108,10 @@ class UltraGCN(EmbeddingRecommender):
                 raise UsageError(f"unknown hyper-parameter of UltraGCN {name!r}{near or '; help(UltraGCN) lists them all'}")
         self.config = (config or Config()).replace(**hyper_parameters)
         self.num_threads = checked_threads(num_threads)
+
+    @classmethod
+    def _settings(cls) -> type[Config]:
+        return Config
 
     def check_runnable(self) -> None:
         """Raise now what `fit` would raise for want of a package or of a device."""
@@ -173,7 +177,7 @@ class UltraGCN(EmbeddingRecommender):
         >>> UltraGCN(embedding_dim=8, epochs=3).fit(load_dataset("demo")).is_fitted
         True
         """
-        train, valid, select_on, titles = self._given(data, valid, select_on, reading)
+        train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
         show = fit_progress(progress)
         self._refuse_unfit(train, valid, select_on)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.

@@ -4,18 +4,46 @@ A solver's module has its class, `choose_device(device)`, which refuses a device
 returns the seconds it took.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ultragcn.config import Config
+from ultragcn.errors import UsageError
 from ultragcn.loss.objective import Objective
 
 State = dict[str, np.ndarray]
 """All that a solver needs to go on from a pass as if it had never stopped: arrays by name."""
 Embeddings = tuple[np.ndarray, np.ndarray]
 """Embeddings of users and items, (U, D) and (I, D) float32."""
+
+
+Shapes = Mapping[str, tuple[str | int, ...]]
+"""The type and the shape of arrays, by name, such as ("f4", 10, 64); -1 is any size."""
+
+
+def check_state(state: State, shapes: Shapes, optional: Shapes | None = None) -> None:
+    """Raise `UsageError` unless a state that was read from a file has exactly these arrays, and all their numbers are finite.
+
+    Parameters
+    ----------
+    state : dict of str -> array
+    shapes : dict of str -> (type, *shape)
+    optional : dict of str -> (type, *shape)
+        Arrays of which all are there, or none.
+    """
+    expected = dict(shapes)
+    if optional and any(name in state for name in optional):
+        expected |= optional
+    if odd := sorted(expected.keys() ^ state.keys()):
+        raise UsageError(f"the state of the solver is damaged: {odd[0]!r} is {'missing' if odd[0] in expected else 'no part of it'}")
+    for name, (kind, *shape) in expected.items():
+        array = state[name]
+        fits = array.ndim == len(shape) and all(size in (-1, real) for size, real in zip(shape, array.shape, strict=True))
+        if not fits or array.dtype.str[1:] != kind or not np.isfinite(array).all():
+            raise UsageError(f"the state of the solver is damaged: {name!r} has another shape, or a number that is not finite")
 
 
 class Stepper(Protocol):

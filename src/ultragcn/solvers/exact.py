@@ -26,7 +26,7 @@ from ultragcn import kernels, rng
 from ultragcn.config import Config
 from ultragcn.errors import UsageError
 from ultragcn.loss.objective import Objective
-from ultragcn.solvers import Embeddings, Sizes, State
+from ultragcn.solvers import Embeddings, Shapes, Sizes, State, check_state
 from ultragcn.solvers.half_sweeps import (
     MAX_STRIPS,
     NOTHING,
@@ -87,10 +87,19 @@ class ExactSolver:
                 self._x, self._y = deque(start_sweeps(self._objective, self._seed), maxlen=1).pop()
             self._user_damping, self._item_damping = (np.ones(len(table), np.float32) for table in (self._x, self._y))
         else:
+            self._check(state)
             self.epoch, self._pending = int(state["sweep"][0]), _pending_of(state)
             self._x, self._y = state["x"], state["y"]
             self._user_damping, self._item_damping = state["user_damping"], state["item_damping"]
         self._users, self._items = sides_of(self._objective)
+
+    def _check(self, state: State) -> None:
+        """Refuse a state that is not one of this solver on these data."""
+        users, items, dim = self._objective.train.num_users, self._objective.train.num_items, self._config.embedding_dim
+        pending: Shapes = {f"pending.{name}": ("f8", items) for name in ("loss", "sparse_loss", "predicted")}
+        embeddings: Shapes = {"x": ("f4", users, dim), "y": ("f4", items, dim)}
+        damping: Shapes = {"user_damping": ("f4", users), "item_damping": ("f4", items)}
+        check_state(state, {"sweep": ("i8", 1), **embeddings, **damping}, {"pending.embedding": ("f4", items, dim), **pending})
 
     def step(self) -> float:
         """Do a sweep; return its loss."""

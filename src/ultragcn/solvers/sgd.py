@@ -4,6 +4,7 @@ Differences from their code, none of them in the formulas: seeded; `softplus` in
 U x I mask and no I x I matrix; the gradient of a batch by sparse products instead of gathered rows (see `torch_ops.batch_loss`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ultragcn.config import Config
 from ultragcn.errors import MissingDependencyError, NumericalError, UsageError
 from ultragcn.loss.objective import Objective, batch_weights
 from ultragcn.loss.weights import DegreeWeights, ItemNeighbors
-from ultragcn.solvers import Embeddings, Sizes, State
+from ultragcn.solvers import Embeddings, Shapes, Sizes, State, check_state
 
 try:
     from ultragcn.kernels import torch_ops
@@ -86,6 +87,7 @@ class SgdSolver:
         self._adam = torch.optim.Adam([{"params": [table]} for table in self._tables.values()], lr=config.learning_rate, fused=True)
         self._set_l2()
         if state is not None:
+            check_state(state, {"epoch": ("i8", 1), "generator": ("u1", -1), **table_shapes(self._tables)})
             self.epoch = int(state["epoch"][0])
             restore_generator(self._generator, state["generator"])
             for name, table in self._tables.items():
@@ -178,6 +180,14 @@ class SgdSolver:
 def table_state(adam: torch.optim.Adam, table: torch.Tensor, name: str) -> State:
     """Return a table and what Adam remembers of it, as arrays whose names begin with `name`."""
     return {f"{name}.embedding": table.cpu().numpy()} | {f"{name}.{key}": adam.state[table][key].cpu().numpy() for key in _ADAM}
+
+
+def table_shapes(tables: Mapping[str, torch.Tensor]) -> Shapes:
+    """Return the shapes of what `table_state` returns of each table, by name."""
+    shapes: dict[str, tuple[str | int, ...]] = {f"{name}.step": ("f4", 1) for name in tables}
+    for name, table in tables.items():
+        shapes |= {f"{name}.{key}": ("f4", *table.shape) for key in ("embedding", "exp_avg", "exp_avg_sq")}
+    return shapes
 
 
 def restore_table(adam: torch.optim.Adam, table: torch.Tensor, name: str, state: State) -> None:

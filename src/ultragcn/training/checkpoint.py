@@ -1,18 +1,27 @@
 """Checkpoints: all that a training needs to go on after its process was killed, to the very end it would have reached."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ultragcn import storage
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError
+from ultragcn.forms import FLOATING, is_finite, misfit
 from ultragcn.solvers import State
 from ultragcn.training.course import Course
 
-_FORM = "ultragcn-checkpoint-3"  # another number when a solver, or what it needs, changes
+_FORM = "ultragcn-checkpoint-4"  # another number when a solver, or what it needs, changes
+_COURSE = {
+    "seed": int, "history": [{"epoch": int, "seconds": float, "loss": float}], "best_epoch": int, "without_better": int, "rising": bool,
+    "l2": (float, None), "kept_l2": (float, None), "seconds": float, "best": FLOATING, "last": FLOATING,
+}  # fmt: skip
+"""The form of a `Course` in JSON."""
 
 
 # By the clock: seldom enough that writing costs at most a fiftieth of the time, and nothing at all in a short training.
@@ -53,6 +62,7 @@ class Checkpoint:
             return None
         try:
             arrays, about = storage.read_arrays(self.path, _FORM)
+            self._check(arrays, about)
         except UsageError as error:
             raise UsageError(f"cannot go on from the checkpoint: {error}; remove it to train from the start") from error
         for name, value in self._identity.items():
@@ -60,7 +70,41 @@ class Checkpoint:
                 raise UsageError(f"{self.path} is the checkpoint of a training with other {name}; remove it, or give another path")
         state = {name.removeprefix("solver."): array for name, array in arrays.items() if name.startswith("solver.")}
         kept = (arrays["kept.user"], arrays["kept.item"]) if "kept.user" in arrays else None
-        return Course(**about["course"], kept=kept), state
+        course = Course(**about["course"], kept=kept)
+        try:
+            self._check_course(course, state)
+        except UsageError as error:
+            raise UsageError(f"cannot go on from the checkpoint: {error}; remove it to train from the start") from error
+        return course, state
+
+    def _check(self, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+        """Refuse what is not as `write` writes it: the checksum may be right all the same."""
+        if wrong := misfit(about, {"hyper-parameters": dict, "data": list, "course": _COURSE}):
+            raise UsageError(f"{self.path} is damaged: {wrong}")
+        course = about["course"]
+        names = {name for name in vars(Course(0)) if name != "kept"}
+        kept = [name for name in arrays if not name.startswith("solver.")]
+        if course.keys() != names or sorted(kept) not in ([], ["kept.item", "kept.user"]):
+            raise UsageError(f"{self.path} is damaged: it has other parts than a checkpoint")
+        if any(math.isnan(course[name]) for name in ("best", "last")):
+            raise UsageError(f"{self.path} is damaged: best and last must be numbers")
+
+    def _check_course(self, course: Course, state: State) -> None:
+        """Refuse a course that does not fit the data, or the epochs that it has."""
+        train, epochs = self._data[0], len(course.history)
+        assert train is not None
+        for array, rows in zip(course.kept or (), (train.num_users, train.num_items), strict=False):
+            if array.dtype != np.float32 or array.shape != (rows, self._config.get("embedding_dim")) or not np.isfinite(array).all():
+                raise UsageError(f"{self.path} is damaged: the embeddings that it keeps have another shape, or are not finite")
+        done = next((state[name] for name in ("sweep", "epoch") if name in state), np.zeros(0))
+        if done.tolist() != [epochs] or not 0 <= course.best_epoch <= epochs or (course.kept is None) != (course.best_epoch == 0):
+            raise UsageError(f"{self.path} is damaged: its epochs do not fit its history")
+        if any(not is_finite(value) for record in course.history for value in record.values()):
+            raise UsageError(f"{self.path} is damaged: its history has something else than numbers")
+        if course.seed < 0 or course.without_better < 0 or course.seconds < 0:
+            raise UsageError(f"{self.path} is damaged: a number is below 0")
+        if course.l2 is not None and (course.l2 <= 0 or any("l2" not in record for record in course.history)):
+            raise UsageError(f"{self.path} is damaged: the L2 strength is not in its history")
 
     def is_due(self, epoch: int) -> bool:
         """Return whether to write one after `epoch`."""

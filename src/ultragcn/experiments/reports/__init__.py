@@ -48,14 +48,21 @@ def report(folders: Sequence[Path], out: Path) -> Path:
     if not kinds:
         raise UsageError("there is nothing to report on; give folders that ultragcn sweep, compare or train wrote")
     _check(out)
-    made = {folder: make(folder) for folder, kind in kinds.items() if (make := _KINDS[kind]) is not None}
+    made = {}
+    for folder, kind in kinds.items():
+        if (make := _KINDS[kind]) is not None:
+            with storage.as_written(folder, "ultragcn"):
+                made[folder] = make(folder)
     titles = [section.title for section in made.values()]
     for folder, section in made.items():
         if titles.count(section.title) > 1:
             section.title += f" ({folder})"
     sections = list(made.values())
-    sections += runs.sections([folder for folder, kind in kinds.items() if kind == run.MANIFEST])
-    files = list(_written(sections, out))
+    of_runs = [folder for folder, kind in kinds.items() if kind == run.MANIFEST]
+    where = ", ".join(map(str, kinds))
+    with storage.as_written(Path(where), "ultragcn"):
+        sections += runs.sections(of_runs)
+        files = list(_written(sections, out))
     kept = set(chain(*files))
     for file in (out / FIGURES).glob("*.*"):
         if f"{FIGURES}/{file.stem}.png" not in kept:

@@ -15,7 +15,7 @@ from ultragcn.evaluation.metrics import DEFAULT_LABELS, parse_selection
 from ultragcn.experiments import plots
 from ultragcn.experiments.reports.curves import read_curve
 from ultragcn.experiments.reports.page import Cell, Section, Table, command_line, hashes, number_cell, period, value_cell
-from ultragcn.experiments.runs.manifest import EVERYTHING, HISTORY, MANIFEST, MEASURED, METRICS
+from ultragcn.experiments.runs.manifest import EVERYTHING, HISTORY, MANIFEST, MEASURED, METRICS, read_manifest, read_metrics
 
 _NEEDED = ("dataset", "protocol", "data_hash", "config", "versions", "started")
 _MOST_CURVES = 6
@@ -46,10 +46,10 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     names = _short([folder.resolve() for folder in folders])
     groups: dict[tuple[str, ...], list[_Run]] = {}
     for folder, name in zip(folders, names, strict=True):
-        manifest = storage.read_json(folder / MANIFEST)
-        if missing := [field for field in _NEEDED if field not in manifest]:
+        if missing := [field for field in _NEEDED if field not in storage.read_json(folder / MANIFEST)]:
             raise UsageError(f"{folder / MANIFEST} is not as ultragcn train writes it (no {missing[0]}); put it back as it was")
-        metrics = storage.read_json(folder / METRICS) if (folder / METRICS).exists() else {}
+        metrics = read_metrics(folder) if (folder / METRICS).exists() else {}
+        manifest = read_manifest(folder)
         key = (manifest["dataset"], manifest["protocol"], manifest["data_hash"], str(manifest.get("split_hash")))
         groups.setdefault(key, []).append(_Run(folder, name, manifest, metrics))
     return [_section(runs) for runs in groups.values()]

@@ -17,6 +17,7 @@ from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.data.folders import missing_files
 from ultragcn.data.sources import dataset_names
 from ultragcn.errors import UsageError
+from ultragcn.forms import Optional
 from ultragcn.models.files import MODEL_FILE
 
 MANIFEST, HISTORY, METRICS = "manifest.json", "history.tsv", "metrics.json"
@@ -34,6 +35,24 @@ _UNFINISHED = (CHECKPOINT, CHOSEN, REFIT_CHECKPOINT, MEASURED, EVERYTHING_CHECKP
 
 _NEEDED = ("versions", "config", "dataset", "data_source", "data_dir", "data_hash", "protocol", "split_seed", "refit")
 """What a manifest must say."""
+_TEXT_OR_NONE = (str, None)
+_PATHS = (str, [str], None)
+_MANIFEST_FORM = {
+    "versions": {str: str}, "config": dict, "dataset": str, "data_source": _PATHS, "data_dir": _TEXT_OR_NONE, "data_hash": str,
+    "protocol": str, "split_seed": (int, None), "refit": bool, Optional("data_files"): {str: _PATHS}, Optional("data_options"): dict,
+    Optional("split_hash"): str, Optional("model"): str, Optional("id"): str, Optional("git_commit"): _TEXT_OR_NONE,
+    Optional("started"): str, Optional("command"): [str], Optional("keep"): str, Optional("checkpoint_every"): int,
+    Optional("track"): [str], Optional("resumed"): [dict],
+}  # fmt: skip
+"""The form (`forms`) of manifest.json."""
+_FIGURES = {str: float}
+_METRICS_FORM = {
+    "dataset": str, "protocol": str, "stopped": str, "train_seconds": float, "epochs": int, "best_epoch": int, "solver": _TEXT_OR_NONE,
+    Optional("seed"): (int, None), Optional("kept"): str, Optional("kept_train_seconds"): float, Optional("compile_seconds"): float,
+    Optional("peak_memory_mb"): (float, None), Optional("valid"): _FIGURES, Optional("test"): _FIGURES, Optional("chosen"): _FIGURES,
+    Optional("best_reachable"): _FIGURES,
+}  # fmt: skip
+"""The form of metrics.json."""
 _PACKAGES = ("numpy", "scipy", "numba", "torch")
 
 
@@ -41,7 +60,7 @@ def complete_metrics(out: Path) -> dict[str, Any] | None:
     """Return the metrics of the run in `out`; None when it was killed or interrupted before its end."""
     if not (out / METRICS).exists():
         return None
-    metrics = storage.read_json(out / METRICS)
+    metrics = read_metrics(out)
     return metrics if metrics["stopped"] != "interrupted" else None
 
 
@@ -52,8 +71,24 @@ def kept_by(folder: Path) -> str | None:
     """
     if not (folder / MANIFEST).is_file() or not (folder / METRICS).is_file():
         return None
-    kept: str = storage.read_json(folder / METRICS).get("kept", MEASURED)
+    kept: str = read_metrics(folder).get("kept", MEASURED)
     return kept
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Return what metrics.json says, checked."""
+    metrics = storage.read_json(Path(folder) / METRICS, _METRICS_FORM)
+    if metrics.get("kept") == EVERYTHING and "test" in metrics and Path(folder).name != MEASURED and "kept_train_seconds" not in metrics:
+        raise UsageError(f"{Path(folder) / METRICS} is not as it was written: it must have kept_train_seconds; put it back as it was")
+    return metrics
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what manifest.json says, checked."""
+    manifest = storage.read_json(Path(folder) / MANIFEST)
+    if lacking := [name for name in _NEEDED if name not in manifest]:
+        raise UsageError(f"{Path(folder) / MANIFEST} does not say {lacking[0]}, as train writes it; put it back as it was, or train anew")
+    return storage.read_json(Path(folder) / MANIFEST, _MANIFEST_FORM)
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
@@ -67,10 +102,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
         )
     if not (Path(folder) / MANIFEST).exists():
         raise UsageError(f"{folder} has no {MANIFEST}; give a folder that ultragcn train wrote")
-    manifest = storage.read_json(Path(folder) / MANIFEST)
-    if lacking := [name for name in _NEEDED if name not in manifest]:
-        raise UsageError(f"{Path(folder) / MANIFEST} does not say {lacking[0]}, as train writes it; put it back as it was, or train anew")
-    return manifest
+    return read_manifest(folder)
 
 
 def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
@@ -88,14 +120,15 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
     for recorded in files.values() if named else (source, *files.values()):
         for path in missing_files(recorded):
             raise UsageError(f"the run was trained on {path}, which is gone; put it back")
-    dataset = load_dataset(
-        source,
-        data_dir or manifest["data_dir"],
-        **files,
-        protocol=manifest["protocol"],
-        split_seed=manifest["split_seed"],
-        **manifest.get("data_options", {}),
-    )
+    with storage.as_written(Path(MANIFEST), "train"):
+        dataset = load_dataset(
+            source,
+            data_dir or manifest["data_dir"],
+            **files,
+            protocol=manifest["protocol"],
+            split_seed=manifest["split_seed"],
+            **manifest.get("data_options", {}),
+        )
     if dataset.hash != manifest["data_hash"]:
         pairs = ", ".join([source, *(files[part] for part in ("test", "valid") if part in files)])
         if pairs != source:

@@ -28,6 +28,7 @@ from ultragcn.experiments.runs.manifest import (
     MEASURED,
     METRICS,
     REFIT_CHECKPOINT,
+    read_metrics,
 )
 from ultragcn.experiments.runs.trackers import Tracking
 from ultragcn.machine import peak_memory_mb
@@ -109,7 +110,7 @@ class Trainings:
         everything = self.manifest.get("keep") == EVERYTHING
         figures = self.folder / MEASURED / METRICS
         if figures.exists():
-            self._usable, self._figures = type(self.unfitted).load(self.folder / MEASURED), storage.read_json(figures)
+            self._usable, self._figures = type(self.unfitted).load(self.folder / MEASURED), read_metrics(self.folder / MEASURED)
         else:
             chosen = self._choose()
             if self.manifest["refit"] or everything:

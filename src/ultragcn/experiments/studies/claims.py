@@ -1,7 +1,8 @@
 """Who does what, when several processes or machines share a folder: locks that end with the process that holds them.
 
 A lock is the system's own on an open file (flock), so nothing is left to clean up after a `kill -9` or a power cut. Machines can share
-a folder if its file system passes such locks on: NFS 4, or NFS 3 with its lock daemon; Lustre mounted with `flock`; GPFS; CephFS.
+a folder if its file system passes such locks on: NFS 4, or NFS 3 with its lock daemon; Lustre mounted with `flock`; GPFS; CephFS. Where
+there are none, everything is free: one process alone works as ever, several may do the same thing twice.
 """
 
 import contextlib
@@ -12,7 +13,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ultragcn.errors import UltraGCNError, UsageError
+from ultragcn.errors import UsageError
+from ultragcn.storage import lock
 
 
 class Claim:
@@ -86,19 +88,15 @@ class JournalLock:
 def _locked(path: Path, wait: bool) -> int | None:
     """Return a descriptor of the locked file; None where another process holds it and we do not wait."""
     try:
-        import fcntl
-    except ImportError:
-        raise UsageError("a sweep needs file locks as Linux and macOS have them; on Windows, run it in WSL") from None
-    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            lock(descriptor, wait)
         except OSError as error:
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
                 return None
-            raise UltraGCNError(f"cannot lock {path}: {error.strerror}; choose a folder on a file system with locks") from error
+            raise
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose a folder you can write to") from error
     return descriptor

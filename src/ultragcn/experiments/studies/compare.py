@@ -10,13 +10,14 @@ table.png         the same as a picture, where matplotlib is installed
 Each run is a process of its own, so that its peak memory is its own and one that fails leaves the others alone.
 """
 
+import math
 import shutil
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,12 +32,21 @@ from ultragcn.experiments import plots
 from ultragcn.experiments.runs.manifest import split_hash
 from ultragcn.experiments.studies.entries import Entry, Factory, entries_of
 from ultragcn.experiments.studies.workers import Done, Failed, Worker
-from ultragcn.machine import peak_memory_mb
+from ultragcn.forms import Optional
+from ultragcn.machine import peak_memory_mb, refuse_lost_threads
 from ultragcn.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    import polars as pl
 
 DEFAULT_MODELS = ("popularity", "itemknn", "rp3beta", "ease", "ials", "ultragcn")
 DIALECT = "lightgcn"
 
+COMPARISON_FORM = {
+    "dataset": str, "protocol": str, "data_hash": str, "metrics": [str], "dialect": str, "num_users": int,
+    Optional("split_hash"): str, Optional("refit"): bool, Optional("command"): [str],
+}  # fmt: skip
+"""The form (`forms`) of comparison.json."""
 _OTHER = {
     "dataset": "another data set or split", "data_hash": "another data set or split", "split_hash": "another data set or split",
     "num_users": "another data set or split", "protocol": "another protocol", "refit": "with or without refit",
@@ -145,6 +155,7 @@ def compare(
     KeyboardInterrupt
         With a message that says what is kept.
     """
+    refuse_lost_threads()
     labels, settings = [str(label) for label in parse_labels(metrics)], settings or {}
     entries = entries_of(models, settings)
     _refuse_unfit(source, entries, seeds, labels, refit)
@@ -299,7 +310,7 @@ def _refuse_others(out: Path) -> None:
 
 def _same_comparison(out: Path, about: dict[str, Any]) -> dict[str, Any]:
     """Return what the comparison in `out` says of itself, with the metrics in its order; refuse one that is not `about` the same."""
-    present = {"refit": False} | storage.read_json(out / COMPARISON)  # one of before there was a refit does not say so
+    present = {"refit": False} | storage.read_json(out / COMPARISON, COMPARISON_FORM)  # one of before there was a refit does not say so
     labels: list[str] = present.get("metrics", [])
     same = present | ({"metrics": about["metrics"]} if sorted(labels) == sorted(about["metrics"]) else {})
     changed = dict.fromkeys(other for name, other in _OTHER.items() if same.get(name) != about[name])
@@ -321,7 +332,8 @@ def _done(out: Path, plan: Mapping[tuple[str, int], dict[str, str]], labels: Seq
         rows = {(row["model"], int(row["seed"])): row for row in storage.read_rows(path)}
         for row in rows.values():
             for name in columns[4:]:
-                float(row[name] or "nan")
+                if math.isinf(float(row[name] or ("" if name in labels else "nan"))):
+                    raise ValueError(f"{name} is {row[name]}")
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not as compare writes it; put it back as it was, or start anew with --overwrite") from error
     same = {run: row for run, row in rows.items() if run in plan and plan[run]["settings_hash"] == row["settings_hash"]}
@@ -329,7 +341,7 @@ def _done(out: Path, plan: Mapping[tuple[str, int], dict[str, str]], labels: Seq
 
 
 def _kept_models(out: Path) -> set[str]:
-    return {row["model"] for row in storage.read_rows(out / RUNS)} if (out / RUNS).is_file() else set()
+    return {row["model"] for row in storage.read_rows(out / RUNS, ["model"])} if (out / RUNS).is_file() else set()
 
 
 def _run(
@@ -408,18 +420,34 @@ def _values_path(out: Path, model: str, seed: int, settings_hash: str) -> Path:
     return out / VALUES / f"{model}-{seed}-{settings_hash}.parquet"
 
 
-def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed: Mapping[str, str], settings_from: Mapping[str, str],
-              labels: Sequence[str]) -> Table:  # fmt: skip
+def _read_values(path: Path, row: Mapping[str, str], labels: Sequence[str]) -> "pl.DataFrame":
+    """Return the values of every user that a run left; refuse a file that does not have the means that the run has in runs.tsv."""
     import polars as pl
 
-    about = storage.read_json(out / COMPARISON)
+    wrong = f"{path} is not as compare writes it; put it back as it was, or start anew with --overwrite"
+    try:
+        frame = pl.read_parquet(path)
+        means = {label: float(frame[label].cast(pl.Float64).mean()) for label in frame.columns if label in labels}  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of polars is not an Exception
+        raise UsageError(wrong) from error
+    if not means or any(not math.isclose(mean, float(row[label]), rel_tol=1e-6, abs_tol=1e-9) for label, mean in means.items()):
+        raise UsageError(wrong)
+    return frame
+
+
+def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed: Mapping[str, str], settings_from: Mapping[str, str],
+              labels: Sequence[str]) -> Table:  # fmt: skip
+
+    about = storage.read_json(out / COMPARISON, COMPARISON_FORM)
     rows: dict[str, list[dict[str, str]]] = {}
     for (model, _), row in done.items():
         if model not in failed:
             rows.setdefault(model, []).append(row)
     values: dict[str, dict[str, np.ndarray]] = {}
     for model, of_seeds in rows.items():
-        frames = [pl.read_parquet(_values_path(out, model, int(row["seed"]), row["settings_hash"])) for row in of_seeds]
+        frames = [_read_values(_values_path(out, model, int(row["seed"]), row["settings_hash"]), row, labels) for row in of_seeds]
         values[model] = {label: np.mean([frame[label] for frame in frames], axis=0) for label in frames[0].columns if label in labels}
     means = {
         model: {label: float(np.mean([float(row[label]) for row in of_seeds])) for label in labels} for model, of_seeds in rows.items()

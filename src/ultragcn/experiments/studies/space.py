@@ -96,7 +96,10 @@ class Range:
         """Return its numbers, if it has a step."""
         if self.step is None:
             raise UsageError("a grid and a list need values or a range with a step; random and tpe draw from a range without one")
-        count = int((self.high - self.low) / self.step * (1 + 1e-12)) + 1
+        steps = (self.high - self.low) / self.step * (1 + 1e-12)
+        if not steps < _MAX_POINTS:
+            raise UsageError(f"a range has {_MAX_POINTS} numbers at most; take a larger step than {self.step:g}")
+        count = int(steps) + 1
         return tuple(self.rounded(self.low + index * self.step) for index in range(count))
 
     def draw(self, random: np.random.Generator) -> Value:

@@ -24,6 +24,7 @@ from ultragcn.errors import UsageError, counted, unknown_name
 from ultragcn.experiments.studies import space
 from ultragcn.experiments.studies.claims import one_at_a_time
 from ultragcn.experiments.studies.space import Point, Space, Values
+from ultragcn.forms import Optional, misfit
 
 SAMPLERS = ("grid", "random", "list", "tpe")
 DIRECTIONS = ("maximize", "minimize")
@@ -36,6 +37,17 @@ DEFAULT_TRIALS = 20
 _MEASURED = ("best_epoch", "train_seconds", "peak_memory_mb")
 _ABOUT = ("dataset", "protocol", "data_hash", "split_hash", "settings")
 _RESERVED = ("trial", "seed", "state", *_MEASURED, "data_hash", "versions", "ended", "why")
+
+
+_VALUE = (bool, float, str)
+_STUDY_FORM = {
+    "name": str, "parameters": {str: ([_VALUE], {"low": float, "high": float})}, "metrics": [str], "choose_by": str, "seeds": [int],
+    "sampler": set(SAMPLERS), "num_trials": int, "direction": set(DIRECTIONS), "fixed": dict, "sampler_seed": int, "prune": bool,
+    "trials": [{str: _VALUE}], Optional("command"): [str], "settings": (dict, str, None),
+    **dict.fromkeys(("dataset", "protocol", "data_hash", "split_hash"), (str, None)),
+}  # fmt: skip
+"""The form (`forms`) of study.json."""
+_MOST_TRIALS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -88,9 +100,9 @@ class Study:
         seeds = self.seeds
         if not seeds or len(set(seeds)) < len(seeds) or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in seeds):
             raise UsageError(f"seeds are whole numbers of 0 or more, none twice, so that a trial can be repeated, not {list(seeds)}")
-        if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
+        if isinstance(self.trials, bool) or not isinstance(self.trials, int) or not 0 <= self.trials <= _MOST_TRIALS:
             raise UsageError(
-                f"trials must be a whole number of 0 or more (0: all of a grid or list, {DEFAULT_TRIALS} of random or tpe), "
+                f"trials must be a whole number from 0 to {_MOST_TRIALS} (0: all of a grid or list, {DEFAULT_TRIALS} of random or tpe), "
                 f"not {self.trials!r}"
             )
         if self.prune and self.sampler != "tpe":
@@ -178,11 +190,8 @@ def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
         every, seeds, before = points, list(study.seeds), None
         over = {name: values.described() for name, values in study.parameters.items()}
         if (folder / STUDY).exists():
-            before = storage.read_json(folder / STUDY)
-            try:
-                changed = _changes(before, study)
-            except KeyError as error:
-                raise UsageError(f"{folder / STUDY} is not as ultragcn sweep writes it; put it back as it was") from error
+            before = _read(folder)
+            changed = _changes(before, study)
             if changed:
                 raise UsageError(f"{folder} holds another study ({', '.join(changed)}); give another --out")
             every = [*before["trials"], *(point for point in points if point not in before["trials"])]
@@ -251,15 +260,25 @@ def read_study(folder: Path) -> Study:
     """
     if not (folder / STUDY).is_file():
         raise UsageError(f"{folder} holds no study; give a folder that ultragcn sweep wrote")
-    kept = storage.read_json(folder / STUDY)
+    kept = _read(folder)
     try:
         return Study(
             kept["name"], space.space_of(kept["parameters"]), tuple(kept["metrics"]), kept["choose_by"], tuple(kept["seeds"]),
             kept["sampler"], kept["num_trials"], kept["direction"], kept["fixed"], {name: kept[name] for name in _ABOUT},
             kept["sampler_seed"], kept["prune"], tuple(kept["trials"]),
         )  # fmt: skip
-    except (KeyError, TypeError) as error:
+    except UsageError as error:
         raise UsageError(f"{folder / STUDY} is not as ultragcn sweep writes it ({error}); put it back as it was") from error
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Return what study.json says, checked."""
+    kept = storage.read_json(folder / STUDY)
+    if wrong := misfit(kept, _STUDY_FORM, STUDY):
+        raise UsageError(f"{folder / STUDY} is not as ultragcn sweep writes it ({wrong}); put it back as it was")
+    if any(point.keys() != kept["parameters"].keys() for point in kept["trials"]):
+        raise UsageError(f"{folder / STUDY} is not as ultragcn sweep writes it (trials have other parameters); put it back as it was")
+    return kept
 
 
 def read_results(folder: Path, study: Study | None = None) -> list[Row]:
@@ -279,7 +298,7 @@ def read_results(folder: Path, study: Study | None = None) -> list[Row]:
             if tuple(file.readline().rstrip("\n").split("\t")) != study.columns:
                 raise ValueError("other columns")
         rows = [_row(cells, study) for cells in storage.read_rows(path)]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise UsageError(f"{path} is not as ultragcn sweep writes it ({error}); put it back as it was") from error
     last = {(row.trial, row.seed): row for row in rows}
     return [last[run] for run in sorted(last)]
@@ -287,7 +306,13 @@ def read_results(folder: Path, study: Study | None = None) -> list[Row]:
 
 def _row(cells: Mapping[str, str], study: Study) -> Row:
     def number(name: str) -> float | None:
-        return float(cells[name]) if cells[name] else None
+        value = float(cells[name]) if cells[name] else None
+        if value is not None and not np.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+        return value
+
+    if cells["state"] not in (DONE, PRUNED, FAILED):
+        raise ValueError(f"the state {cells['state']!r}")
 
     epoch = number("best_epoch")
     return Row(

@@ -5,6 +5,7 @@ several processes or machines that start it in one folder share its trials. This
 writes their lines; a worker computes, and writes the log and the curve of its trial.
 """
 
+import math
 import shutil
 import traceback
 from collections import Counter
@@ -329,16 +330,41 @@ class _Run:
                 raise Pruned
 
         try:
-            returned = dict(self.trial({**self.study.fixed, **parameters}, seed, report))
+            returned = self.trial({**self.study.fixed, **parameters}, seed, report)
         except Pruned:
             return {"state": PRUNED}
         except Exception:
             traceback.print_exc()  # into the log
             raise
+        if not isinstance(returned, Mapping):
+            raise UsageError(
+                f"the trial returned {_short(returned)}; it must return its metrics by name, such as {{{self.study.choose_by!r}: 0.5}}"
+            )
         unknown = [name for name in returned if name not in (*self.study.metrics, "best_epoch", "train_seconds")]
         if unknown:
             raise UsageError(f"the trial returned {unknown[0]!r}, which is no metric of the study ({', '.join(self.study.metrics)})")
-        return {"state": DONE} | {name: value.item() if isinstance(value, np.generic) else value for name, value in returned.items()}
+        values = {name: _number(name, value) for name, value in returned.items()}
+        if values.get(self.study.choose_by) is None:
+            raise UsageError(f"the trial did not return {self.study.choose_by}, by which trials are chosen; it must be a number")
+        return {"state": DONE} | {name: value for name, value in values.items() if value is not None}
+
+
+def _number(name: str, value: Any) -> float | None:
+    """Return what a trial returned under a name: a number, or None where it has none."""
+    if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
+        value = value.item()
+    if value is not None and not isinstance(value, (int, float)):
+        raise UsageError(f"the trial returned {_short(value)} as {name}; it must be a number")
+    whole = name == "best_epoch"
+    if value is not None and name in ("best_epoch", "train_seconds") and not (math.isfinite(value) and (not whole or value == int(value))):
+        raise UsageError(f"the trial returned {value} as {name}; it must be a {'whole' if whole else 'finite'} number")
+    return int(value) if isinstance(value, bool) or (whole and value is not None) else value
+
+
+def _short(value: Any) -> str:
+    """Return what a value is, for a message."""
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
 def _make_empty(folder: Path) -> None:

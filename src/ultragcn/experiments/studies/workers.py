@@ -232,8 +232,9 @@ def _said_into(log: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
         for number, before in kept:
             os.dup2(before, number)
             os.close(before)

@@ -9,10 +9,10 @@ least_squares.py  a ridge regression a row: implicit ALS, the sparse factor of a
 pairwise.py     one epoch of BPR
 search.py       where an item stands in a row of ascending ones
 threads.py      who starts threads
+cache.py        where compiled kernels are kept
 vectors.py      wide vectors and a sigmoid that vectorises
 """
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,8 +71,14 @@ __all__ = [
 
 def is_compiled() -> bool:
     """Return whether kernels were compiled before on this installation: whether Numba's cache on disk holds any."""
-    cache = os.environ.get("NUMBA_CACHE_DIR")
-    return any(Path(cache).rglob("*.nbi")) if cache else any(Path(__file__).parent.glob("__pycache__/*.nbi"))
+    folder = cache_folder()
+    return folder is not None and any(folder.glob("*.nbi"))
+
+
+def cache_folder() -> Path | None:
+    """Return the folder in which compiled kernels are kept, all of them in one; None where there is no place for them."""
+    path = bpr_epoch.stats.cache_path
+    return None if path is None else Path(str(path))
 
 
 def compile_kernels(*names: str) -> float:

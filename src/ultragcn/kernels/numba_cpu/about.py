@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
+from ultragcn.kernels.numba_cpu import cache_folder
 from ultragcn.kernels.numba_cpu.threads import blas_libraries, num_threads
 
 
@@ -14,7 +14,17 @@ def describe() -> dict[str, Any]:
     Nothing is compiled and no thread is started. `cache_files` are the compiled kernels of one folder; `blas` is a list of (library,
     version, threads).
     """
-    folder = Path(str(bpr_epoch.stats.cache_path))  # all kernels are kept in one folder
+    where = cache_folder()
+    if where is None:
+        return {
+            "threads": num_threads(),
+            "cache": "nowhere",
+            "cache_files": 0,
+            "cache_mb": 0.0,
+            "cache_writable": False,
+            "blas": blas_libraries(),
+        }
+    folder = where
     files = list(folder.glob("*.nbc")) if folder.is_dir() else []
     return {
         "threads": num_threads(),

@@ -13,9 +13,11 @@ from typing import Any
 
 import numba
 
+from ultragcn.kernels.numba_cpu.cache import choose_place
+
 # Reassociation lets LLVM vectorise sums; NaN and infinity keep their meaning, because overflow is detected through them.
 FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
-_KERNEL: dict[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
+_KERNEL: dict[str, Any] = {"nogil": True, "cache": choose_place(), "no_cfunc_wrapper": True}
 _INLINED: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 kernel = numba.njit(**_KERNEL, fastmath=False)

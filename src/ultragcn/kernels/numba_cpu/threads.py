@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import FrameType
 
@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 from threadpoolctl import ThreadpoolController
 
-from ultragcn.machine import thread_limit
+from ultragcn.machine import num_cores, thread_limit
 
 _lock = threading.Lock()
 _limits: list[int] = []  # what calls, of any thread, want BLAS to have at most
@@ -27,13 +27,15 @@ _pool: ThreadPoolExecutor | None = None  # the threads that help; each is starte
 
 def num_threads() -> int:
     """Return how many threads kernels use here: what `numba.set_num_threads` was given, else NUMBA_NUM_THREADS or the number of cores,
-    and no more than the limit of the work at hand (`machine.thread_limit`).
+    that this process may use, and no more than the limit of the work at hand (`machine.thread_limit`).
     """
     try:
         numba.threading_layer()
         most = int(numba.get_num_threads())
     except ValueError:  # nobody set the number of Numba's own threads; to ask for it would start them
         most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+        if "NUMBA_NUM_THREADS" not in os.environ:
+            most = min(most, num_cores())  # Numba does not know the quota of a container
     limit = thread_limit()
     return most if limit is None else min(limit, most)
 
@@ -61,7 +63,9 @@ def share_out(pieces: int, run: Callable[[np.ndarray], object]) -> None:
             _pool = ThreadPoolExecutor(max(64, os.cpu_count() or 1), "ultragcn")
         pool = _pool
     work = [run]
-    futures = [pool.submit(_help, work, counter) for _ in range(helpers)]
+    futures = []
+    with suppress(RuntimeError):  # no thread can be started, for want of memory or because Python is ending: those that there are do it
+        futures.extend(pool.submit(_help, work, counter) for _ in range(helpers))
     try:
         run(counter)
     finally:
