@@ -315,13 +315,11 @@ class Server:
         line = self._process.stdout.readline() if ready else ""
         seconds = self._seconds() - before
         if not ready:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+            self._end_process()
             return "too slow", "", seconds, 0.0
         if not line:
             status = self._process.wait()
-            self._process = None
+            self._end_process()
             return "crash", f"the process ended with {status}", seconds, 0.0
         _, said, detail, peak = json.loads(line)
         seconds = 0.0 if is_first else seconds
@@ -337,10 +335,15 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
+        """End the process, and remove what it has written."""
+        self._end_process()
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def _end_process(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-        shutil.rmtree(self.place, ignore_errors=True)
+            self._process.communicate()
+            self._process = None
 
 
 # --------------------------------------------------------------------- mutants

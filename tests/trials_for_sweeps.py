@@ -39,5 +39,16 @@ def hungry(parameters, seed, report):
     return {"score": int(os.environ["NUMBA_NUM_THREADS"])}
 
 
+def odd(parameters, seed, report):
+    """Return what no trial should, by name."""
+    import numpy as np
+
+    return {
+        "none": None, "text": "0.5", "array": np.arange(3), "text in it": {"score": "high"}, "array in it": {"score": np.arange(3)},
+        "nothing in it": {}, "epoch": {"score": 0.5, "best_epoch": 1.5}, "seconds": {"score": 0.5, "train_seconds": float("nan")},
+        "scalar": {"score": np.array(0.5)}, "fine": {"score": np.float32(0.5)},
+    }[parameters["what"]]  # fmt: skip
+
+
 def talkative(parameters, seed, report):
     return {"score": 1.0, "scroe": 2.0}

@@ -73,7 +73,7 @@ def _new_part(path: Path, held: contextlib.ExitStack) -> Path:
             os.close(descriptor)
             return Path(name)
         try:
-            lock(descriptor)
+            lock(descriptor, say=False)
         except BaseException:
             os.close(descriptor)
             raise
@@ -96,7 +96,7 @@ def _remove_abandoned(path: Path) -> None:
             with contextlib.suppress(OSError):  # it is held, or somebody else has removed it
                 descriptor = os.open(path.parent / name, os.O_RDWR)
                 try:
-                    if lock(descriptor, wait=False):
+                    if lock(descriptor, wait=False, say=False):
                         os.unlink(path.parent / name)
                 finally:
                     os.close(descriptor)
@@ -410,24 +410,26 @@ def _cell(value: Any) -> str:
     return text.replace("\t", " ").replace("\n", " ")
 
 
-def lock(descriptor: int, wait: bool = True) -> bool:
+def lock(descriptor: int, wait: bool = True, say: bool = True) -> bool:
     """Hold the file until it is closed; return whether it is held.
 
     Without `wait`, a file that another process holds raises `BlockingIOError`.
 
-    Where there are no such locks (Windows, some network file systems and FUSE), nothing is held: that is said once, in a warning.
+    Where there are no such locks (Windows, some network file systems and FUSE), nothing is held: unless `say` is False, a warning says so, once.
     """
     try:
         import fcntl
     except ImportError:
-        _say_no_locks("this system")
+        if say:
+            _say_no_locks("this system")
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise
     except OSError:
-        _say_no_locks("this file system")
+        if say:
+            _say_no_locks("this file system")
         return False
     return True
 

@@ -5,6 +5,8 @@ import time
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from ultragcn import kernels, rng
 from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
@@ -116,10 +118,12 @@ class Baseline(Recommender):
         started = time.perf_counter()
         show.start("training", getattr(self.config, "epochs", None), "epoch")
         try:
-            self._learn(select_on if select_on is not None else valid, show)
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+                self._learn(select_on if select_on is not None else valid, show)
         finally:
             show.finish()
             self.train_seconds_ = time.perf_counter() - started
+        self._check_learned()
         return self
 
     _kernels: tuple[str, ...] = (

@@ -120,6 +120,13 @@ def read_model(path: Path, form: str, settings: type[HyperParameters], learned: 
     return contents
 
 
+def is_finite(array: np.ndarray) -> bool:
+    """Return whether all numbers of an array are finite."""
+    # A sum that is finite has finite parts only, and takes no memory; one that is not may have overflowed.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
+
+
 class DamagedError(UsageError):
     """The file of a model is not as `save` writes it."""
 
@@ -224,10 +231,7 @@ class _Taken:
             raise DamagedError(self._path, f"the columns in a row of {name} do not ascend")
 
     def _check_finite(self, name: str, array: np.ndarray) -> None:
-        # A sum that is finite has finite parts only; one that is not may have overflowed.
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = array.sum()
-        if not np.isfinite(total) and not np.isfinite(array).all():
+        if not is_finite(array):
             raise DamagedError(self._path, f"{name} has a number that is not finite")
 
 

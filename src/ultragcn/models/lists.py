@@ -34,10 +34,11 @@ def one_or_many(ids: Id | Iterable[Id] | np.ndarray) -> tuple[bool, Any]:
     return False, ids if isinstance(ids, np.ndarray) else list(ids)  # type: ignore[arg-type]
 
 
-def check_top_k(top_k: Any) -> None:
-    """Raise `UsageError` unless `top_k` is the length of a list."""
+def checked_top_k(top_k: Any, most: int) -> int:
+    """Return the length of lists, which have at most as many places as there are items; raise `UsageError` where `top_k` is none."""
     if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
         raise UsageError(f"top_k must be a whole number of 1 or more, not {top_k!r}")
+    return min(int(top_k), most)
 
 
 def check_unknown(unknown: Any) -> None:

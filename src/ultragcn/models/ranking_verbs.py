@@ -78,7 +78,7 @@ class RankingVerbs:
         ----------
         user_ids : id, or list of B ids
         top_k : int
-            K >= 1.
+            K >= 1; of more than there are items, as many are taken.
         exclude_seen : bool
             Leave out what the user has in train and validation.
         candidates : list of item ids, optional
@@ -114,7 +114,7 @@ class RankingVerbs:
         >>> model.recommend(["ann", "zoe"], top_k=2, exclude=["tea"], unknown="popular")[0].tolist()
         [['jam', ''], ['jam', 'pie']]
         """
-        one, _, rows, items = self._asked(user_ids, top_k, candidates, exclude, unknown)
+        one, top_k, _, rows, items = self._asked(user_ids, top_k, candidates, exclude, unknown)
         blocks = self._lists(rows, top_k, exclude_seen, items, unknown)
         return lists.named(self.item_ids, *lists.joined(blocks, top_k), one)
 
@@ -149,7 +149,7 @@ class RankingVerbs:
         >>> model.recommend_frame([1, 2]).rows()
         [(2, 1, 'pie', 1.0)]
         """
-        _, ids, rows, items = self._asked(user_ids, top_k, candidates, exclude, unknown)
+        _, top_k, ids, rows, items = self._asked(user_ids, top_k, candidates, exclude, unknown)
         frames, start = [lists.frame_of(ids[:0], *lists.empty_lists(0, 1), self.item_ids, self.item_titles_)], 0
         for listed, own in self._lists(rows, top_k, exclude_seen, items, unknown):
             block = ids[start : start + len(listed)]
@@ -159,15 +159,18 @@ class RankingVerbs:
 
     def _asked(
         self, user_ids: Any, top_k: Any, candidates: Any, exclude: Any, unknown: Any
-    ) -> tuple[bool, np.ndarray, np.ndarray, lists.Allowed]:
-        """Return whether one user is meant, the ids (B,), their rows (B,), -1 where unknown ones are allowed, and the allowed items."""
+    ) -> tuple[bool, int, np.ndarray, np.ndarray, lists.Allowed]:
+        """Return whether one user is meant, the places of a list, the ids (B,), their rows (B,), and the allowed items.
+
+        The row of an unknown user, where such are allowed, is -1.
+        """
         self._check_fitted()
-        lists.check_top_k(top_k)
+        top_k = lists.checked_top_k(top_k, len(self.item_ids))
         lists.check_unknown(unknown)
         one, listed = lists.one_or_many(user_ids)
         ids = as_ids(listed, "user")
         rows = self.user_ids.rows(ids) if unknown == "raise" else self.user_ids.find(ids)
-        return one, ids, rows, lists.allowed(self.item_ids, candidates, exclude)
+        return one, top_k, ids, rows, lists.allowed(self.item_ids, candidates, exclude)
 
     def _lists(
         self, rows: np.ndarray, top_k: int, exclude_seen: bool, items: lists.Allowed, unknown: str
@@ -225,7 +228,7 @@ class RankingVerbs:
         (5,)
         """
         self._check_fitted()
-        lists.check_top_k(top_k)
+        top_k = lists.checked_top_k(top_k, len(self.item_ids))
         lists.check_unknown(unknown)
         items = lists.allowed(self.item_ids, candidates, exclude)
         one, baskets = lists.baskets_of(self.item_ids, item_ids, unknown)
@@ -355,8 +358,8 @@ class RankingVerbs:
 
     def _similar(self, find: Any, side: str, given_ids: Any, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         self._check_fitted()
-        lists.check_top_k(top_k)
         ids: IdMap = getattr(self, side)
+        top_k = lists.checked_top_k(top_k, len(ids))
         one, listed = lists.one_or_many(given_ids)
         rows, likeness = find(ids.rows(listed), top_k)
         return lists.named(ids, rows, likeness, one)

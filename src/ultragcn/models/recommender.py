@@ -19,7 +19,7 @@ from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.reading import READING
-from ultragcn.errors import NotFittedError, UsageError
+from ultragcn.errors import NotFittedError, NumericalError, UsageError
 from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
@@ -33,6 +33,7 @@ from ultragcn.models.files import (
     _pack_ids,
     _pack_pairs,
     _pack_texts,
+    is_finite,
     read_model,
 )
 from ultragcn.models.given import Given, given
@@ -115,6 +116,17 @@ class Recommender(RankingVerbs):
     def _check_fitted(self) -> None:
         if not self.is_fitted:
             raise NotFittedError(f"this model is not fitted yet; call fit(data) or {type(self).__name__}.load(folder) first")
+
+    def _check_learned(self) -> None:
+        """Raise `NumericalError` where what was learned left the range of floating-point numbers."""
+        for name in self._learned:
+            value = getattr(self, name)
+            if not is_finite(value if isinstance(value, np.ndarray) else value.data):
+                vars(self).pop(name)
+                raise NumericalError(
+                    f"{name} of {self!r} is not finite: a hyper-parameter leads out of the range of float32; take one nearer to its "
+                    f"default (such as {', '.join(self.config.changed()) or 'l2'})"
+                )
 
     def check_runnable(self) -> None:
         """Raise now what `fit` would raise for want of a package or of a device."""

@@ -215,6 +215,8 @@ class UltraGCN(EmbeddingRecommender):
         if targets is not None:
             self._choose_terms(targets)
             self.train_seconds_ = time.perf_counter() - started
+        self._check_learned()
+        cast(Scorer, self.scorer).check_range()
         return self
 
     def _place(self, embeddings: solvers.Embeddings) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn import kernels
+from ultragcn.errors import NumericalError
 from ultragcn.scoring.item_weights import blocks, mean_deviation
 from ultragcn.scoring.ranking import BATCH_USERS, GraphTerm, best_columns, graph_scale, rank
 
@@ -140,6 +141,19 @@ class Scorer:
     def scale(self) -> float:
         """What the graph's scores are multiplied by; 0 without a graph."""
         return 0.0 if self.graph_weight == 0 else self.graph_weight * self.unit_scale
+
+    def check_range(self) -> None:
+        """Raise `NumericalError` where scores may leave the range of float32, by a bound that is far above what they are."""
+        users, items = (np.abs(table).max(initial=0).astype(np.float64) for table in self.tables)
+        largest = users * items * self.tables[0].shape[1]
+        graph = 0.0
+        if self.item_graph is not None and self.scale != 0:
+            graph = abs(self.scale) * float(np.abs(self.item_graph.data).max(initial=0)) * float(np.diff(self.owned.indptr).max(initial=0))
+        if not largest + graph < np.finfo(np.float32).max:
+            raise NumericalError(
+                f"scores leave the range of float32: products of embeddings reach {largest:.2g} and the item graph {graph:.2g}; "
+                f"{'lower item_graph_weight' if graph > largest else 'lower the learning rate or init_std, or raise l2'}"
+            )
 
     def with_graph_weight(self, weight: float) -> Self:
         """Return the scorer with another weight of the item graph."""
