@@ -316,7 +316,7 @@ class RankingVerbs:
         (2, 3)
         """
         self._check_fitted()
-        lists.check_top_k(top_k)
+        lists.checked_top_k(top_k, len(self.item_ids))
         way = self.similar_by if by is None else by
         if way is None:
             raise UsageError(f"{type(self).__name__} itself knows no similar items; give by together, or fit ItemKNN or another model")
