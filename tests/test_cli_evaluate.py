@@ -106,7 +106,21 @@ def test_lists_are_evaluated_over_the_split_of_a_run(ultragcn, log_run, tmp_path
     ultragcn("recommend", run, "--all", "--output", tmp_path / "lists.tsv")
     of_run, of_lists = ultragcn("evaluate", run), ultragcn("evaluate", run, "--ranking", tmp_path / "lists.tsv")
     assert of_lists.out == of_run.out != ""
-    assert "--dataset goes with --ranking without RUN" in ultragcn("evaluate", run, "--dataset", "demo", status=2).err
+    assert "--split_seed goes with --ranking without RUN" in ultragcn("evaluate", run, "--split_seed", 1, status=2).err
+
+
+def test_data_that_moved_with_their_project_are_found_where_they_are_said_to_be_and_checked(ultragcn, log_run, tmp_path):
+    log, run = log_run
+    before = ultragcn("evaluate", run).out
+    (tmp_path / "elsewhere").mkdir()
+    moved = log.rename(tmp_path / "elsewhere" / "log.csv")
+    assert f"--dataset PATH{chr(10)}" in ultragcn("evaluate", run, status=2).err
+    assert ultragcn("evaluate", run, "--dataset", moved).out == before
+    assert "it cannot have moved; leave it out" in ultragcn("evaluate", run, "--dataset", moved, "--titles", moved, status=2).err
+    moved.write_text(moved.read_text() + "u0,i99,5\n")
+    refused = ultragcn("evaluate", run, "--dataset", moved, status=2).err
+    assert "is not the data this run was trained on (hash " in refused
+    assert refused.endswith("; give the file as it was then\n")
 
 
 def test_data_that_changed_or_are_gone_since_the_run_are_told_apart(ultragcn, log_run):
@@ -115,7 +129,8 @@ def test_data_that_changed_or_are_gone_since_the_run_are_told_apart(ultragcn, lo
     log.write_text(content + "u0,i99,5\n")
     assert f"{log} has changed since the run was trained on it; put it back as it was" in ultragcn("evaluate", run, status=2).err
     log.unlink()
-    assert ultragcn("evaluate", run, status=2).err == f"ultragcn: the run was trained on {log}, which is gone; put it back\n"
+    sentence = f"the run was trained on {log}, which is gone; put it back, or say where it is now: ultragcn evaluate RUN --dataset PATH"
+    assert ultragcn("evaluate", run, status=2).err == f"ultragcn: {sentence}\n"
 
 
 def test_help_names_every_metric_and_dialect(capsys, monkeypatch):

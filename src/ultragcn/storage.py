@@ -415,8 +415,8 @@ def lock(descriptor: int, wait: bool = True, say: bool = True) -> bool:
 
     Without `wait`, a file that another process holds raises `BlockingIOError`.
 
-    Where there are no such locks (Windows, some network file systems and FUSE), nothing is held. Unless `say` is False, a
-    warning says so, once.
+    Where there are no such locks (Windows, some network file systems and FUSE), nothing is held. A warning says so, once,
+    unless `say` is False.
     """
     try:
         import fcntl

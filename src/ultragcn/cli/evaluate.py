@@ -93,7 +93,8 @@ def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     from ultragcn.experiments.runs.manifest import load_manifest, load_run_data
     from ultragcn.models.registry import load_model
 
-    of_data = {f"--{name}": getattr(arguments, name) for name in ("dataset", "test", "valid", "titles", "protocol", "split_seed")}
+    moved = {name: value for name in ("dataset", "test", "valid", "titles") if (value := getattr(arguments, name)) is not None}
+    of_data = {f"--{name}": getattr(arguments, name) for name in ("protocol", "split_seed")}
     of_data |= {f"--{name}": getattr(arguments, f"data_{name}") for name in DATA_OPTIONS}
     if given := [option for option, value in of_data.items() if value is not None]:
         raise UsageError(f"{given[0]} goes with --ranking without RUN; a run knows its own data")
@@ -102,10 +103,10 @@ def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     if manifest["refit"] and arguments.part == "valid":
         raise UsageError("this run was refitted on train and validation together, so valid measures nothing; evaluate on test")
     if arguments.ranking:
-        dataset = load_run_data(manifest, arguments.data_dir)
+        dataset = load_run_data(manifest, arguments.data_dir, moved)
         return read_lists(arguments.ranking, dataset.train, dataset.valid), dataset
     _refuse_everything(folder)
-    return load_model(folder), load_run_data(manifest, arguments.data_dir)
+    return load_model(folder), load_run_data(manifest, arguments.data_dir, moved)
 
 
 def _refuse_everything(folder: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import ultragcn
 from ultragcn import storage
 from ultragcn.config import HyperParameters
 from ultragcn.data.datasets import Dataset, load_dataset
-from ultragcn.data.folders import missing_files
+from ultragcn.data.folders import absolute, missing_files
 from ultragcn.data.sources import dataset_names
 from ultragcn.errors import UsageError
 from ultragcn.forms import Optional
@@ -36,10 +37,9 @@ _UNFINISHED = (CHECKPOINT, CHOSEN, REFIT_CHECKPOINT, MEASURED, EVERYTHING_CHECKP
 _NEEDED = ("versions", "config", "dataset", "data_source", "data_dir", "data_hash", "protocol", "split_seed", "refit")
 """What a manifest must say."""
 _TEXT_OR_NONE = (str, None)
-_PATHS = (str, [str], None)
 _MANIFEST_FORM = {
-    "versions": {str: str}, "config": dict, "dataset": str, "data_source": _PATHS, "data_dir": _TEXT_OR_NONE, "data_hash": str,
-    "protocol": str, "split_seed": (int, None), "refit": bool, Optional("data_files"): {str: _PATHS}, Optional("data_options"): dict,
+    "versions": {str: str}, "config": dict, "dataset": str, "data_source": _TEXT_OR_NONE, "data_dir": _TEXT_OR_NONE, "data_hash": str,
+    "protocol": str, "split_seed": (int, None), "refit": bool, Optional("data_files"): {str: str}, Optional("data_options"): dict,
     Optional("split_hash"): str, Optional("model"): str, Optional("id"): str, Optional("git_commit"): _TEXT_OR_NONE,
     Optional("started"): str, Optional("command"): [str], Optional("keep"): str, Optional("checkpoint_every"): int,
     Optional("track"): [str], Optional("resumed"): [dict],
@@ -105,21 +105,39 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return read_manifest(folder)
 
 
-def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
+def load_run_data(manifest: dict[str, Any], data_dir: str | None, moved: Mapping[str, Any] | None = None) -> Dataset:
     """Return the data set a run was trained on, read and split as it was.
+
+    Parameters
+    ----------
+    manifest : dict
+        What the run folder says.
+    data_dir : str, optional
+        Where named data sets are now.
+    moved : dict of str -> path or list of paths, optional
+        Where files are now that are no longer in their place: `dataset`, `test`, `valid`, `titles`. Their content must be as it was.
 
     Raises
     ------
     UsageError
         The files are gone, there are other data in that place now, they are split otherwise, or the run was trained on data in memory.
     """
-    source = manifest["data_source"]
+    moved = {name: place if place in dataset_names() else absolute(place) for name, place in (moved or {}).items()}
+    source = moved.get("dataset", manifest["data_source"])
     if source is None:
         raise UsageError("this run was trained on data in memory, which cannot be loaded again; evaluate the model in Python")
-    files, named = manifest.get("data_files", {}), source in dataset_names()
+    files, named = dict(manifest.get("data_files", {})), source in dataset_names()
+    for name, path in moved.items():
+        if name != "dataset":
+            if name not in files:
+                raise UsageError(f"the run was trained without --{name}, so it cannot have moved; leave it out")
+            files[name] = path
     for recorded in files.values() if named else (source, *files.values()):
         for path in missing_files(recorded):
-            raise UsageError(f"the run was trained on {path}, which is gone; put it back")
+            of = next((name for name, value in files.items() if value == recorded), "dataset")
+            raise UsageError(
+                f"the run was trained on {path}, which is gone; put it back, or say where it is now: ultragcn evaluate RUN --{of} PATH"
+            )
     with storage.as_written(Path(MANIFEST), "train"):
         dataset = load_dataset(
             source,
@@ -133,6 +151,11 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None) -> Dataset:
         pairs = ", ".join([source, *(files[part] for part in ("test", "valid") if part in files)])
         if pairs != source:
             raise UsageError(f"one of {pairs} has changed since the run was trained on them; put it back as it was, or train anew")
+        if "dataset" in moved:
+            raise UsageError(
+                f"{source} is not the data this run was trained on (hash {dataset.hash[:12]}, not {manifest['data_hash'][:12]}); give "
+                "the file as it was then"
+            )
         if not named:
             raise UsageError(f"{source} has changed since the run was trained on it; put it back as it was, or train anew")
         raise UsageError(
