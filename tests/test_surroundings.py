@@ -302,3 +302,26 @@ sys.exit(main(["doctor", "--compile"]))
     assert done.returncode == 0
     assert "ultragcn: all kernels compiled, or loaded from where they are kept, in 1.0 s" in done.stderr
     assert "kernel_cache\t" in done.stdout
+
+
+def test_several_runs_with_one_tracker_start_at_once(tmp_path):
+    pytest.importorskip("mlflow")
+    code = """
+import sys
+from pathlib import Path
+from ultragcn.experiments.runs.trackers import Tracking
+about = {"id": sys.argv[1], "dataset": "d", "protocol": "p", "data_hash": "h", "config": {"a": 1}}
+tracking = Tracking(["mlflow"], Path(f"run{sys.argv[1]}"), about)
+tracking.record({"epoch": 1, "loss": 1.0})
+tracking.finish(None)
+"""
+    (tmp_path / "script.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(SOURCES), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    words = [sys.executable, "-W", "ignore", str(tmp_path / "script.py")]
+    started = [
+        subprocess.Popen([*words, str(number)], env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for number in range(3)
+    ]
+    for process in started:
+        errors = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, errors

@@ -3,13 +3,18 @@
 Their packages are extras, imported when one is asked for.
 """
 
+import contextlib
+import os
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ultragcn import storage
 from ultragcn.errors import MissingDependencyError, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -59,12 +64,13 @@ class MLflow:
     """A run of the experiment `ultragcn`, where MLflow keeps its runs: `$MLFLOW_TRACKING_URI`, else mlflow.db in the current folder."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]):
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient, get_tracking_uri
         from mlflow.entities import Param
 
-        self._client = MlflowClient()
-        known = self._client.get_experiment_by_name("ultragcn")
-        experiment = known.experiment_id if known is not None else self._client.create_experiment("ultragcn")
+        with _alone(get_tracking_uri()):
+            self._client = MlflowClient()
+            known = self._client.get_experiment_by_name("ultragcn")
+            experiment = known.experiment_id if known is not None else self._client.create_experiment("ultragcn")
         before = self._client.search_runs([experiment], f"tags.`ultragcn.id` = '{manifest['id']}'")
         self._last_epoch = 0
         if before:
@@ -94,6 +100,21 @@ class MLflow:
         # MLflow wants no @ in names.
         batch = [Metric(name.replace("@", "_at_"), float(value), now, epoch) for name, value in figures]
         self._client.log_batch(self._run, metrics=batch)
+
+
+@contextlib.contextmanager
+def _alone(place: str) -> Iterator[None]:
+    """Let one process of this user's at a time begin to use `place`.
+
+    Of several that make the tables of one database at once, MLflow leaves one that nobody can use.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            name = f"ultragcn-{os.getuid() if hasattr(os, 'getuid') else 'own'}-{zlib.crc32(place.encode()):08x}.lock"
+            descriptor = os.open(Path(tempfile.gettempdir()) / name, os.O_RDWR | os.O_CREAT, 0o600)
+            held.callback(os.close, descriptor)
+            storage.lock(descriptor, say=False)
+        yield
 
 
 TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
