@@ -485,7 +485,7 @@ def _on_purpose(file: Path, draw: random.Random) -> tuple[str, bytes]:
             array = array if array.dtype.kind == "i" else array[:-1].copy()
         case "utf8":
             array = array.copy()
-            if array.dtype == np.uint8:
+            if name.endswith(".utf8"):
                 array.flat[place] = 0xFF
             else:
                 array = array.reshape(-1)[:-1].copy()

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -101,7 +102,7 @@ def numba_threads() -> Iterator[None]:
     that Numba makes of it.
     """
     try:
-        with blas_threads(1):
+        with _inside(), blas_threads(1):
             yield
     except SystemError as error:
         cause: BaseException | None = error
@@ -186,14 +187,69 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
+_gate = threading.Condition()
+_num_inside = 0  # threads that are in kernels that call BLAS
+_num_forking = 0  # threads that are about to fork; while there are any, no other thread goes in
+_own = threading.local()
+_WAIT_TO_FORK = 5.0  # seconds; whoever trains in one thread and forks in another meanwhile must not wait for a whole sweep
+
+
+@contextmanager
+def _inside() -> Iterator[None]:
+    """Keep other threads from forking meanwhile, and wait while one does.
+
+    BLAS has locks of its own. A child that is forked while another thread holds one waits for it for ever, because that thread does not
+    come along: of 1,000 children, a third of them forked while two threads ranked, one hung in setting how many threads BLAS has.
+    """
+    global _num_inside
+    depth = getattr(_own, "depth", 0)
+    if depth == 0:
+        with _gate:
+            while _num_forking:
+                _gate.wait()
+            _num_inside += 1
+    _own.depth = depth + 1
+    try:
+        yield
+    finally:
+        _own.depth = depth
+        if depth == 0:
+            with _gate:
+                _num_inside -= 1
+                _gate.notify_all()
+
+
+def _before_fork() -> None:
+    """Wait until no other thread is in a kernel, or sets how many threads BLAS has, and keep it so."""
+    global _num_forking
+    ours = 1 if getattr(_own, "depth", 0) else 0
+    end = time.monotonic() + _WAIT_TO_FORK
+    with _gate:
+        _num_forking += 1
+        while _num_inside > ours and (left := end - time.monotonic()) > 0:
+            _gate.wait(left)
+    _own.holds = _lock.acquire(timeout=_WAIT_TO_FORK)
+
+
+def _in_parent() -> None:
+    global _num_forking
+    if _own.holds:
+        _lock.release()
+    with _gate:
+        _num_forking -= 1
+        _gate.notify_all()
+
+
 def _in_child() -> None:
     """Forget, in a process that was forked, threads and locks that did not come along."""
-    global _lock, _pool
+    global _lock, _pool, _gate, _num_inside, _num_forking
     _lock, _pool = threading.Lock(), None
+    _gate, _num_forking = threading.Condition(), 0
+    _num_inside = 1 if getattr(_own, "depth", 0) else 0
     if _limits:  # of threads that did not come along
         _limits.clear()
         _set_blas_threads()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
