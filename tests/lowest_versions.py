@@ -1,11 +1,12 @@
-"""Print the lowest versions that pyproject.toml allows, a requirement a line: `make test-lowest` installs them."""
+"""Print the lowest versions of the library's own packages that pyproject.toml allows, a requirement a line.
+
+`make test-lowest` installs them. Extras keep the versions of requirements.txt: their lowest versions exclude each other.
+"""
 
 import re
 import sys
 import tomllib
 from pathlib import Path
-
-EXTRAS = ("torch", "tensorboard", "mlflow", "tune", "workbench", "report", "test")
 
 
 def lowest(requirements: list[str]) -> list[str]:
@@ -16,5 +17,4 @@ def lowest(requirements: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *(name for extra in EXTRAS for name in project["optional-dependencies"][extra])]
-    sys.stdout.writelines(f"{line}\n" for line in dict.fromkeys(lowest(wanted)))
+    sys.stdout.writelines(f"{line}\n" for line in lowest(project["dependencies"]))
