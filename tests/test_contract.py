@@ -380,10 +380,10 @@ def test_similar_items_are_even_for_even_ones_and_never_the_item_itself(name):
         assert all(int(other[1:]) % 2 == number % 2 for other in others)
         assert (np.diff(values) <= 0).all()
     many, numbers = model.similar_items(["i03", "i00"], top_k=25)
-    assert many.shape == numbers.shape == (2, 25)
+    assert many.shape == numbers.shape == (2, SIZE)  # never more places than there are items
     for row, item in enumerate(("i03", "i00")):
         one, own = model.similar_items(item, top_k=25)
-        assert many[row].tolist() == [*one, *[""] * (25 - len(one))]
+        assert many[row].tolist() == [*one, *[""] * (SIZE - len(one))]
         np.testing.assert_array_equal(numbers[row][: len(one)], own)
         assert np.isneginf(numbers[row][len(one) :]).all()
     with pytest.raises(UsageError, match="unknown item id 'x'"):

@@ -17,6 +17,8 @@ _MEMORY_NAMES = (
     ("memory.max", "memory.current", "inactive_file"), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )  # fmt: skip
 """Files of version 2 and 1 of control groups: the limit, what is used, and what of that are files in memory."""
+_NO_LIMIT = 2**60
+"""From here on, a limit of version 1 says that there is none: its largest number is 2^63 less a page."""
 _limit: ContextVar[int | None] = ContextVar("thread_limit", default=None)
 
 
@@ -103,7 +105,8 @@ def _left_of_groups() -> int | None:
                 stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
             except (OSError, ValueError):  # "max": no limit
                 continue
-            left.append(max(0, limit - used + int(stat.get(cached_name, 0))))  # files in memory make room when it is needed
+            if limit < _NO_LIMIT:
+                left.append(max(0, limit - used + int(stat.get(cached_name, 0))))  # files in memory make room when it is needed
     return min(left, default=None)
 
 
