@@ -179,7 +179,9 @@ class SgdSolver:
 
 def table_state(adam: torch.optim.Adam, table: torch.Tensor, name: str) -> State:
     """Return a table and what Adam remembers of it, as arrays whose names begin with `name`."""
-    return {f"{name}.embedding": table.cpu().numpy()} | {f"{name}.{key}": adam.state[table][key].cpu().numpy() for key in _ADAM}
+    # The number of steps has no dimension in PyTorch; files hold it as an array of one.
+    remembered = {f"{name}.{key}": np.atleast_1d(adam.state[table][key].cpu().numpy()) for key in _ADAM}
+    return {f"{name}.embedding": table.cpu().numpy()} | remembered
 
 
 def table_shapes(tables: Mapping[str, torch.Tensor]) -> Shapes:
