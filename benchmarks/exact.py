@@ -202,7 +202,7 @@ def _draw(curves: dict[str, dict[str, Curve]]) -> None:
                 axis.plot(seconds, recall, marker=".", markersize=4, label=label, color=color)
         axis.set(title=name, xlabel="seconds of training, two CPU cores", ylabel="Recall@20 on test", xscale="log")
         axis.grid(alpha=0.3)
-    axes[0][-1].legend(loc="lower right", fontsize="small")
+    axes[0][-1].legend(loc=(0.56, 0.5), fontsize="small")  # where no curve goes
     figure.tight_layout()
     (ROOT / "plots").mkdir(exist_ok=True)
     with storage.atomic_path(ROOT / "plots/exact_race.png") as temporary:
