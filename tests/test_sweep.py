@@ -324,7 +324,9 @@ if __name__ == "__main__":
 def begin(tmp_path, study, jobs, changes="", out="out"):
     """Start a sweep in a process of its own, and of its own group."""
     script = tmp_path / "shared.py"
-    script.write_text(SHARED.format(root=str(ROOT), study=study, changes=changes))
+    text = SHARED.format(root=str(ROOT), study=study, changes=changes)
+    if not script.exists() or script.read_text() != text:  # another process may be about to read it
+        script.write_text(text)
     return subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / out), str(jobs)], env=os.environ | {"PYTHONPATH": str(SRC)}, stderr=subprocess.PIPE,
         text=True, start_new_session=True,

@@ -124,6 +124,22 @@ def largest_entries(indptr, indices, values, k):
     return places
 
 
+def strongest_beside(first, indptr, columns, values, strength, wide, k):
+    """Return the k strongest of the neighbours given and of those that share users of `wide` alone, (R, k) each: -1 and 0 where none."""
+    items, strengths = np.full((len(indptr) - 1, k), -1), np.zeros((len(indptr) - 1, k))
+    for row in range(len(items)):
+        i, own = first + row, slice(indptr[row], indptr[row + 1])
+        of = dict(zip(columns[own].tolist(), values[own].tolist(), strict=True))
+        for j, group in enumerate(wide.group):
+            before = len(strength.place) == 0 or strength.place[j] < strength.place[i]
+            below = strength.length[i] * strength.length[j] + strength.shrinkage
+            if j != i and before and below > 0 and j not in of:
+                of[j] = wide.shared[wide.group[i], group] * strength.column[j] * strength.row[i] / below
+        order = sorted((j for j, value in of.items() if value > 0), key=lambda j: (-of[j], j))[:k]
+        items[row, : len(order)], strengths[row, : len(order)] = order, [of[j] for j in order]
+    return items, strengths
+
+
 def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile):
     """Return the k items of highest score of each user, seen ones left out, and the scores: e_u . e_i + scale g_ui."""
     scores = np.asarray(user_embedding, np.float64)[users] @ np.asarray(item_embedding, np.float64).T
@@ -330,12 +346,12 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
         x[r] = np.linalg.solve(own.T @ own + gram + l2[r] * np.eye(y.shape[1]), own.sum(axis=0))
 
 
-def inverse_factor(above, diagonal, regressed, k, weights, pivots):
+def inverse_factor(above, diagonal, regressed, k, wide, weights, pivots):
     """Write weights_i = G_SS^-1 G_Si and D_i = G_ii - G_iS weights_i, from the dense G."""
-    (indptr, indices, data), (row_indptr, row_items) = above, regressed
-    g = np.zeros((len(pivots), len(pivots)))
+    (indptr, indices, data), (row_indptr, row_items), (group, shared) = above, regressed, wide
+    g = np.triu(shared[np.ix_(group, group)], 1)
     for i in range(len(g)):
-        g[i, indices[indptr[i] : indptr[i + 1]]] = data[indptr[i] : indptr[i + 1]]
+        g[i, indices[indptr[i] : indptr[i + 1]]] += data[indptr[i] : indptr[i + 1]]
     g += g.T + np.diag(diagonal)
     for i in range(len(g)):
         row = slice(row_indptr[i], row_indptr[i + 1])

@@ -251,7 +251,7 @@ def _data(source: str) -> Dataset:
 
 def _spread(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters by their own names: `l2_user,l2_item` has one value for both, or as text one for each."""
-    every = {}
+    every: dict[str, Any] = {}
     for names, value in parameters.items():
         own = [name.strip() for name in names.split(",")]
         parts = value.split(",") if isinstance(value, str) and len(own) > 1 else []

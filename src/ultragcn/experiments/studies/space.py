@@ -110,7 +110,8 @@ class Range:
         """Return whether `value` is one of its numbers."""
         if isinstance(value, (bool, str)) or not self.low <= value <= self.high or (self.whole and value != int(value)):
             return False
-        return self.step is None or math.isclose(value, self.rounded(self.low + round((value - self.low) / self.step) * self.step))
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return math.isclose(steps, round(steps), abs_tol=1e-8)
 
     def draw(self, random: np.random.Generator) -> Value:
         """Return one of its numbers by chance."""
