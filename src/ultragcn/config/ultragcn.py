@@ -113,8 +113,15 @@ class Config(HyperParameters):
     start_uniform_weight: float = parameter(
         0.0, "what the start adds to w1 and w3: the larger, the less its weights depend on degrees", low=0
     )
-    sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
-    cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
+    negatives: str = parameter(
+        "auto",
+        "what stands for the negatives of a row in exact: full visits every cell; clusters of the other side stand for its members, which "
+        "costs far less on large data; auto takes clusters where they are cheaper",
+        choices=("auto", "full", "clusters"),
+    )
+    num_clusters: int | None = parameter(
+        None, "clusters of each side", auto="about 500 for 40,000 rows, and twice as many for sixteen times the rows", unit="clusters", low=1
+    )
     tile_megabytes: float | None = parameter(
         None, "scores that exact holds at a time, per thread", auto="as many as suit the processor", unit="MB", positive=True, high=1024
     )
@@ -211,11 +218,12 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
         lambda config: config.solver == "sgd",
     ),
     (
-        ("start", "start_sweeps", "start_l2", "start_uniform_weight", "sampled_sweeps", "cell_share"), "solver exact",
+        ("start", "start_sweeps", "start_l2", "start_uniform_weight", "negatives", "num_clusters"), "solver exact",
         lambda config: config.solver == "exact",
     ),
     (("start_sweeps", "start_l2", "start_uniform_weight"), "start quadratic or spectral", lambda config: config.start != "random"),
-    (("cell_share",), "sampled_sweeps above 0", lambda config: config.sampled_sweeps > 0),
+    (("num_clusters",), "negatives auto or clusters", lambda config: config.negatives != "full"),
+    (("tile_megabytes",), "negatives auto or full", lambda config: config.negatives != "clusters"),
     (("num_item_neighbors", "omega"), "item_item_weight above 0", lambda config: config.item_item_weight > 0),
     (
         ("item_graph_l2", "item_graph_neighbors", "item_graph_walk", "item_graph_walk_alpha", "item_graph_walk_beta"),

@@ -4,6 +4,7 @@ ranking.py      seen items left out, the best of each row, hits, statistics of l
 sparse.py       a product of sparse matrices, the largest entries of each row
 cooccurrence.py the strongest neighbours of each item, and P with them
 sweeps.py       half-sweeps of the exact solver, over blocks of cells
+clusters.py     half-sweeps over clusters of columns, and what makes the clusters
 rows.py         the problem of one row, and small systems of D x D
 least_squares.py  a ridge regression a row: implicit ALS, the sparse factor of an inverse
 pairwise.py     one epoch of BPR
@@ -21,6 +22,7 @@ import numpy as np
 
 from ultragcn.kernels.arguments import GraphTerm, Triples
 from ultragcn.kernels.numba_cpu import rows, sweeps
+from ultragcn.kernels.numba_cpu.clusters import cluster_moments, clustered_half_sweep, nearest_centres
 from ultragcn.kernels.numba_cpu.compiling import on_its_own
 from ultragcn.kernels.numba_cpu.cooccurrence import item_neighbors, positive_rows
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
@@ -44,6 +46,8 @@ __all__ = [
     "blas_threads",
     "bpr_epoch",
     "cholesky_solve",
+    "cluster_moments",
+    "clustered_half_sweep",
     "compile_kernels",
     "find_hits",
     "half_sweep",
@@ -55,6 +59,7 @@ __all__ = [
     "largest_entries",
     "list_statistics",
     "mask_seen",
+    "nearest_centres",
     "newton_row",
     "numba_threads",
     "positive_rows",
