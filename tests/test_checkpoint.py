@@ -29,7 +29,7 @@ SRC = Path(__file__).parents[1] / "src"
 SMALL = {"embedding_dim": 8, "negative_weight": 20.0, "epochs": 7, "patience": 7, "seed": 3, "device": "cpu"}
 CASES = {
     "exact": {"solver": "exact"},
-    "exact_sampled": {"solver": "exact", "sampled_sweeps": 3, "cell_share": 0.3, "tile_megabytes": 1e-6},
+    "exact_clusters": {"solver": "exact", "negatives": "clusters", "num_clusters": 20},
     "sgd": {"solver": "sgd", "batch_size": 256, "num_negatives": 10, "init_std": 0.1, "learning_rate": 0.02, "evaluate_every": 2},
     "sgd_with_l2_by_row": {"solver": "sgd", "batch_size": 256, "num_negatives": 10, "l2_user_exponent": 0.5, "exclude_positives": True},
 }  # fmt: skip

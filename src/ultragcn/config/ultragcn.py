@@ -30,6 +30,8 @@ EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (1.0, 2.0, 4.0), (2.0, 7.0, 30.0, 90.0, 365.0, 1000.0)
 """Where pairs are held out and times are known, the best of these weights and half-lives is kept, or no trend where that is better."""
 _TREND_HALF_LIFE = 30.0
+EXACT_SELECT_USERS = 10_000
+"""What is chosen on so many users differs little from what is chosen on all of them, and costs less than a sweep."""
 _CHOSEN = ("l2_user", "l2_item", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
 
 
@@ -156,6 +158,13 @@ class Config(HyperParameters):
         5, "epochs of sgd between evaluations during the first 50; afterwards, and for exact, every epoch", unit="epochs", low=1
     )
     select_by: str = parameter("recall@20", "metric that chooses the epoch to keep")
+    select_users: int | None = parameter(
+        None,
+        "users, evenly spaced among those with held-out pairs, on whom training measures itself and chooses; the final figures are of all",
+        auto="for exact 10,000 at most; for sgd all",
+        unit="users",
+        low=1,
+    )
 
     # The machine.
     seed: int | None = seed_parameter()
@@ -178,13 +187,15 @@ class Config(HyperParameters):
         """Return a copy in which nothing is None that the solver needs: its own values are in place.
 
         What is chosen on held-out pairs has the value that it has without such pairs. What is still None is the seed, which is drawn,
-        `tile_megabytes`, which suits the processor, and for sgd the L2 strengths, which follow from `l2_weight` and the train pairs.
+        `tile_megabytes`, which suits the processor, `num_clusters`, which follows from the sizes of the data, and for sgd the L2 strengths,
+        which follow from `l2_weight` and the train pairs, and `select_users`, which are all.
         """
         if self.solver == "exact":
             # An L2 strength that rises with sweeps that are no better than the one before must reach what data with much noise need.
             patience = 8 if self.chooses_l2 else 3
             own: dict[str, Any] = {
                 "epochs": 30, "patience": patience, "l2_user": EXACT_L2, "l2_item": EXACT_L2, "item_graph_weight": EXACT_GRAPH_WEIGHT,
+                "select_users": EXACT_SELECT_USERS,
             }  # fmt: skip
         else:
             own = {"epochs": 2000, "patience": 15, "item_graph_weight": 0.0}

@@ -184,6 +184,7 @@ class UltraGCN(EmbeddingRecommender):
         compile_seconds = _compile_kernels(self.config)
         started, settings = time.perf_counter(), cast(Any, self.config.resolved())
         targets = valid if select_on is None else select_on
+        targets = targets and choices.on_some_users(targets, settings.select_users)
         checkpoints = Checkpoint(checkpoint, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
         first = Course(rng.given_or_fresh(self.config.seed), l2=choices.first_l2(self.config, targets))
         course, state = checkpoints.read() or (first, None)
