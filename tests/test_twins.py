@@ -194,6 +194,18 @@ def two_sparse_matrices(shape, density):
     return *parts, columns
 
 
+@cases("strongest_of_product", crossed(size=[1, 9, 60], k=[0, 1, 5, 60], density=[0.0, 0.2, 1.0], ordered=[False, True]), rtol=1e-6)
+def whole_numbers_so_that_some_entries_are_as_large(size, k, density, ordered):
+    random = np.random.default_rng(14)
+    matrices = []
+    for rows, columns in ((size, 7), (7, size)):
+        matrix = sp.random(rows, columns, density, "csr", random_state=4, dtype=np.float32)
+        matrix.data = random.integers(-2, 3, matrix.nnz).astype(np.float32)
+        matrices.append((matrix.indptr.astype(np.int64), matrix.indices, matrix.data))
+    before = random.permutation(size) if ordered else np.empty(0, np.int64)
+    return *matrices, random.choice(np.float32([0.5, 1, 2]), size), before, min(k, size)
+
+
 @cases("largest_entries", crossed(rows=[0, 1, 9, 300], k=[0, 1, 3, 50], density=[0.0, 0.3, 1.0]))
 def values_with_ties_and_columns_out_of_order(rows, k, density):
     random = np.random.default_rng(10)

@@ -124,6 +124,21 @@ def largest_entries(indptr, indices, values, k):
     return places
 
 
+def strongest_of_product(left, right, factors, before, k):
+    """Return the k entries of largest size of each row of a product, times factors of its columns, the diagonal left out."""
+    indptr, indices, values = sparse_product(*left, *right, len(factors))
+    columns, found = np.full((len(indptr) - 1, k), -1, np.int32), np.zeros((len(indptr) - 1, k))
+    for row in range(len(columns)):
+        own = np.arange(indptr[row], indptr[row + 1])
+        own = own[(indices[own] != row) & (values[own] != 0)]
+        if len(before):
+            own = own[before[indices[own]] < before[row]]
+        sizes = values[own] * factors[indices[own]]
+        order = np.lexsort((indices[own], -np.abs(sizes)))[:k]
+        columns[row, : len(order)], found[row, : len(order)] = indices[own][order], sizes[order]
+    return columns, found
+
+
 def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile):
     """Return the k items of highest score of each user, seen ones left out, and the scores: e_u . e_i + scale g_ui."""
     scores = np.asarray(user_embedding, np.float64)[users] @ np.asarray(item_embedding, np.float64).T

@@ -61,6 +61,23 @@ def strongest_neighbors(
     return sp.csr_matrix(sp.vstack(kept, format="csr"))
 
 
+def _strongest_of_product(
+    left: sp.csr_matrix, right: sp.csr_matrix, count: int, factors: np.ndarray | None = None, before: np.ndarray | None = None
+) -> sp.csr_matrix:
+    """Return the `count` entries of largest size of each row of left right factors, the diagonal left out: see the kernel."""
+    num_rows, num_columns = left.shape[0], right.shape[1]
+    columns, values = kernels.strongest_of_product(
+        (left.indptr.astype(np.int64), left.indices, left.data), (right.indptr.astype(np.int64), right.indices, right.data),
+        np.ones(num_columns, np.float32) if factors is None else factors, np.empty(0, np.int64) if before is None else before,
+        min(count, num_columns),
+    )  # fmt: skip
+    found = columns >= 0
+    indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
+    kept = sp.csr_matrix((values[found], columns[found], indptr), shape=(num_rows, num_columns))
+    kept.sort_indices()
+    return kept
+
+
 def _product_by_rows(left: sp.csr_matrix, right: sp.csr_matrix) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
     """Yield the product of two matrices a block of rows at a time: which rows, and the rows, float32, columns not sorted."""
     num_columns = right.shape[1]
@@ -113,11 +130,9 @@ def walk_weights(matrix: sp.csr_matrix, num_neighbors: int, alpha: float, beta: 
     from_item, to_item = ((items**-power).astype(np.float32) for power in (alpha, beta))
 
     # C is symmetric: row j of it, over all i, gives column j of the weights.
-    def walk(j: np.ndarray, i: np.ndarray, c: np.ndarray) -> np.ndarray:
-        result: np.ndarray = c * from_item[i] * to_item[j]
-        return result
-
-    return strongest_neighbors(matrix, users**-alpha, walk, num_neighbors).T.tocsr()
+    weighted = sp.csr_matrix(sp.diags_array((users**-alpha).astype(np.float32)) @ matrix)
+    strongest = _strongest_of_product(matrix.T.tocsr(), weighted, num_neighbors, from_item)
+    return sp.csr_matrix(sp.diags_array(to_item) @ strongest).T.tocsr()
 
 
 def mean_deviation(weights: sp.csr_matrix, owned: sp.csr_matrix) -> float:
@@ -172,16 +187,11 @@ def regression_weights(matrix: sp.csr_matrix, num_neighbors: int, num_weights: i
         In float32, A^T A + l2 I is not positive definite.
     """
     triangle, pivots = _inverse_factor(matrix, num_neighbors, l2)
-    transposed, scaled = triangle.T.tocsr(), sp.csr_matrix(sp.diags_array(1 / pivots) @ triangle)
-    columns = []
-    for items, p in _product_by_rows(transposed, scaled):
-        # P is symmetric: what will be column j of B is made as a row.
-        row = np.repeat(np.arange(len(items)), np.diff(p.indptr))
-        own = p.indices == items[row]
-        p.data /= -p.data[own][row]
-        p.data[own] = 0
-        columns.append(largest_of_rows(p, num_weights))
-    return sp.csr_matrix(sp.vstack(columns, format="csr").T)
+    scaled = sp.csr_matrix(sp.diags_array(1 / pivots) @ triangle)
+    diagonal = np.asarray(triangle.multiply(scaled).sum(axis=0)).ravel()
+    # P is symmetric: what will be column j of B is made as a row.
+    strongest = _strongest_of_product(triangle.T.tocsr(), scaled, num_weights)
+    return sp.csr_matrix(sp.diags_array((-1 / diagonal).astype(np.float32)) @ strongest).T.tocsr()
 
 
 def compile_kernels() -> None:
@@ -196,11 +206,7 @@ def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tup
     place = np.empty(num_items, np.int64)  # of an item in the order
     place[np.argsort(-degrees, kind="stable")] = np.arange(num_items)
     scale = (1 / np.sqrt(np.maximum(degrees, 1))).astype(np.float32)
-
-    def alike(i: np.ndarray, j: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return np.where(place[j] < place[i], c * scale[j], 0)
-
-    regressed = strongest_neighbors(matrix, np.ones(matrix.shape[0]), alike, num_neighbors)
+    regressed = _strongest_of_product(matrix.T.tocsr(), matrix, num_neighbors, scale, place)
     above, diagonal = _above_diagonal(matrix), (degrees + l2).astype(np.float32)
     weights, pivots = np.empty_like(regressed.data), np.empty(num_items, np.float32)
     with kernels.numba_threads():

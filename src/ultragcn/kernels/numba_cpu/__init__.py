@@ -29,7 +29,7 @@ from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
 from ultragcn.kernels.numba_cpu.ranking import find_hits, list_statistics, mask_seen, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import row_work_space
-from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product
+from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product, strongest_of_product
 from ultragcn.kernels.numba_cpu.sweeps import PIECE_PRODUCT, PIECE_ROWS, half_sweep, quadratic_half_sweep
 from ultragcn.kernels.numba_cpu.threads import blas_threads, interrupts_kept, numba_threads
 
@@ -70,6 +70,7 @@ __all__ = [
     "row_system",
     "row_work_space",
     "sparse_product",
+    "strongest_of_product",
     "top_k",
 ]  # fmt: skip
 
@@ -105,6 +106,7 @@ def compile_kernels(*names: str) -> float:
 
 _INDPTR, _INDICES = np.array([0, 1], np.int64), np.zeros(1, np.int32)
 _OF_SCIPY, _USERS, _ONE = _INDPTR.astype(np.int32), np.zeros(1, np.int64), np.ones((1, 1), np.float32)
+_MATRIX = _INDPTR, _INDICES, _ONE[0]
 _TERM = GraphTerm(_INDPTR, _INDICES, _INDPTR, _INDICES, _ONE[0], 0.0)
 
 COMPILED: dict[str, Callable[[], object]] = {
@@ -116,6 +118,7 @@ COMPILED: dict[str, Callable[[], object]] = {
     "item_neighbors": lambda: item_neighbors(_INDPTR, _INDICES, _INDPTR, _INDICES, np.ones(1, np.int64), 1, True),
     "positive_rows": lambda: positive_rows(_INDPTR, _INDICES, _ONE[0], _INDICES[:, None], _ONE, np.float32(0.5)),
     "sparse_product": lambda: sparse_product(_INDPTR, _INDICES, _ONE[0], _INDPTR, _INDICES, _ONE[0], 1),
+    "strongest_of_product": lambda: strongest_of_product(_MATRIX, _MATRIX, _ONE[0], _INDPTR[:0], 1),
     "largest_entries": lambda: largest_entries(_INDPTR, _INDICES, _ONE[0], 1),
     "ridge_rows": lambda: ridge_rows(_ONE, _ONE, _INDPTR, _INDICES, _ONE[0], _ONE.copy()),
     "bpr_epoch": lambda: bpr_epoch(
