@@ -18,7 +18,7 @@ from ultragcn.cli import compare, datasets, doctor, evaluate, recommend, report,
 from ultragcn.cli.messages import fill_streams, tell
 from ultragcn.config.foreign_names import suggestion
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
-from ultragcn.machine import free_memory
+from ultragcn.machine import ran_out
 
 _COMMANDS = (train, evaluate, recommend, similar, compare, sweep, report, datasets, doctor)
 _OF_ONE_LETTER = {
@@ -180,13 +180,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stderr is not None:
             sys.stderr.close()
         return 0
-    except MemoryError as error:
-        free = free_memory()
-        left = "" if free is None else f" ({free / 1e9:.1f} GB are left)"
-        tell(f"memory ran out{left}: {error or 'no more can be had'}; give this process more, or take less data or a smaller model")
-        return 1
-    except OSError as error:
-        if error.errno not in _CANNOT_PRINT or error.filename is not None:
+    except (MemoryError, OSError, RuntimeError) as error:
+        if (short := ran_out(error)) is not None:
+            tell(short)
+            return short.exit_status
+        if not isinstance(error, OSError) or error.errno not in _CANNOT_PRINT or error.filename is not None:
             raise
         tell(f"cannot write to stdout: {error.strerror}")
         with contextlib.suppress(OSError):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = ("error", "popular", "skip")
 _BLOCK_USERS = 8192  # whose lists are written at a time
+_BLOCK_PLACES = 2**22  # places of those lists at most
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,8 +94,9 @@ def _frames(arguments: argparse.Namespace, model: "Recommender") -> Iterator["pl
     rules = _rules(arguments, model)
 
     def blocks() -> Iterator["pl.DataFrame"]:
-        for start in range(0, max(1, len(users)), _BLOCK_USERS):
-            block = users[start : start + _BLOCK_USERS]
+        step = max(1, min(_BLOCK_USERS, _BLOCK_PLACES // max(1, min(arguments.top_k, len(model.item_ids)))))
+        for start in range(0, max(1, len(users)), step):
+            block = users[start : start + step]
             yield model.recommend_frame(block, arguments.top_k, not arguments.include_seen, **rules)
 
     return blocks()
