@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn.cli import ids, output
+from ultragcn.cli import ids, output, threads
 from ultragcn.cli.messages import tell
 from ultragcn.errors import UsageError, counted
 
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--candidates", metavar="FILE", help="list only the items in this file: one id a line, or a column item_id")
     parser.add_argument("--exclude", metavar="FILE", help="never list the items in this file")
+    threads.add_argument(parser)
     output.add_arguments(parser)
 
 

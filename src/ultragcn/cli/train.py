@@ -7,8 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn import kernels
-from ultragcn.cli import data_options
+from ultragcn.cli import data_options, threads
 from ultragcn.cli.messages import tell
 from ultragcn.config import PARAMETERS, TOPICS, Config, checked, configuration_for, help_of, in_text, parse_value, read_config
 from ultragcn.errors import UsageError, counted
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ultragcn.models.recommender import Recommender
 
 _DEFAULT_MODEL = "ultragcn"
-_WITH_RESUME = ("--data_dir", "--quiet")
+_WITH_RESUME = ("--data_dir", "--num_threads", "--quiet")
 
 
 def model_named(argv: Sequence[str]) -> str:
@@ -76,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = _DEFAULT_MODEL) 
         help="epochs between checkpoints, from which --resume goes on (default: by the clock, every ten seconds)",
     )
     parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also show a tracker how the run goes")
+    threads.add_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.epilog = "Defaults of hyper-parameters: what configs/ holds for the data set and the model, else those named here."
     group: Any = parser
@@ -121,8 +121,6 @@ def _begin(arguments: argparse.Namespace) -> int:
             tell(f"warning: {name} changes nothing without {lacking}")
     progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress)
-    if not arguments.quiet and not kernels.is_compiled():
-        tell("compiling, once after installing: this takes about 20 seconds")
     out = given_out or _new_folder(dataset.name, arguments.model, model.config)
     metrics = train_run(dataset, model, out, **options, progress=progress)
     _report(metrics, out, len(dataset.everything))

@@ -12,9 +12,9 @@ from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
 from ultragcn.machine import ask_for
-from ultragcn.models.recommender import Recommender, checked_threads, fit_progress
+from ultragcn.models.recommender import Recommender, checked_threads
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
-from ultragcn.progress import Progress
+from ultragcn.progress import Progress, progress_of
 
 
 class Baseline(Recommender):
@@ -106,7 +106,7 @@ class Baseline(Recommender):
         True
         """
         train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
-        show = fit_progress(progress)
+        show = progress_of(progress)
         refuse_empty(train)
         refuse_leaks(train, valid, select_on)
         self._set_data(train, valid)

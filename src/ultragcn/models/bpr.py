@@ -42,7 +42,7 @@ class BPR(Baseline, EmbeddingRecommender):
     _lighter = "lower embedding_dim, or fit on fewer users and items"
 
     def _memory(self) -> int:
-        users, items = self.train_.matrix.shape
+        users, items = self.train_.num_users, self.train_.num_items
         # Both tables, drawn in float64, and what an epoch draws for each pair.
         return int(self.config.embedding_dim) * (4 * (users + items) + 16 * max(users, items)) + 30 * len(self.train_)
 

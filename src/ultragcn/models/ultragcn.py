@@ -17,9 +17,9 @@ from ultragcn.errors import UsageError
 from ultragcn.loss.objective import Objective
 from ultragcn.machine import ask_for
 from ultragcn.models.files import MODEL_FILE
-from ultragcn.models.recommender import EmbeddingRecommender, checked_threads, fit_progress
+from ultragcn.models.recommender import EmbeddingRecommender, checked_threads
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
-from ultragcn.progress import Progress
+from ultragcn.progress import Progress, progress_of
 from ultragcn.scoring import item_weights
 from ultragcn.scoring.item_graph import item_graph
 from ultragcn.scoring.scorer import Scorer
@@ -179,7 +179,7 @@ class UltraGCN(EmbeddingRecommender):
         True
         """
         train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
-        show = fit_progress(progress)
+        show = progress_of(progress)
         self._refuse_unfit(train, valid, select_on)
         self._ask_for_memory(train)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.

@@ -50,7 +50,6 @@ __all__ = [
     "interrupts_kept",
     "inverse_factor",
     "invert",
-    "is_compiled",
     "item_neighbors",
     "largest_entries",
     "list_statistics",
@@ -67,12 +66,6 @@ __all__ = [
     "sparse_product",
     "top_k",
 ]  # fmt: skip
-
-
-def is_compiled() -> bool:
-    """Return whether kernels were compiled before on this installation: whether Numba's cache on disk holds any."""
-    folder = cache_folder()
-    return folder is not None and any(folder.glob("*.nbi"))
 
 
 def cache_folder() -> Path | None:
