@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultragcn.cli import data_options, threads
 from ultragcn.cli.messages import tell
-from ultragcn.config import PARAMETERS, TOPICS, Config, checked, configuration_for, help_of, in_text, parse_value, read_config
+from ultragcn.config import AUTO, PARAMETERS, TOPICS, Config, checked, configuration_for, help_of, in_text, parse_value, read_config
 from ultragcn.errors import UsageError, counted
 from ultragcn.experiments.runs.trackers import TRACKERS
 from ultragcn.progress import Progress, Silent
@@ -69,10 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = _DEFAULT_MODEL) 
     )
     parser.add_argument(
         "--checkpoint_every",
-        type=int,
-        default=0,
         metavar="N",
-        help="epochs between checkpoints, from which --resume goes on (default: by the clock, every ten seconds)",
+        help=f"epochs between checkpoints, from which --resume goes on (default: {AUTO}, by the clock, every ten seconds)",
     )
     parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also show a tracker how the run goes")
     threads.add_argument(parser)
@@ -113,8 +111,9 @@ def _begin(arguments: argparse.Namespace) -> int:
     from ultragcn.experiments.runs.train import check_run, train_run
 
     given_out = Path(arguments.out) if arguments.out else None
-    options = {name: getattr(arguments, name) for name in ("refit", "overwrite", "checkpoint_every", "track")}
+    options = {name: getattr(arguments, name) for name in ("refit", "overwrite", "track")}
     options["keep"] = arguments.keep or "auto"
+    options["checkpoint_every"] = _number_of_epochs(arguments.checkpoint_every)
     check_run(model, arguments.protocol, given_out, **options)
     for name, lacking in getattr(model.config, "without_effect", {}).items():
         if name in changes:
@@ -125,6 +124,16 @@ def _begin(arguments: argparse.Namespace) -> int:
     metrics = train_run(dataset, model, out, **options, progress=progress)
     _report(metrics, out, len(dataset.everything))
     return 0
+
+
+def _number_of_epochs(text: str | None) -> int | None:
+    """Return the epochs between checkpoints as they are given; `train_run` refuses numbers that are out of range."""
+    if text is None or text.lower() == AUTO:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--checkpoint_every must be a whole number of epochs, or {AUTO}, not {text}") from None
 
 
 def _go_on(arguments: argparse.Namespace) -> int:

@@ -115,7 +115,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
             self.stopped_ = train_loop(
                 solver, course, self._place, choices.measure_on(self, targets, config.select_by),
                 epochs=config.epochs, patience=math.inf if targets is None else config.patience,  # the loss is too noisy to end it
-                started=started, show=show, checkpoints=Checkpoint(None, 0, {}, ()),
+                started=started, show=show, checkpoints=Checkpoint(None, None, {}, ()),
             )  # fmt: skip
         except KeyboardInterrupt:
             self.stopped_ = "interrupted"

@@ -128,7 +128,7 @@ class UltraGCN(EmbeddingRecommender):
         progress: Progress | bool | None = None,
         on_epoch: Callable[[Record], None] | None = None,
         checkpoint: str | Path | None = None,
-        checkpoint_every: int = 0,
+        checkpoint_every: int | None = None,
         **reading: Any,
     ) -> "UltraGCN":
         """Learn embeddings from `data`.
@@ -153,8 +153,8 @@ class UltraGCN(EmbeddingRecommender):
         checkpoint : str or Path, optional
             A file that holds how far training came (docs/training.md). If it is there, training goes on from it, to the embeddings it
             would have reached without having stopped; else it is made. Remove it when the model is saved.
-        checkpoint_every : int
-            Epochs between checkpoints; 0: by the clock, the first after ten seconds.
+        checkpoint_every : int, optional
+            Epochs between checkpoints; by default by the clock, the first after ten seconds.
         **reading
             How a file, a frame or a matrix is read, as in `read_interactions`: `user_column`, `item_column`, `min_rating` and the like.
 

@@ -43,7 +43,7 @@ _MANIFEST_FORM = {
     "protocol": str, "split_seed": (int, None), "refit": bool, Optional("data_files"): {str: str}, Optional("data_options"): dict,
     Optional("split_hash"): str, Optional("model"): str, Optional("id"): str, Optional("git_commit"): _TEXT_OR_NONE,
     Optional("started"): str, Optional("command"): [str], Optional("folder"): str,
-    Optional("keep"): str, Optional("checkpoint_every"): int,
+    Optional("keep"): str, Optional("checkpoint_every"): (int, None),
     Optional("track"): [str], Optional("resumed"): [dict],
 }  # fmt: skip
 """The form (`forms`) of manifest.json."""
