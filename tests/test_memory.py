@@ -262,3 +262,17 @@ def test_the_bytes_of_a_place_are_those_that_lists_take():
     named, scores = lists.named(ids, rows, np.zeros((1000, 50), np.float32), one=False)
     held = rows.nbytes + scores.nbytes + named.nbytes
     assert held < lists._PLACE_BYTES * 1000 * 50 < 3 * held
+
+
+def test_in_the_workbench_memory_that_runs_out_is_one_line(capsys):
+    from arguments import run_as_program
+
+    def none_left(argv):
+        raise MemoryError
+
+    with pytest.raises(SystemExit) as ended:
+        run_as_program(none_left)
+    assert ended.value.code == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: memory ran out (")
+    assert err.count("\n") == 1
