@@ -39,7 +39,6 @@ NOT_KERNELS = {
     "PIECE_ROWS": "a size",
     "COMPILED": "is about compiling",
     "compile_kernels": "is about compiling",
-    "is_compiled": "looks at the cache on disk",
     "interrupts_kept": "is about signals",
     "numba_threads": "is about threads",
     "blas_threads": "is about threads",

@@ -26,6 +26,16 @@ def blocks(num_rows: int, num_items: int, size: int = _SCORE_BYTES) -> Iterator[
         yield np.arange(start, min(start + step, num_rows))
 
 
+def most_entries(matrix: sp.csr_matrix, count: int) -> int:
+    """Return how many weights there are at most, were `count` kept of each item, among the items that share a user of A (U, I) with it."""
+    num_items = matrix.shape[1]
+    return int(min(min(count, num_items) * num_items, np.square(np.diff(matrix.indptr).astype(np.int64)).sum()))
+
+
+WEIGHT_BYTES = 24
+"""Bytes that a weight takes while a matrix of them is made: in its block, in the matrix, and in the transpose."""
+
+
 def strongest_neighbors(
     matrix: sp.csr_matrix,
     user_weight: np.ndarray,

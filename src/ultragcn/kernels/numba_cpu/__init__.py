@@ -54,7 +54,6 @@ __all__ = [
     "interrupts_kept",
     "inverse_factor",
     "invert",
-    "is_compiled",
     "item_neighbors",
     "largest_entries",
     "list_statistics",
@@ -73,12 +72,6 @@ __all__ = [
     "strongest_of_product",
     "top_k",
 ]  # fmt: skip
-
-
-def is_compiled() -> bool:
-    """Return whether kernels were compiled before on this installation: whether Numba's cache on disk holds any."""
-    folder = cache_folder()
-    return folder is not None and any(folder.glob("*.nbi"))
 
 
 def cache_folder() -> Path | None:
