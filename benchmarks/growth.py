@@ -37,7 +37,7 @@ from ultragcn.scoring.ranking import rank
 PAIRS_A_USER, USERS_AN_ITEM = 60, 5
 SWEEPS = 3
 """Of part growth. The quickest counts: the first may look for clusters from nothing."""
-ALS_GRID = [(1.0, 10.0), (5.0, 10.0), (20.0, 10.0), (5.0, 100.0), (20.0, 100.0), (60.0, 100.0), (20.0, 300.0), (60.0, 300.0)]
+ALS_GRID = [(20.0, 10.0), (5.0, 100.0), (20.0, 100.0), (60.0, 100.0), (5.0, 300.0), (20.0, 300.0), (60.0, 300.0), (20.0, 1000.0)]
 """alpha and regularization."""
 ALS_TRIAL, ALS_ITERATIONS = 5, 15
 """Iterations with each setting, and with the best."""
