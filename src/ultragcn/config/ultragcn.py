@@ -30,7 +30,7 @@ EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (1.0, 2.0, 4.0), (2.0, 7.0, 30.0, 90.0, 365.0, 1000.0)
 """Where pairs are held out and times are known, the best of these weights and half-lives is kept, or no trend where that is better."""
 _TREND_HALF_LIFE = 30.0
-EXACT_SELECT_USERS = 10_000
+EXACT_SELECT_USERS = 20_000
 """What is chosen on so many users differs little from what is chosen on all of them, and costs less than a sweep."""
 _CHOSEN = ("l2_user", "l2_item", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
 
@@ -161,7 +161,7 @@ class Config(HyperParameters):
     select_users: int | None = parameter(
         None,
         "users, evenly spaced among those with held-out pairs, on whom training measures itself and chooses; the final figures are of all",
-        auto="for exact 10,000 at most; for sgd all",
+        auto="for exact 20,000 at most; for sgd all",
         unit="users",
         low=1,
     )
