@@ -1,6 +1,6 @@
 """The exact solver against its rivals and against the machine, all in one run.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/exact.py [--datasets LIST] [--parts race,peak,growth,foldin] [--limit SECONDS] [--largest USERS]
+    ULTRAGCN_DATA_DIR=... python benchmarks/exact.py [--datasets LIST] [--parts race,peak,foldin] [--limit SECONDS]
 
 race    Recall@20 on test against seconds of training, for exact, sgd and implicit's ALS and BPR. The settings of ALS and BPR are
         chosen here on validation items; ours are those of configs/, but for a quicker start (QUICK_START). Evaluation does not count as
@@ -9,15 +9,14 @@ race    Recall@20 on test against seconds of training, for exact, sgd and implic
 peak    What the pass over the cells, and a half-sweep as a whole, reach of the machine's own matrix product, measured beside it.
 foldin  Milliseconds for a user who is new, among 4,096 and alone, the kernels compiled; and the cosine of train users, folded in, with
         where training put them and with their rows' problem solved far on.
-growth  Seconds and peak memory of a sweep on made-up data of 10^4, 10^5, ... users, each in a process of its own.
+
+How it grows with the data: `growth.py`.
 
 Prints tables; writes a plots/exact_PART.tsv for each, and plots/exact_race.png. Needs: pip install '.[bench]'
 """
 
 import argparse
 import itertools
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -292,58 +291,6 @@ def _cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.einsum("rd,rd->r", x, y) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
 
 
-def growth(largest: int) -> None:
-    """Measure made-up data of 10^4 users and more, tenfold each time."""
-    users = 10_000
-    while users <= largest:
-        subprocess.run([sys.executable, __file__, "--one", str(users)], check=True)
-        users *= 10
-
-
-def grow(num_users: int) -> None:
-    """Time a sampled and a full sweep on U users x U / 5 items with about 50 interactions a user; 64 dimensions, no item-item term."""
-    from ultragcn.machine import peak_memory_mb
-    from ultragcn.solvers import exact
-
-    train = made_up(num_users, num_users // 5)
-    full = num_users <= 100_000 or os.environ.get("FULL_SWEEP") == "1"
-    config = Config(item_item_weight=0.0, sampled_sweeps=1, cell_share=0.05, start_sweeps=2)
-    exact.compile_kernels(config)
-    row = {"users": num_users, "items": train.num_items, "interactions": len(train)}
-    clock, solver = time.perf_counter(), exact.ExactSolver(Objective.of(train, config), 0)
-    solver.start()
-    assert np.isfinite(solver.step())
-    row["start_and_sampled_seconds"], row["full_seconds"] = time.perf_counter() - clock, ""
-    if full:
-        clock = time.perf_counter()
-        assert np.isfinite(solver.step())
-        row["full_seconds"] = time.perf_counter() - clock
-    report("exact_growth", row | {"peak_memory_mb": peak_memory_mb()})
-
-
-def made_up(num_users: int, num_items: int, per_user: int = 65):
-    """Return interactions whose items have power-law popularity within one of 100 groups that a user mostly keeps to."""
-    import scipy.sparse as sp
-
-    from ultragcn.data.ids import IdMap
-    from ultragcn.data.interactions import Interactions
-
-    random = np.random.default_rng(0)
-    group = random.integers(0, 100, num_users)
-    rows, columns = [], []
-    for start in range(0, num_users, 100_000):
-        count = min(100_000, num_users - start)
-        places = (num_items // 100) * random.random((count, per_user)) ** 2
-        groups = np.where(
-            random.random((count, per_user)) < 0.8, group[start : start + count, None], random.integers(0, 100, (count, per_user))
-        )
-        columns.append((places.astype(np.int32) * 100 + groups).astype(np.int32).ravel())
-        rows.append(np.repeat(np.arange(start, start + count, dtype=np.int32), per_user))
-    pairs = (np.concatenate(rows), np.concatenate(columns))
-    matrix = sp.csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=(num_users, num_items))
-    return Interactions(matrix, IdMap(np.arange(num_users), "user"), IdMap(np.arange(num_items), "item"))
-
-
 def _seconds(work: Callable) -> float:
     started = time.perf_counter()
     work()
@@ -353,18 +300,10 @@ def _seconds(work: Callable) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--datasets", default="electronics,ml-1m,gowalla,amazoncds")
-    parser.add_argument("--parts", default="peak,foldin,race,growth")
+    parser.add_argument("--parts", default="peak,foldin,race")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds that sgd may train in the race")
-    parser.add_argument("--largest", type=int, default=1_000_000, help="users of the largest made-up data")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        grow(arguments.one)
-        sys.exit()
     parts, datasets = arguments.parts.split(","), arguments.datasets.split(",")
-    # First, because a child's peak memory is counted from its parent's size.
-    if "growth" in parts:
-        growth(arguments.largest)
     if "peak" in parts:
         peak([name for name in datasets if name in ("gowalla", "amazoncds", "ml-1m")])
     if "foldin" in parts:

@@ -22,7 +22,7 @@ from ultragcn import UltraGCN, storage
 
 KINDS = {
     "exact": ["--embedding_dim", "64", "--epochs", "30", "--patience", "30"],
-    "exact, refit": ["--embedding_dim", "64", "--epochs", "20", "--patience", "20", "--refit", "--sampled_sweeps", "5"],
+    "exact, refit": ["--embedding_dim", "64", "--epochs", "20", "--patience", "20", "--refit", "--negatives", "clusters"],
     "exact, refit, everything": ["--epochs", "20", "--patience", "20", "--refit", "--keep", "everything"],
     "sgd": ["--solver", "sgd", "--epochs", "10", "--evaluate_every", "1"],
     "sgd, refit": ["--solver", "sgd", "--epochs", "6", "--evaluate_every", "1", "--refit"],

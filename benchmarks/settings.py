@@ -27,7 +27,7 @@ MOVED: dict[str, list[dict]] = {
     ],
     "gowalla": [
         strength(0.12), strength(0.2), {"l2_item_exponent": 0.4}, {"num_item_neighbors": 10}, {"item_item_weight": 0.1},
-        {"item_item_weight": 0.4}, {"sampled_sweeps": 3, "cell_share": 0.3}, {"start": "random"},
+        {"item_item_weight": 0.4}, {"negatives": "full"}, {"start": "random"},
     ],
     "amazoncds": [
         strength(0.15), strength(0.25), {"l2_user_exponent": 0.2}, {"num_item_neighbors": 10}, {"num_item_neighbors": 40},

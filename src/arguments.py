@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ultragcn.errors import UltraGCNError, UsageError, unknown_name
+from ultragcn.machine import ran_out
 
 # What requirements.txt brings, by the names it is imported under.
 REQUIRED = (
@@ -215,6 +216,9 @@ def run_as_program(command: Callable[[Sequence[str]], None]) -> NoReturn:
             traceback.print_exc()
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(error.exit_status)
+    except MemoryError as error:
+        print("error:", ran_out(error), file=sys.stderr)
+        sys.exit(1)
     except ModuleNotFoundError as error:
         package = str(error.name).split(".")[0]
         if package not in REQUIRED:

@@ -22,6 +22,7 @@ from ultragcn.config import Config
 from ultragcn.errors import UltraGCNError, UsageError
 from ultragcn.experiments.runs.trackers import TRACKERS, Tracking
 from ultragcn.experiments.runs.train import resume_run, train_run
+from ultragcn.experiments.runs.training import Trainings
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SRC = Path(__file__).parents[1] / "src"
@@ -29,7 +30,7 @@ SRC = Path(__file__).parents[1] / "src"
 SMALL = {"embedding_dim": 8, "negative_weight": 20.0, "epochs": 7, "patience": 7, "seed": 3, "device": "cpu"}
 CASES = {
     "exact": {"solver": "exact"},
-    "exact_sampled": {"solver": "exact", "sampled_sweeps": 3, "cell_share": 0.3, "tile_megabytes": 1e-6},
+    "exact_clusters": {"solver": "exact", "negatives": "clusters", "num_clusters": 20},
     "sgd": {"solver": "sgd", "batch_size": 256, "num_negatives": 10, "init_std": 0.1, "learning_rate": 0.02, "evaluate_every": 2},
     "sgd_with_l2_by_row": {"solver": "sgd", "batch_size": 256, "num_negatives": 10, "l2_user_exponent": 0.5, "exclude_positives": True},
 }  # fmt: skip
@@ -171,8 +172,8 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(pairs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UltraGCNError, match=r"cannot write to .*file: .*; choose a folder you can write to"):
         UltraGCN(**SMALL).fit(*pairs, checkpoint=tmp_path / "file/checkpoint", checkpoint_every=1)
-    with pytest.raises(UsageError, match="checkpoint_every must be a number of epochs"):
-        UltraGCN(**SMALL).fit(*pairs, checkpoint=tmp_path / "checkpoint", checkpoint_every=-1)
+    with pytest.raises(UsageError, match=r"checkpoint_every must be a whole number of epochs, 1 or more, or None \(auto\)"):
+        UltraGCN(**SMALL).fit(*pairs, checkpoint=tmp_path / "checkpoint", checkpoint_every=0)
 
 
 # Runs: the folder, the command.
@@ -600,3 +601,22 @@ def test_mlflow_shows_the_history_each_epoch_once(log, tmp_path, monkeypatch):
         points = client.get_metric_history(run.info.run_id, name.replace("@", "_at_"))
         assert [(point.step, point.value) for point in points] == [(record["epoch"], record[name]) for record in history]
     assert run.data.metrics["test/recall_at_20"] == metrics["test"]["recall@20"]
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "often"])
+def test_a_number_of_epochs_between_checkpoints_that_is_none_is_one_sentence(given, tmp_path, capsys):
+    words = f"train --dataset demo --model popularity --quiet --out {tmp_path / 'run'} --checkpoint_every={given}".split()
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "checkpoint_every must be a whole number of epochs" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_auto_and_what_older_manifests_have_for_it_are_by_the_clock(tmp_path):
+    words = f"train --dataset demo --model popularity --quiet --out {tmp_path / 'run'} --checkpoint_every auto".split()
+    assert main(words) == 0
+    manifest = storage.read_json(tmp_path / "run/manifest.json")
+    assert manifest["checkpoint_every"] is None
+    trainings = Trainings(None, None, tmp_path, {"checkpoint_every": 0}, None)
+    assert trainings._checkpoint_every is None

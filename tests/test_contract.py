@@ -213,12 +213,6 @@ def test_progress_is_shown_from_its_start_to_its_end(name, capsys):
         model_of(name).fit(of(BOARD), progress="yes")
 
 
-def test_it_says_so_when_the_kernels_have_yet_to_be_compiled(name, capsys, monkeypatch):
-    monkeypatch.setattr(numba_cpu, "is_compiled", lambda: False)
-    model_of(name).fit(of(BOARD), progress=True)
-    assert "compiling, once after installing: this takes about 20 seconds" in capsys.readouterr().err
-
-
 def test_refitting_trains_a_new_model_on_train_and_validation_with_what_was_chosen(name):
     model = chosen(name)
     before = lists_of(model)

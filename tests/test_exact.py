@@ -16,6 +16,7 @@ from ultragcn.kernels import numba_cpu, reference
 from ultragcn.kernels.arguments import Curvature, Entries
 from ultragcn.loss.objective import Objective
 from ultragcn.solvers import exact, half_sweeps
+from ultragcn.solvers.clusters import cluster_columns
 from ultragcn.solvers.fold_in import FrozenItems, fold_in
 
 GENERAL = {
@@ -123,8 +124,8 @@ AWKWARD = {
 @pytest.mark.parametrize(
     "extreme",
     [
-        {}, {"negative_weight": 1e5}, {"w1": 1e3}, {"l2_user": 0.0, "l2_item": 0.0}, {"start": "random"}, {"start": "spectral"},
-        {"start": "spectral", "w1": 0.0, "w2": 0.0, "embedding_dim": 70},
+        {}, {"negatives": "clusters"}, {"negative_weight": 1e5}, {"w1": 1e3}, {"l2_user": 0.0, "l2_item": 0.0}, {"start": "random"},
+        {"start": "spectral"}, {"start": "spectral", "w1": 0.0, "w2": 0.0, "embedding_dim": 70},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("exclude", [False, True])
@@ -264,12 +265,49 @@ def cosines(x, y):
     return np.einsum("ud,ud->u", x, y) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
 
 
-def test_sampled_sweeps_lead_to_the_same_place(demo):
+def test_clusters_lead_to_nearly_the_same_place(demo):
     data, model = demo
-    sampled = UltraGCN(model.config.replace(sampled_sweeps=3, cell_share=0.3)).fit(data.train)
-    mine, theirs = (evaluate(m, data.test)["recall@20"] for m in (model, sampled))
-    assert abs(mine - theirs) < 0.01 * mine
-    assert sampled.history_[-1]["loss"] == pytest.approx(model.history_[-1]["loss"], rel=1e-3)
+    clustered = UltraGCN(model.config.replace(negatives="clusters")).fit(data.train)
+    mine, theirs = (evaluate(m, data.test)["recall@20"] for m in (model, clustered))
+    assert abs(mine - theirs) < 0.03 * mine
+    assert not np.array_equal(model.item_embedding_, clustered.item_embedding_)
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+def test_with_a_cluster_for_every_column_the_gradient_is_exact(exclude):
+    objective = Objective.of(random_interactions(40, 30, 0.15), Config(**GENERAL, exclude_positives=exclude))
+    users, random = half_sweeps.users_of(objective), np.random.default_rng(0)
+    x, y = (0.3 * random.standard_normal((rows, 6)).astype(np.float32) for rows in (40, 30))
+    clusters, labels = cluster_columns(x, y, users.column_weight, users.mean_weight, 30, random)
+    assert sorted(labels) == list(range(30))
+    still = np.full(40, 1e6, np.float32)
+    ours, theirs = half_sweeps.clustered_half_sweep(users, x, y, still, clusters), half_sweeps.half_sweep(users, x, y, still)
+    assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+    np.testing.assert_allclose(ours.x_new, theirs.x_new, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+@pytest.mark.parametrize("name", AWKWARD)
+def test_few_clusters_lower_the_loss_too(name, exclude):
+    objective = Objective.of(AWKWARD[name], Config(**GENERAL, exclude_positives=exclude, negatives="clusters", num_clusters=2))
+    solver = started(objective)
+    before = dense_loss(objective, *solver.embeddings())
+    for _ in range(8):
+        assert np.isfinite(solver.step())
+    assert dense_loss(objective, *solver.embeddings()) < before
+
+
+def test_clusters_are_of_columns_that_score_alike():
+    random = np.random.default_rng(1)
+    middles = 5 * random.standard_normal((4, 6))
+    groups = np.repeat(np.arange(4), 25)
+    y = (middles[groups] + 0.01 * random.standard_normal((100, 6))).astype(np.float32)
+    x = random.standard_normal((50, 6)).astype(np.float32)
+    clusters, labels = cluster_columns(x, y, np.ones((2, 100), np.float32), np.ones(2, np.float32), 20, random)
+    assert all(len(set(groups[labels == label])) == 1 for label in set(labels))
+    again, _ = cluster_columns(x, y, np.ones((2, 100), np.float32), np.ones(2, np.float32), 20, random, labels)
+    np.testing.assert_allclose(again.mass.sum(axis=1), [100, 100])
+    assert clusters.spread.max() < 1e-2
 
 
 @pytest.mark.parametrize(

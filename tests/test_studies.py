@@ -169,7 +169,7 @@ def test_what_has_no_effect_beside_the_others_is_known():
     assert {"l2_weight", "learning_rate", "device"} <= set(Config().without_effect)
     sampled = Config(solver="sgd", item_item_weight=0.0)
     assert set(sampled.without_effect) == {
-        "start", "start_sweeps", "start_l2", "start_uniform_weight", "sampled_sweeps", "cell_share", "num_item_neighbors", "omega",
+        "start", "start_sweeps", "start_l2", "start_uniform_weight", "negatives", "num_clusters", "num_item_neighbors", "omega",
         "item_graph_l2", "item_graph_neighbors", "item_graph_walk", "item_graph_walk_alpha", "item_graph_walk_beta",
         "item_trend_half_life",
     }  # fmt: skip

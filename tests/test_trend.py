@@ -163,6 +163,13 @@ def test_it_is_kept_only_where_held_out_pairs_bear_it_out():
     assert 0.3 * better < worse < better
 
 
+@pytest.mark.parametrize("given", [0, 0.0, -1, "0"])
+def test_a_half_life_of_no_days_is_refused_and_none_counts_all_the_same(given):
+    with pytest.raises(UsageError, match=r"^half_life must be a number above 0, or None \(auto\), not "):
+        Popularity(half_life=given)
+    assert Popularity(half_life="auto").config.half_life is None
+
+
 def test_a_half_life_that_is_given_is_kept(data):
     model = UltraGCN(**QUICK, item_trend_half_life=14.0).fit(data.train, data.valid)
     assert model.item_trend_half_life_ == 14.0

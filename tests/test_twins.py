@@ -17,9 +17,12 @@ from ultragcn.kernels import numba_cpu, reference
 from ultragcn.kernels.arguments import (
     Blocks,
     Cells,
+    Clustered,
+    Clusters,
     Curvature,
     Entries,
     GraphTerm,
+    Groups,
     Parabola,
     Rows,
     Strength,
@@ -38,7 +41,6 @@ NOT_KERNELS = {
     "PIECE_ROWS": "a size",
     "COMPILED": "is about compiling",
     "compile_kernels": "is about compiling",
-    "is_compiled": "looks at the cache on disk",
     "interrupts_kept": "is about signals",
     "numba_threads": "is about threads",
     "blas_threads": "is about threads",
@@ -193,6 +195,18 @@ def two_sparse_matrices(shape, density):
     return *parts, columns
 
 
+@cases("strongest_of_product", crossed(size=[1, 9, 60], k=[0, 1, 5, 60], density=[0.0, 0.2, 1.0], ordered=[False, True]), rtol=1e-6)
+def whole_numbers_so_that_some_entries_are_as_large(size, k, density, ordered):
+    random = np.random.default_rng(14)
+    matrices = []
+    for rows, columns in ((size, 7), (7, size)):
+        matrix = sp.random(rows, columns, density, "csr", random_state=4, dtype=np.float32)
+        matrix.data = random.integers(-2, 3, matrix.nnz).astype(np.float32)
+        matrices.append((matrix.indptr.astype(np.int64), matrix.indices, matrix.data))
+    before = random.permutation(size) if ordered else np.empty(0, np.int64)
+    return *matrices, random.choice(np.float32([0.5, 1, 2]), size), before, min(k, size)
+
+
 @cases("largest_entries", crossed(rows=[0, 1, 9, 300], k=[0, 1, 3, 50], density=[0.0, 0.3, 1.0]))
 def values_with_ties_and_columns_out_of_order(rows, k, density):
     random = np.random.default_rng(10)
@@ -224,7 +238,7 @@ def neighbors_beside_wide_users(items, k, groups, kind):
     shared = np.exp2(random.integers(0, 3, (groups, groups))).astype(np.float32) * (random.random((groups, groups)) < 0.8)
     near.data = np.exp2(random.integers(-2, 3, near.nnz)).astype(np.float32) * random.choice(np.float32([0, 1, 1]), near.nnz)
     wide = Wide(group, np.float32(shared), np.searchsorted(group[order], np.arange(groups + 1)), order, stops)
-    strength = Strength(column, np.exp2(random.integers(-1, 2, items)).astype(np.float32), length, np.float32(kind != "length"), place)
+    strength = Strength(column, length, np.float32(kind != "length"), place)
     return 0, near.indptr.astype(np.int64), near.indices, near.data, strength, wide, k
 
 
@@ -288,6 +302,53 @@ def rows_with_quadratic_negatives(shape, strips):
     grams = np.stack([(y * weight[:, None]).T @ y for weight in column_weight])
     parabola = Parabola(grams, column_weight @ y, np.float32(0.3), np.float32(0.2))
     return x, y, rows, parabola, system, strips, np.empty_like(x)
+
+
+@cases("nearest_centres", crossed(shape=[(0, 1, 3), (1, 1, 1), (9, 4, 2), (600, 70, 20)]), outcome=lambda _, arguments: arguments[-1:])
+def whole_numbers_so_that_some_centres_are_as_near(shape):
+    points, centres, dim = shape
+    random = np.random.default_rng(5)
+    places = (random.integers(-2, 3, (rows, dim)).astype(np.float32) for rows in (points, centres))
+    return *places, np.empty(points, np.int32)
+
+
+def clustered(columns, clusters):
+    """Return columns by cluster, and where each cluster begins; the second one is empty where there are several."""
+    labels = np.random.default_rng(6).integers(0, clusters, columns)
+    labels[labels == 1] = 0
+    return np.argsort(labels, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=clusters))]).astype(np.int64)
+
+
+@cases(
+    "cluster_moments", crossed(shape=[(1, 1, 1), (90, 5, 3), (600, 2, 17)]), rtol=1e-4, atol=1e-5,
+    outcome=lambda _, arguments: arguments[-2:],
+)  # fmt: skip
+def columns_by_cluster(shape):
+    columns, clusters, dim = shape
+    random = np.random.default_rng(7)
+    y, weight = random.standard_normal((columns, dim)).astype(np.float32), random.random(columns, np.float32)
+    moments = np.empty((clusters, dim), np.float32), np.empty((clusters, dim * (dim + 1) // 2), np.float32)
+    return y, weight, *clustered(columns, clusters), *moments
+
+
+@cases(
+    "clustered_half_sweep",
+    [*crossed(shape=ROWS_AND_COLUMNS, clusters=[1, 8], together=[1, 3], exclude=[False, True]),
+     *crossed(shape=[(300, 45, 20)], clusters=[5], block=[130], exclude=[False, True])],
+    outcome=lambda _, arguments: (arguments[-1].x, arguments[-1].stats), rtol=2e-4, atol=2e-4,
+)  # fmt: skip
+def blocks_of_rows_and_clusters_of_columns(shape, clusters, exclude, together=2, block=16):
+    num_rows, num_columns, dim = shape
+    x, y, rows, column_weight, system = problem(*shape, exclude)
+    members, starts = clustered(num_columns, clusters)
+    centre, spread = np.empty((clusters, dim)), np.empty((clusters, dim * (dim + 1) // 2))
+    reference.cluster_moments(y, column_weight.sum(axis=0), members, starts, centre, spread)
+    mass = np.stack([[term[members[low:high]].sum() for low, high in zip(starts, starts[1:], strict=False)] for term in column_weight])
+    of_clusters = Clusters(
+        *(part.astype(np.float32) for part in (mass, centre)), centre.T.astype(np.float32, order="C"), np.float32(spread)
+    )
+    groups = Groups(np.random.default_rng(1).permutation(num_rows), block, together)
+    return x, y, rows, of_clusters, groups, system, Clustered(np.empty_like(x), np.zeros((num_rows, 5)))
 
 
 ENTRIES = crossed(entries=[0, 1, 40], dim=[1, 7, 64], exclude=[False, True])

@@ -5,6 +5,7 @@
 Importing this package loads neither torch nor numba, reads no command line and touches no disk: names are resolved on first use.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,10 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'ultragcn' has no attribute {name!r}")
+    if "numpy" not in sys.modules:
+        from ultragcn.machine import refuse_few_addresses
+
+        refuse_few_addresses()
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

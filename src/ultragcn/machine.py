@@ -1,5 +1,9 @@
-"""The machine: how many cores and how much memory this process may use, how much it took, and what a fork took from it."""
+"""The machine: how many cores and how much memory this process may use, how much it took, and what a fork took from it.
 
+Whatever is about to take much memory says so first, by `ask_for`.
+"""
+
+import errno
 import math
 import os
 import sys
@@ -8,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from ultragcn.errors import UltraGCNError
+from ultragcn.errors import UltraGCNError, UsageError
 
 _MEMORY_FILE = Path("/proc/meminfo")
 _GROUPS_FILE = Path("/proc/self/cgroup")
@@ -87,6 +91,81 @@ def free_memory() -> int | None:
     return min((left for left in (_left_of_machine(), _left_of_groups(), _left_of_addresses()) if left is not None), default=None)
 
 
+_WORTH_ASKING = 64 * 2**20
+"""Bytes below which `ask_for` does not look: looking takes longer than the answer to one user."""
+_ADDRESSES = 5 * 2**28
+"""Bytes of addresses without which the libraries that this one needs do not load, or wait for ever for threads of their own."""
+_OF_TORCH = ("can't allocate memory", "out of memory")
+"""What PyTorch's errors say where memory has run out, on a processor and on a GPU."""
+
+
+class MemoryShortError(UsageError, MemoryError):
+    """What is asked for needs more memory than is free. Nothing was begun."""
+
+
+class OutOfMemoryError(UltraGCNError, MemoryError):
+    """Memory ran out in the middle of the work."""
+
+
+def ask_for(needed: int, what: str, advice: str, free: int | None = None) -> None:
+    """Raise `MemoryShortError` where something needs more memory than is free; to be called before it takes any.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes. Needs of less than 64 MB are not looked at.
+    what : str
+        What needs them, in the singular, such as "EASE on 70000 items".
+    advice : str
+        What to do instead.
+    free : int, optional
+        Bytes that are free, where the memory is not that of this process (a GPU); by default `free_memory()`.
+
+    Examples
+    --------
+    >>> ask_for(2 * 10**9, "a table of 500 million numbers", "take fewer", free=10**9)
+    Traceback (most recent call last):
+    ultragcn.machine.MemoryShortError: a table of 500 million numbers needs 2.0 GB of memory, but 1.0 GB are free; take fewer
+    """
+    if needed < _WORTH_ASKING:
+        return
+    free = free_memory() if free is None else free
+    if free is not None and needed > free:
+        raise MemoryShortError(f"{what} needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free; {advice}")
+
+
+def ran_out(error: BaseException) -> OutOfMemoryError | None:
+    """Return the one sentence for an error of any library that says that memory ran out; None where `error` says something else.
+
+    Examples
+    --------
+    >>> type(ran_out(MemoryError())).__name__, ran_out(ValueError("wrong"))
+    ('OutOfMemoryError', None)
+    """
+    if isinstance(error, OutOfMemoryError):
+        return error
+    ours = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if not ours and not (isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_TORCH)):
+        return None
+    free = free_memory()
+    left = "" if free is None else f" ({free / 1e9:.1f} GB are left)"
+    first = str(error).strip().partition("\n")[0] or "no more can be had"
+    return OutOfMemoryError(f"memory ran out{left}: {first}; give this process more, or take less data or a smaller model")
+
+
+def refuse_few_addresses() -> None:
+    """Raise `UsageError` where a limit of addresses (`ulimit -v`) is too low for the libraries that this one needs.
+
+    NumPy, polars and Numba would end this process with messages of their own, or wait for ever; so it is called before they are loaded.
+    """
+    limit = _limit_of_addresses()
+    if limit is not None and limit < _ADDRESSES:
+        raise UsageError(
+            f"this process may have {limit / 1e9:.1f} GB of addresses (ulimit -v), but NumPy, polars and Numba need "
+            f"{_ADDRESSES / 1e9:.1f} GB before any work begins, most of it never used; raise the limit, as by ulimit -v unlimited"
+        )
+
+
 def _left_of_machine() -> int | None:
     try:
         lines = _MEMORY_FILE.read_text().splitlines()
@@ -110,16 +189,24 @@ def _left_of_groups() -> int | None:
     return min(left, default=None)
 
 
-def _left_of_addresses() -> int | None:
+def _limit_of_addresses() -> int | None:
     try:
         import resource
 
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if limit == resource.RLIM_INFINITY:
-            return None
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        return max(0, limit - pages * resource.getpagesize())
     except (ImportError, OSError, ValueError):
+        return None
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _left_of_addresses() -> int | None:
+    limit = _limit_of_addresses()
+    if limit is None:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return max(0, limit - pages * os.sysconf("SC_PAGE_SIZE"))
+    except (OSError, ValueError):
         return None
 
 

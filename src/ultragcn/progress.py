@@ -1,8 +1,10 @@
 """Progress of long work: what shows it, and bars that show it in a terminal or in a notebook.
 
-The library itself prints nothing unless it is given something to show progress with, or `progress=True`.
+The library shows no progress unless it is given something to show it with, or `progress=True`. What every user should know all the same
+goes to the logger "ultragcn" (`say`).
 """
 
+import logging
 import sys
 import warnings
 from collections.abc import Mapping
@@ -72,10 +74,24 @@ class Bars:
             bar = self._bars.pop()
             bar.finish() if isinstance(bar, Silent) else bar.close()
 
-    def note(self, text: str) -> None:
-        """Write a line that does not disturb the bars."""
-        if sys.stderr is not None:
-            _tqdm().write(text, file=sys.stderr)
+
+LOGGER = logging.getLogger("ultragcn")
+_said: set[str] = set()
+
+
+def say(sentence: str) -> None:
+    """Say something that every user should know, once in each process: on the logger "ultragcn", which Python shows on stderr by itself.
+
+    Examples
+    --------
+    >>> import logging
+    >>> logging.getLogger("ultragcn").setLevel(logging.ERROR)  # silences it
+    >>> say("this takes a minute")
+    >>> logging.getLogger("ultragcn").setLevel(logging.NOTSET)
+    """
+    if sentence not in _said:
+        _said.add(sentence)
+        LOGGER.warning("%s", sentence)
 
 
 def progress_of(given: Progress | bool | None) -> Progress:

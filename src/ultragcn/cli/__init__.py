@@ -7,18 +7,20 @@ import argparse
 import contextlib
 import errno
 import itertools
+import logging
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ultragcn import __version__
-from ultragcn.cli import compare, datasets, doctor, evaluate, recommend, report, similar, sweep, train
+from ultragcn.cli import compare, datasets, doctor, evaluate, recommend, report, similar, sweep, threads, train
 from ultragcn.cli.messages import fill_streams, tell
 from ultragcn.config.foreign_names import suggestion
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
-from ultragcn.machine import free_memory
+from ultragcn.machine import limited_threads, ran_out
+from ultragcn.progress import LOGGER
 
 _COMMANDS = (train, evaluate, recommend, similar, compare, sweep, report, datasets, doctor)
 _OF_ONE_LETTER = {
@@ -165,7 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parse(sys.argv[1:] if argv is None else argv)
             if sys.stdout is None:
                 raise UsageError("stdout is closed, so there is nowhere to print to; leave it open, or send it to /dev/null")
-            status: int = arguments.run(arguments)
+            with _log_told(getattr(arguments, "quiet", False)), limited_threads(threads.number_of(arguments)):
+                status: int = arguments.run(arguments)
             sys.stdout.flush()
             return status
     except UltraGCNError as error:
@@ -180,18 +183,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stderr is not None:
             sys.stderr.close()
         return 0
-    except MemoryError as error:
-        free = free_memory()
-        left = "" if free is None else f" ({free / 1e9:.1f} GB are left)"
-        tell(f"memory ran out{left}: {error or 'no more can be had'}; give this process more, or take less data or a smaller model")
-        return 1
-    except OSError as error:
-        if error.errno not in _CANNOT_PRINT or error.filename is not None:
+    except (MemoryError, OSError, RuntimeError) as error:
+        if (short := ran_out(error)) is not None:
+            tell(short)
+            return short.exit_status
+        if not isinstance(error, OSError) or error.errno not in _CANNOT_PRINT or error.filename is not None:
             raise
         tell(f"cannot write to stdout: {error.strerror}")
         with contextlib.suppress(OSError):
             sys.stdout.close()  # else the interpreter tries once more
         return 1
+
+
+class _Told(logging.Handler):
+    """Says on stderr what the library has to say."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
+
+
+@contextlib.contextmanager
+def _log_told(quiet: bool) -> Iterator[None]:
+    """Let what the library says come out as this command's own lines; nothing of it with --quiet."""
+    handler, propagated = logging.NullHandler() if quiet else _Told(), LOGGER.propagate
+    LOGGER.addHandler(handler)
+    LOGGER.propagate = False
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.propagate = propagated
 
 
 def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:

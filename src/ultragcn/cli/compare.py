@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ultragcn.cli import data_options, seeds
+from ultragcn.cli import data_options, seeds, threads
 from ultragcn.cli.messages import tell
 from ultragcn.cli.settings import read_settings
 
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="under clean, train every model once more on train and validation together, for as many epochs as were chosen",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="drop another comparison in --out")
+    threads.add_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

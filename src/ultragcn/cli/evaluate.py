@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultragcn.cli import data_options, output
+from ultragcn.cli import data_options, output, threads
 from ultragcn.cli.messages import tell
 from ultragcn.data.options import DATA_OPTIONS
 
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "rating), such as ultragcn recommend writes, or a TREC run; over the data and split of RUN, or without RUN over --dataset, read "
         "and split as the options of data say",
     )
+    threads.add_argument(parser)
     data_options.add_arguments(parser)
     parser.set_defaults(protocol=None, split_seed=None)  # not given: as the run says, or the usual ones
 

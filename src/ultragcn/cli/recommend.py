@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn.cli import ids, output
+from ultragcn.cli import ids, output, threads
 from ultragcn.cli.messages import tell
 from ultragcn.errors import UsageError, counted
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = ("error", "popular", "skip")
 _BLOCK_USERS = 8192  # whose lists are written at a time
+_BLOCK_PLACES = 2**22  # places of those lists at most
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--candidates", metavar="FILE", help="list only the items in this file: one id a line, or a column item_id")
     parser.add_argument("--exclude", metavar="FILE", help="never list the items in this file")
+    threads.add_argument(parser)
     output.add_arguments(parser)
 
 
@@ -93,8 +95,9 @@ def _frames(arguments: argparse.Namespace, model: "Recommender") -> Iterator["pl
     rules = _rules(arguments, model)
 
     def blocks() -> Iterator["pl.DataFrame"]:
-        for start in range(0, max(1, len(users)), _BLOCK_USERS):
-            block = users[start : start + _BLOCK_USERS]
+        step = max(1, min(_BLOCK_USERS, _BLOCK_PLACES // max(1, min(arguments.top_k, len(model.item_ids)))))
+        for start in range(0, max(1, len(users)), step):
+            block = users[start : start + step]
             yield model.recommend_frame(block, arguments.top_k, not arguments.include_seen, **rules)
 
     return blocks()

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from ultragcn.cli import output
+from ultragcn.cli import output, threads
 from ultragcn.cli.messages import tell
 from ultragcn.errors import UsageError
 from ultragcn.scoring.similar import WAYS
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "together for ultragcn and models with item weights, else embeddings)",
     )  # fmt: skip
     parser.add_argument("--top_k", type=int, default=10, metavar="K", help="length of the list (default: 10)")
+    threads.add_argument(parser)
     output.add_arguments(parser)
 
 

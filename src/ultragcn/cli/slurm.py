@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ultragcn.data.options import DATA_OPTIONS
+from ultragcn.machine import thread_limit
 from ultragcn.storage import write_text
 
-_NOT_PASSED_ON = ("command", "given", "run", "study", "slurm", "out", "jobs", "threads", "quiet")
+_NOT_PASSED_ON = ("command", "given", "run", "study", "slurm", "out", "jobs", "threads", "num_threads", "quiet")
 _SCRIPT = """\
 #!/bin/bash
 # Jobs that share one study. How many is your choice (--array); more can join at any time.
@@ -31,7 +32,8 @@ cd {folder}
 
 def write_script(arguments: argparse.Namespace, name: str, out: Path) -> None:
     """Write the script that runs `ultragcn sweep` with these arguments, in this folder, into the study's folder `out`."""
-    jobs, threads = arguments.jobs, arguments.threads or 1
+    jobs = arguments.jobs
+    threads = arguments.threads or max(1, (thread_limit() or jobs) // jobs)
     command = [sys.executable, "-m", "ultragcn", "sweep", *_words(arguments)]
     command += [f"--out={out}", f"--jobs={jobs}", f"--threads={threads}", "--quiet"]
     variables = {variable: value for variable in ("ULTRAGCN_DATA_DIR", "PYTHONPATH") if (value := os.environ.get(variable))}

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn.cli import data_options, seeds, slurm
+from ultragcn.cli import data_options, seeds, slurm, threads
 from ultragcn.cli.messages import tell
 from ultragcn.data.options import DATA_OPTIONS
-from ultragcn.errors import counted
+from ultragcn.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from ultragcn.experiments.studies.study import Study
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no_prune", action="store_true", help="tpe: let every trial run to its end")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials that run at once, each in a process (default: 1)")
     parser.add_argument("--threads", type=int, metavar="N", help="of each of them (default: its share of the cores)")
+    threads.add_argument(parser, ", all jobs together")
     parser.add_argument("--out", metavar="DIR", help="the study's folder (default: runs/sweep-NAME)")
     parser.add_argument("--slurm", metavar="FILE.sh", help="run nothing: write a script for sbatch, whose jobs share the study")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -54,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.experiments.studies.sweep import check_workers, sweep
     from ultragcn.progress import Bars, Silent
 
+    if arguments.threads is not None and threads.number_of(arguments) is not None:
+        raise UsageError("--threads says how many threads each job has, and --num_threads how many all have together; give one of them")
     said = _said(arguments)
     source = model_study.source_of(said)
     # Before the data are read: what is wrong is said at once.
@@ -128,7 +131,6 @@ def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
 
 def _said(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the file says and the options beside it, in the words of a study file."""
-    from ultragcn.errors import UsageError
     from ultragcn.experiments.studies.model_study import read_study_file
 
     said = read_study_file(Path(arguments.study)) if arguments.study else {}
@@ -154,8 +156,6 @@ def _said(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    from ultragcn.errors import UsageError
-
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise UsageError(f"--vary and --fix are written NAME=..., such as --vary l2_user=0.1,0.2, not {text!r}")
@@ -164,8 +164,6 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _over(text: str) -> Any:
     """Return what a parameter varies over, as a study file has it."""
-    from ultragcn.errors import UsageError
-
     is_log, ends = text.startswith("log:"), text.removeprefix("log:").split(":")
     if len(ends) == 1 and not is_log:
         return [word.strip() for word in text.split(",")]

@@ -7,10 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn import kernels
-from ultragcn.cli import data_options
+from ultragcn.cli import data_options, threads
 from ultragcn.cli.messages import tell
-from ultragcn.config import PARAMETERS, TOPICS, Config, checked, configuration_for, help_of, in_text, parse_value, read_config
+from ultragcn.config import AUTO, PARAMETERS, TOPICS, Config, checked, configuration_for, help_of, in_text, parse_value, read_config
 from ultragcn.errors import UsageError, counted
 from ultragcn.experiments.runs.trackers import TRACKERS
 from ultragcn.progress import Progress, Silent
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ultragcn.models.recommender import Recommender
 
 _DEFAULT_MODEL = "ultragcn"
-_WITH_RESUME = ("--data_dir", "--quiet")
+_WITH_RESUME = ("--data_dir", "--num_threads", "--quiet")
 
 
 def model_named(argv: Sequence[str]) -> str:
@@ -70,12 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = _DEFAULT_MODEL) 
     )
     parser.add_argument(
         "--checkpoint_every",
-        type=int,
-        default=0,
         metavar="N",
-        help="epochs between checkpoints, from which --resume goes on (default: by the clock, every ten seconds)",
+        help=f"epochs between checkpoints, from which --resume goes on (default: {AUTO}, by the clock, every ten seconds)",
     )
     parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also show a tracker how the run goes")
+    threads.add_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.epilog = "Defaults of hyper-parameters: what configs/ holds for the data set and the model, else those named here."
     group: Any = parser
@@ -113,20 +111,29 @@ def _begin(arguments: argparse.Namespace) -> int:
     from ultragcn.experiments.runs.train import check_run, train_run
 
     given_out = Path(arguments.out) if arguments.out else None
-    options = {name: getattr(arguments, name) for name in ("refit", "overwrite", "checkpoint_every", "track")}
+    options = {name: getattr(arguments, name) for name in ("refit", "overwrite", "track")}
     options["keep"] = arguments.keep or "auto"
+    options["checkpoint_every"] = _number_of_epochs(arguments.checkpoint_every)
     check_run(model, arguments.protocol, given_out, **options)
     for name, lacking in getattr(model.config, "without_effect", {}).items():
         if name in changes:
             tell(f"warning: {name} changes nothing without {lacking}")
     progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress)
-    if not arguments.quiet and not kernels.is_compiled():
-        tell("compiling, once after installing: this takes about 20 seconds")
     out = given_out or _new_folder(dataset.name, arguments.model, model.config)
     metrics = train_run(dataset, model, out, **options, progress=progress)
     _report(metrics, out, len(dataset.everything))
     return 0
+
+
+def _number_of_epochs(text: str | None) -> int | None:
+    """Return the epochs between checkpoints as they are given; `train_run` refuses numbers that are out of range."""
+    if text is None or text.lower() == AUTO:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--checkpoint_every must be a whole number of epochs, or {AUTO}, not {text}") from None
 
 
 def _go_on(arguments: argparse.Namespace) -> int:

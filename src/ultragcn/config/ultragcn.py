@@ -30,6 +30,8 @@ EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (1.0, 2.0, 4.0), (2.0, 7.0, 30.0, 90.0, 365.0, 1000.0)
 """Where pairs are held out and times are known, the best of these weights and half-lives is kept, or no trend where that is better."""
 _TREND_HALF_LIFE = 30.0
+EXACT_SELECT_USERS = 20_000
+"""What is chosen on so many users differs little from what is chosen on all of them, and costs less than a sweep."""
 _CHOSEN = ("l2_user", "l2_item", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
 
 
@@ -113,8 +115,15 @@ class Config(HyperParameters):
     start_uniform_weight: float = parameter(
         0.0, "what the start adds to w1 and w3: the larger, the less its weights depend on degrees", low=0
     )
-    sampled_sweeps: int = parameter(0, "sweeps of exact, from the first, that look at a share of the cells", unit="sweeps", low=0)
-    cell_share: float = parameter(0.5, "share of the cells that sampled_sweeps look at", positive=True, high=1)
+    negatives: str = parameter(
+        "auto",
+        "what stands for the negatives of a row in exact: full visits every cell; clusters of the other side stand for its members, which "
+        "costs far less on large data; auto takes clusters where they are cheaper",
+        choices=("auto", "full", "clusters"),
+    )
+    num_clusters: int | None = parameter(
+        None, "clusters of each side", auto="about 500 for 40,000 rows, and twice as many for sixteen times the rows", unit="clusters", low=1
+    )
     tile_megabytes: float | None = parameter(
         None, "scores that exact holds at a time, per thread", auto="as many as suit the processor", unit="MB", positive=True, high=1024
     )
@@ -149,6 +158,13 @@ class Config(HyperParameters):
         5, "epochs of sgd between evaluations during the first 50; afterwards, and for exact, every epoch", unit="epochs", low=1
     )
     select_by: str = parameter("recall@20", "metric that chooses the epoch to keep")
+    select_users: int | None = parameter(
+        None,
+        "users, evenly spaced among those with held-out pairs, on whom training measures itself and chooses; the final figures are of all",
+        auto="for exact 20,000 at most; for sgd all",
+        unit="users",
+        low=1,
+    )
 
     # The machine.
     seed: int | None = seed_parameter()
@@ -171,13 +187,15 @@ class Config(HyperParameters):
         """Return a copy in which nothing is None that the solver needs: its own values are in place.
 
         What is chosen on held-out pairs has the value that it has without such pairs. What is still None is the seed, which is drawn,
-        `tile_megabytes`, which suits the processor, and for sgd the L2 strengths, which follow from `l2_weight` and the train pairs.
+        `tile_megabytes`, which suits the processor, `num_clusters`, which follows from the sizes of the data, and for sgd the L2 strengths,
+        which follow from `l2_weight` and the train pairs, and `select_users`, which are all.
         """
         if self.solver == "exact":
             # An L2 strength that rises with sweeps that are no better than the one before must reach what data with much noise need.
             patience = 8 if self.chooses_l2 else 3
             own: dict[str, Any] = {
                 "epochs": 30, "patience": patience, "l2_user": EXACT_L2, "l2_item": EXACT_L2, "item_graph_weight": EXACT_GRAPH_WEIGHT,
+                "select_users": EXACT_SELECT_USERS,
             }  # fmt: skip
         else:
             own = {"epochs": 2000, "patience": 15, "item_graph_weight": 0.0}
@@ -211,11 +229,12 @@ _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
         lambda config: config.solver == "sgd",
     ),
     (
-        ("start", "start_sweeps", "start_l2", "start_uniform_weight", "sampled_sweeps", "cell_share"), "solver exact",
+        ("start", "start_sweeps", "start_l2", "start_uniform_weight", "negatives", "num_clusters"), "solver exact",
         lambda config: config.solver == "exact",
     ),
     (("start_sweeps", "start_l2", "start_uniform_weight"), "start quadratic or spectral", lambda config: config.start != "random"),
-    (("cell_share",), "sampled_sweeps above 0", lambda config: config.sampled_sweeps > 0),
+    (("num_clusters",), "negatives auto or clusters", lambda config: config.negatives != "full"),
+    (("tile_megabytes",), "negatives auto or full", lambda config: config.negatives != "clusters"),
     (("num_item_neighbors", "omega"), "item_item_weight above 0", lambda config: config.item_item_weight > 0),
     (
         ("item_graph_l2", "item_graph_neighbors", "item_graph_walk", "item_graph_walk_alpha", "item_graph_walk_beta"),

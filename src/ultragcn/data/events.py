@@ -9,6 +9,10 @@ from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.log import Log
 from ultragcn.errors import DataError, warn
+from ultragcn.machine import ask_for
+
+_ROW_BYTES = 40
+"""Bytes that a row of a log takes while repetitions are looked for: its key, the keys in order, and what is kept of them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ def over_same_ids(logs: list[Log]) -> list[Log]:
 
 def events_of(log: Log) -> Events:
     """Return the distinct pairs of a log, with the latest time of each; repetitions are counted in a `DataWarning`."""
+    ask_for(
+        _ROW_BYTES * len(log.users), f"sorting the {len(log.users)} rows of {log.name}", "read fewer of them, as with where or min_rating"
+    )
     keys = log.users.astype(np.int64) * len(log.item_ids) + log.items
     if log.times is None:
         latest, sorted_keys = None, np.sort(keys)

@@ -3,7 +3,7 @@
 Every implementation of a kernel takes the same tuples. A tuple holds references, so making one copies no array.
 
 Letters: U rows of the side that moves, I rows of the frozen side (columns), D dimensions, N entries of P, B rows of a block,
-T columns of a tile, p entries of one row. For the items' half-sweep the two sides change places.
+T columns of a tile, K clusters of columns, p entries of one row. For the items' half-sweep the two sides change places.
 """
 
 from typing import NamedTuple
@@ -43,6 +43,23 @@ class Blocks(NamedTuple):
     gram_share: int  # 1 / the part of each tile's columns that the shared curvature is made of; above 1 the step bends a little
 
 
+class Clusters(NamedTuple):
+    """The columns as K clusters. Within one, scores are taken as normal around that of its centre. T = D (D + 1) / 2."""
+
+    mass: np.ndarray  # (2, K) float32, the sum of the columns' weights, by term
+    centre: np.ndarray  # (K, D) float32, the mean of the columns by their weight for the mean row
+    transposed: np.ndarray  # (D, K) float32, the same
+    spread: np.ndarray  # (K, T) float32, the covariance around the centre by the same weight: the upper triangle, row by row
+
+
+class Groups(NamedTuple):
+    """How rows are dealt into blocks, and how many blocks are worked on together."""
+
+    order: np.ndarray  # (U,) int64, the rows, block after block
+    block: int  # B
+    together: int  # blocks
+
+
 class System(NamedTuple):
     """What the Newton systems of all rows have in common."""
 
@@ -56,6 +73,13 @@ class Swept(NamedTuple):
     x: np.ndarray  # (U, D) float32, the rows after the step
     stats: np.ndarray  # (U, 4) float64: loss of the negatives and of the sparse part before, sparse part after, promised decrease
     column_loss: np.ndarray  # (strips, I) float32, zero on entry: loss of the negatives before the step, by column, as cut
+
+
+class Clustered(NamedTuple):
+    """What a half-sweep over clusters writes."""
+
+    x: np.ndarray  # (U, D) float32, the rows after the step
+    stats: np.ndarray  # (U, 5) float64: loss of the negatives and of the sparse part before, both after, promised decrease
 
 
 class Parabola(NamedTuple):
@@ -126,14 +150,13 @@ class Triples(NamedTuple):
 
 
 class Strength(NamedTuple):
-    """How strongly an item i is tied to a neighbour j: C_ij column_j row_i / (length_i length_j + shrinkage); C is the co-occurrence.
+    """How strongly an item i is tied to a neighbour j: C_ij column_j / (length_i length_j + shrinkage); C is the co-occurrence.
 
     Of the neighbours of one item that have the same C, those with a larger `column` and a smaller `length` are stronger. One of the two
     is the same for all items, so this is an order of all items.
     """
 
     column: np.ndarray  # (I,) float32, >= 0
-    row: np.ndarray  # (I,) float32, >= 0
     length: np.ndarray  # (I,) float32, >= 0
     shrinkage: np.float32  # where length_i length_j + shrinkage is 0, so is the strength
     place: np.ndarray  # (I,) int64: only items of a lower place are neighbours; (0,) where all are

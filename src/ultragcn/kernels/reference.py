@@ -134,10 +134,25 @@ def strongest_beside(first, indptr, columns, values, strength, wide, k):
             before = len(strength.place) == 0 or strength.place[j] < strength.place[i]
             below = strength.length[i] * strength.length[j] + strength.shrinkage
             if j != i and before and below > 0 and j not in of:
-                of[j] = wide.shared[wide.group[i], group] * strength.column[j] * strength.row[i] / below
+                of[j] = wide.shared[wide.group[i], group] * strength.column[j] / below
         order = sorted((j for j, value in of.items() if value > 0), key=lambda j: (-of[j], j))[:k]
         items[row, : len(order)], strengths[row, : len(order)] = order, [of[j] for j in order]
     return items, strengths
+
+
+def strongest_of_product(left, right, factors, before, k):
+    """Return the k entries of largest size of each row of a product, times factors of its columns, the diagonal left out."""
+    indptr, indices, values = sparse_product(*left, *right, len(factors))
+    columns, found = np.full((len(indptr) - 1, k), -1, np.int32), np.zeros((len(indptr) - 1, k))
+    for row in range(len(columns)):
+        own = np.arange(indptr[row], indptr[row + 1])
+        own = own[(indices[own] != row) & (values[own] != 0)]
+        if len(before):
+            own = own[before[indices[own]] < before[row]]
+        sizes = values[own] * factors[indices[own]]
+        order = np.lexsort((indices[own], -np.abs(sizes)))[:k]
+        columns[row, : len(order)], found[row, : len(order)] = indices[own][order], sizes[order]
+    return columns, found
 
 
 def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile):
@@ -393,3 +408,61 @@ def pairwise_loss(embedding, users, positives, negatives):
     for rows, part in ((users, slope * difference), (positives, slope * user), (negatives, -slope * user)):
         np.add.at(gradient, rows, part)
     return softplus(-margin).sum(), gradient
+
+
+def nearest_centres(points, centres, labels):
+    """Write the number of the nearest centre of each point into `labels`, the first of equals."""
+    labels[...] = ((np.asarray(points)[:, None] - np.asarray(centres)[None]) ** 2).sum(axis=2).argmin(axis=1)
+
+
+def cluster_moments(y, weight, members, starts, centre, spread):
+    """Write the mean and the covariance of the columns of each cluster; a cluster without columns has zeros."""
+    centre[...], spread[...] = 0, 0
+    upper = np.triu_indices(y.shape[1])
+    for k in range(len(centre)):
+        own = members[starts[k] : starts[k + 1]]
+        share = weight[own] / max(weight[own].sum(), 1e-30)
+        centre[k] = share @ y[own]
+        away = y[own] - centre[k]
+        spread[k] = ((away * share[:, None]).T @ away)[upper]
+
+
+def clustered_half_sweep(x, y, rows, clusters, groups, system, out):
+    """Take one Newton-like step of every row, the negatives of each cluster normal around its centre."""
+    size = x.shape[1]
+    spread = np.zeros((len(clusters.centre), size, size))
+    upper = np.triu_indices(size)
+    spread[:, upper[0], upper[1]] = clusters.spread
+    spread = spread + np.triu(spread, 1).transpose(0, 2, 1)
+    for start in range(0, len(x), groups.block):
+        members = groups.order[start : start + groups.block]
+        moment = x[members].T @ x[members] / len(members)
+        deviation = np.sqrt(np.maximum(np.einsum("kab,ab->k", spread, moment), 0))
+        weight = rows.weight[members] @ clusters.mass
+
+        def expected(function, points, weight=weight, deviation=deviation):
+            scores = points @ clusters.centre.T
+            nodes = zip((-np.sqrt(3), 0, np.sqrt(3)), (1 / 6, 2 / 3, 1 / 6), strict=True)
+            return weight * sum(share * function(scores + node * deviation) for node, share in nodes)
+
+        slope = expected(lambda s: sigmoid(s) * sigmoid(-s), x[members])
+        bent, curvature = slope.sum(axis=0), slope.sum(axis=1)
+        spread_of_block = np.tensordot(bent, spread, 1)
+        total = max(bent.sum(), 1e-30)
+        gram = spread_of_block + (clusters.centre * bent[:, None]).T @ clusters.centre
+        widened = (curvature / total)[:, None] * (x[members] @ spread_of_block)
+        gradient = expected(sigmoid, x[members]) @ clusters.centre + widened
+        scale = rows.damping[members] * curvature / total
+        near = scale.mean() * gram + rows.total[members].mean() * system.prior + rows.l2[members].mean() * np.eye(size)
+        inverse = np.linalg.pinv(near)
+        for i, u in enumerate(members):
+            entries = _entries_of(rows, u)
+            work = row_work_space(size, len(rows.indices))
+            work.gradient[...] = gradient[i]
+            sparse_loss, predicted = newton_row(x[u], y, entries, Curvature(gram, scale[i], rows.l2[u], inverse), system.steps, work)
+            out.x[u] = x[u] + work.move
+            out.stats[u, 1], out.stats[u, 3], out.stats[u, 4] = sparse_loss, row_loss(out.x[u], y, entries), predicted
+        wider = np.einsum("ra,ab,rb->r", out.x[members], spread_of_block, out.x[members])
+        narrower = np.einsum("ra,ab,rb->r", x[members], spread_of_block, x[members])
+        out.stats[members, 0] = expected(softplus, x[members]).sum(axis=1)
+        out.stats[members, 2] = expected(softplus, out.x[members]).sum(axis=1) + 0.5 * curvature / total * (wider - narrower)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import machine
 from ultragcn.errors import UsageError
 
 # Threads that wait for each other actively slow down tenfold on a machine that has anything else to do. This must be said before
@@ -32,6 +33,11 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that are free where `device` computes; None where the system does not say."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine.free_memory()
 
 
 @contextlib.contextmanager

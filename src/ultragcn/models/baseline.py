@@ -11,9 +11,10 @@ from ultragcn import kernels, rng
 from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
-from ultragcn.models.recommender import Recommender, checked_threads, fit_progress
+from ultragcn.machine import ask_for
+from ultragcn.models.recommender import Recommender, checked_threads
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
-from ultragcn.progress import Progress
+from ultragcn.progress import Progress, progress_of
 
 
 class Baseline(Recommender):
@@ -105,7 +106,7 @@ class Baseline(Recommender):
         True
         """
         train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
-        show = fit_progress(progress)
+        show = progress_of(progress)
         refuse_empty(train)
         refuse_leaks(train, valid, select_on)
         self._set_data(train, valid)
@@ -113,6 +114,7 @@ class Baseline(Recommender):
         if hasattr(self.config, "seed"):
             self.seed_ = rng.given_or_fresh(self.config.seed)
         self.check_runnable()
+        self._ask_for_memory()
         with kernels.interrupts_kept():
             self._prepare()
         started = time.perf_counter()
@@ -125,6 +127,18 @@ class Baseline(Recommender):
             self.train_seconds_ = time.perf_counter() - started
         self._check_learned()
         return self
+
+    _lighter: ClassVar[str] = "fit on less data"
+    """What to do where there is too little memory for `fit`."""
+
+    def _memory(self) -> int:
+        """Return about how many bytes learning from `train_` takes at its peak, those of the data themselves left out."""
+        return 0
+
+    def _ask_for_memory(self) -> None:
+        """Raise `MemoryShortError` where there is too little memory for learning."""
+        what = f"{type(self).__name__} on {self.train_.num_users} users and {self.train_.num_items} items"
+        ask_for(self._memory(), what, self._lighter)
 
     _kernels: tuple[str, ...] = (
         "rank_users", "find_hits", "list_statistics", "mask_seen", "top_k", "sparse_product", "largest_entries"

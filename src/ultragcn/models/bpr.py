@@ -39,6 +39,13 @@ class BPR(Baseline, EmbeddingRecommender):
     _recorded = ("seed_", "train_seconds_")
     _kernels = (*Baseline._kernels, "bpr_epoch")
 
+    _lighter = "lower embedding_dim, or fit on fewer users and items"
+
+    def _memory(self) -> int:
+        users, items = self.train_.num_users, self.train_.num_items
+        # Both tables, drawn in float64, and what an epoch draws for each pair.
+        return int(self.config.embedding_dim) * (4 * (users + items) + 16 * max(users, items)) + 30 * len(self.train_)
+
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         config, matrix = self.config, self.train_.matrix
         start, random = rng.stream(self.seed_, "init"), rng.stream(self.seed_, "bpr")

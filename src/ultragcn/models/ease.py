@@ -9,8 +9,8 @@ import numpy as np
 
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
-from ultragcn.errors import NumericalError, UsageError
-from ultragcn.machine import free_memory
+from ultragcn.errors import NumericalError
+from ultragcn.machine import ask_for
 from ultragcn.models.inverse import invert, scratch_bytes
 from ultragcn.models.item_scorer import ItemWeightModel
 from ultragcn.progress import Progress
@@ -45,9 +45,8 @@ class EASE(ItemWeightModel):
 
         l2: float = parameter(500.0, "L2 strength, in users: added to the number of users of each item", positive=True)
 
-    def _prepare(self) -> None:
+    def _ask_for_memory(self) -> None:
         check_memory(self.train_.num_items)
-        super()._prepare()
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         matrix, num_items = self.train_.matrix, self.train_.num_items
@@ -66,10 +65,6 @@ class EASE(ItemWeightModel):
 
 
 def check_memory(num_items: int) -> None:
-    """Raise `UsageError` when the I x I matrix does not fit into the memory that is free, where the system says how much that is."""
-    needed, free = 4 * num_items**2 + scratch_bytes(num_items) + _SPARE_BYTES, free_memory()
-    if free is not None and needed > free:
-        raise UsageError(
-            f"EASE on {num_items} items needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free; "
-            "use SparseEASE, or fit on fewer items"
-        )
+    """Raise `MemoryShortError` when the I x I matrix does not fit into the memory that is free, where the system says how much that is."""
+    needed = 4 * num_items**2 + scratch_bytes(num_items) + _SPARE_BYTES
+    ask_for(needed, f"EASE on {num_items} items", "use SparseEASE, or fit on fewer items")

@@ -20,6 +20,7 @@ from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError
 from ultragcn.forms import misfit
+from ultragcn.machine import ask_for
 from ultragcn.storage import read_arrays, read_form
 
 MODEL_FILE = "model.safetensors"
@@ -86,6 +87,7 @@ def read_model(path: Path, form: str, settings: type[HyperParameters], learned: 
     UsageError
         The file is damaged, of another form, or something in it is not as `save` writes it.
     """
+    ask_for(path.stat().st_size, f"the model in {path}", "load it on a machine with more memory")
     arrays, about = read_arrays(path, form)
     names = {name.rstrip("_"): _STATE.get(name.rstrip("_"), object) for name in recorded}
     if wrong := misfit(about, {"config": {one.name: object for one in fields(settings)}, **names}):

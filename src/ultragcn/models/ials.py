@@ -41,6 +41,13 @@ class IALS(Baseline, EmbeddingRecommender):
     _recorded = ("seed_", "train_seconds_")
     _kernels = (*Baseline._kernels, "ridge_rows")
 
+    _lighter = "lower embedding_dim, or fit on fewer users and items"
+
+    def _memory(self) -> int:
+        rows, dim = self.train_.num_users + self.train_.num_items, int(self.config.embedding_dim)
+        # Both sides and those that are made of them; the first ones are drawn in float64. The pairs once more, by item.
+        return max(8 * rows * dim, 20 * self.train_.num_items * dim) + 8 * len(self.train_)
+
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         by_user = self.train_.matrix
         by_item = by_user.T.tocsr()

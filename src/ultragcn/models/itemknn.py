@@ -12,7 +12,7 @@ from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.models.item_scorer import ItemWeightModel
 from ultragcn.progress import Progress
-from ultragcn.scoring.item_weights import Likeness, strongest_neighbors
+from ultragcn.scoring.item_weights import WEIGHT_BYTES, Likeness, most_entries, strongest_neighbors
 
 
 class ItemKNN(ItemWeightModel):
@@ -31,6 +31,11 @@ class ItemKNN(ItemWeightModel):
         num_neighbors: int = parameter(100, "neighbours K that count for an item", unit="items", low=1)
         shrinkage: float = parameter(10.0, "added to the denominator: pulls cosines made of few users towards 0", low=0)
         weighting: str = parameter("none", "how much a user counts", choices=("none", "idf"))
+
+    _lighter = "lower num_neighbors, or fit on fewer items"
+
+    def _memory(self) -> int:
+        return WEIGHT_BYTES * most_entries(self.train_.matrix, self.config.num_neighbors)
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         matrix, degrees = self.train_.matrix, self.train_.user_degrees

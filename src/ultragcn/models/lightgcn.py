@@ -16,6 +16,7 @@ from ultragcn import rng
 from ultragcn.config import HyperParameters, parameter, seed_parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import MissingDependencyError, NumericalError
+from ultragcn.machine import ask_for
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.recommender import EmbeddingRecommender
 from ultragcn.progress import Progress
@@ -90,6 +91,15 @@ class LightGCN(Baseline, EmbeddingRecommender):
             ) from error
         torch_ops.choose_device(self.config.device)
 
+    def _ask_for_memory(self) -> None:
+        from ultragcn.kernels import torch_ops
+
+        users, items, dim = self.train_.num_users, self.train_.num_items, self.config.embedding_dim
+        # Embeddings, gradients, Adam's two moments, and the layers of a propagation; the pairs in the graph, twice, and as numbers.
+        needed = 4 * dim * 8 * (users + items) + 64 * len(self.train_)
+        free = torch_ops.free_memory(torch_ops.choose_device(self.config.device))
+        ask_for(needed, f"LightGCN on {users} users and {items} items", "lower embedding_dim, or fit on fewer users and items", free)
+
     def _chosen(self) -> dict[str, Any]:
         # The steps of a cosine are those of the training that was stopped at the best epoch.
         length = self.config.schedule_epochs or self.config.epochs
@@ -105,7 +115,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
             self.stopped_ = train_loop(
                 solver, course, self._place, choices.measure_on(self, targets, config.select_by),
                 epochs=config.epochs, patience=math.inf if targets is None else config.patience,  # the loss is too noisy to end it
-                started=started, show=show, checkpoints=Checkpoint(None, 0, {}, ()),
+                started=started, show=show, checkpoints=Checkpoint(None, None, {}, ()),
             )  # fmt: skip
         except KeyboardInterrupt:
             self.stopped_ = "interrupted"

@@ -12,8 +12,8 @@ import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
 from ultragcn.errors import UsageError
-from ultragcn.machine import refuse_lost_threads
-from ultragcn.scoring.ranking import BATCH_USERS, best_columns
+from ultragcn.machine import ask_for, refuse_lost_threads
+from ultragcn.scoring.ranking import BATCH_USERS, batch_users, best_columns
 from ultragcn.scoring.scorer import Ranking, Scoring
 
 UNKNOWN = ("raise", "popular", "skip")
@@ -45,6 +45,16 @@ def check_unknown(unknown: Any) -> None:
     """Raise `UsageError` unless `unknown` says what to do about users that a model does not know."""
     if unknown not in UNKNOWN:
         raise UsageError(f"unknown must be raise, popular or skip, not {unknown!r}")
+
+
+_PLACE_BYTES = 32
+"""Bytes of a place of a list: item and score of its block, those of all lists, and the id. A frame has columns instead."""
+
+
+def ask_for_lists(num_lists: int, top_k: int) -> None:
+    """Raise `MemoryShortError` where lists that are returned together need more memory than is free."""
+    what = f"a table of {num_lists} lists of {top_k} items"
+    ask_for(_PLACE_BYTES * num_lists * top_k, what, "take fewer users at a time, or a smaller top_k")
 
 
 class Allowed(NamedTuple):
@@ -115,8 +125,9 @@ def lists_in_blocks(
 
     Row -1 is a user that the model does not know, who gets the list `instead`, or an empty one. `scorer` may be None where all are.
     """
-    for start in range(0, len(rows), BATCH_USERS):
-        block = rows[start : start + BATCH_USERS]
+    step = min(BATCH_USERS, batch_users(top_k))
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
         listed, scores = empty_lists(len(block), top_k)
         known = np.flatnonzero(block >= 0)
         if scorer is not None and len(known):

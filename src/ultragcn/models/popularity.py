@@ -28,17 +28,19 @@ class Popularity(Baseline):
     class Settings(HyperParameters):
         """Settings of popularity."""
 
-        half_life: float = parameter(
-            0.0, "days after which an interaction counts half, which needs their times; 0: all count the same", unit="days", low=0
-        )
+        half_life: float | None = parameter(
+            None, "days after which an interaction counts half, which needs their times", auto="all count the same", unit="days",
+            positive=True,
+        )  # fmt: skip
 
+    _version = 3
     similar_by = None
     item_scores_: np.ndarray
     _learned: ClassVar[dict[str, str]] = {"item_scores_": "I"}
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         self.item_scores_ = self.train_.item_degrees.astype(np.float32)
-        if self.config.half_life:
+        if self.config.half_life is not None:
             if self.train_.times is None:
                 raise UsageError("half_life needs the times of the interactions: give time_column, or a split by time")
             self.item_scores_ = recent_counts(self.train_, self.config.half_life).astype(np.float32)
@@ -52,4 +54,4 @@ class Popularity(Baseline):
 
     @property
     def _needs_times(self) -> bool:
-        return bool(self.config.half_life > 0)
+        return self.config.half_life is not None

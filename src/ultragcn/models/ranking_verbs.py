@@ -115,6 +115,7 @@ class RankingVerbs:
         [['jam', ''], ['jam', 'pie']]
         """
         one, top_k, _, rows, items = self._asked(user_ids, top_k, candidates, exclude, unknown)
+        lists.ask_for_lists(len(rows), top_k)
         blocks = self._lists(rows, top_k, exclude_seen, items, unknown)
         return lists.named(self.item_ids, *lists.joined(blocks, top_k), one)
 
@@ -150,6 +151,7 @@ class RankingVerbs:
         [(2, 1, 'pie', 1.0)]
         """
         _, top_k, ids, rows, items = self._asked(user_ids, top_k, candidates, exclude, unknown)
+        lists.ask_for_lists(len(rows), top_k)
         frames, start = [lists.frame_of(ids[:0], *lists.empty_lists(0, 1), self.item_ids, self.item_titles_)], 0
         for listed, own in self._lists(rows, top_k, exclude_seen, items, unknown):
             block = ids[start : start + len(listed)]
@@ -232,6 +234,7 @@ class RankingVerbs:
         lists.check_unknown(unknown)
         items = lists.allowed(self.item_ids, candidates, exclude)
         one, baskets = lists.baskets_of(self.item_ids, item_ids, unknown)
+        lists.ask_for_lists(len(baskets), top_k)
         sizes = np.array([len(basket) for basket in baskets], np.int64)
         users = np.repeat(np.cumsum(sizes > 0) - 1, sizes)
         columns = np.concatenate([np.zeros(0, np.int64), *baskets])
@@ -361,6 +364,7 @@ class RankingVerbs:
         ids: IdMap = getattr(self, side)
         top_k = lists.checked_top_k(top_k, len(ids))
         one, listed = lists.one_or_many(given_ids)
+        lists.ask_for_lists(len(listed), top_k)
         rows, likeness = find(ids.rows(listed), top_k)
         return lists.named(ids, rows, likeness, one)
 

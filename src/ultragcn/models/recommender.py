@@ -23,7 +23,7 @@ from ultragcn.errors import NotFittedError, NumericalError, UsageError
 from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
-from ultragcn.machine import limited_threads
+from ultragcn.machine import limited_threads, thread_limit
 from ultragcn.models.files import (
     MODEL_FILE,
     DamagedError,
@@ -39,7 +39,7 @@ from ultragcn.models.files import (
 from ultragcn.models.given import Given, given
 from ultragcn.models.ranking_verbs import RankingVerbs
 from ultragcn.models.verbs import verb
-from ultragcn.progress import Bars, Progress, progress_of
+from ultragcn.progress import Progress
 from ultragcn.scoring.scorer import Scorer, Scoring
 from ultragcn.scoring.similar import nearest_rows
 from ultragcn.storage import read_form, write_arrays
@@ -133,18 +133,20 @@ class Recommender(RankingVerbs):
 
     @contextmanager
     def _limited(self, name: str = "") -> Iterator[None]:
-        """Keep the work of the verb `name` to `num_threads`."""
-        if self.num_threads is None:
+        """Keep the work of the verb `name` to `num_threads`, and to the limit of the work that it is part of."""
+        given = [number for number in (self.num_threads, thread_limit()) if number is not None]
+        if not given:
             yield
             return
+        number = min(given)
         with ExitStack() as limits:
-            limits.enter_context(limited_threads(self.num_threads))
-            limits.enter_context(kernels.blas_threads(self.num_threads))
+            limits.enter_context(limited_threads(number))
+            limits.enter_context(kernels.blas_threads(number))
             if name == "fit" and self._learns_with_torch:
                 self.check_runnable()
                 from ultragcn.kernels import torch_ops
 
-                limits.enter_context(torch_ops.cpu_threads(self.num_threads))
+                limits.enter_context(torch_ops.cpu_threads(number))
             yield
 
     @property
@@ -440,14 +442,6 @@ class EmbeddingRecommender(Recommender):
 
     def _similar_users(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         return nearest_rows(self.user_embedding_, rows, top_k, self.train_.user_degrees > 0)
-
-
-def fit_progress(progress: Progress | bool | None) -> Progress:
-    """Return what shows the progress of `fit`; bars begin with a note where the kernels are compiled for the first time."""
-    show = progress_of(progress)
-    if progress is True and isinstance(show, Bars) and not kernels.is_compiled():
-        show.note("compiling, once after installing: this takes about 20 seconds")
-    return show
 
 
 def checked_threads(num_threads: Any) -> int | None:

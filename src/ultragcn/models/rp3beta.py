@@ -10,7 +10,7 @@ from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.models.item_scorer import ItemWeightModel
 from ultragcn.progress import Progress
-from ultragcn.scoring.item_weights import walk_weights
+from ultragcn.scoring.item_weights import WEIGHT_BYTES, most_entries, walk_weights
 
 
 class RP3beta(ItemWeightModel):
@@ -29,6 +29,11 @@ class RP3beta(ItemWeightModel):
         num_neighbors: int = parameter(100, "neighbours K that count for an item", unit="items", low=1)
         alpha: float = parameter(1.0, "power of the transition probabilities", low=0)
         beta: float = parameter(0.6, "power of the item's degree that its score is divided by", low=0)
+
+    _lighter = "lower num_neighbors, or fit on fewer items"
+
+    def _memory(self) -> int:
+        return WEIGHT_BYTES * most_entries(self.train_.matrix, self.config.num_neighbors)
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         settings = self.config

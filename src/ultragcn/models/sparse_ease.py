@@ -9,7 +9,7 @@ from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.models.item_scorer import ItemWeightModel
 from ultragcn.progress import Progress
-from ultragcn.scoring.item_weights import compile_kernels, regression_weights
+from ultragcn.scoring.item_weights import WEIGHT_BYTES, compile_kernels, most_entries, regression_weights
 
 
 class SparseEASE(ItemWeightModel):
@@ -28,6 +28,14 @@ class SparseEASE(ItemWeightModel):
         num_neighbors: int = parameter(100, "items K that an item is regressed on: the density of the factor", unit="items", low=1)
         num_weights: int = parameter(500, "weights M kept of an item: the density of B", unit="items", low=1)
         l2: float = parameter(100.0, "L2 strength, in users: added to the number of users of each item", positive=True)
+
+    _lighter = "lower num_weights and num_neighbors, or fit on fewer items"
+
+    def _memory(self) -> int:
+        # The factor is denser than what shares users, its inverse too.
+        num_items = self.train_.num_items
+        factor = most_entries(self.train_.matrix, self.config.num_neighbors)
+        return WEIGHT_BYTES * (factor + num_items * min(int(self.config.num_weights), num_items))
 
     def _prepare(self) -> None:
         super()._prepare()

@@ -15,10 +15,11 @@ from ultragcn.config.foreign_names import suggestion
 from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
 from ultragcn.errors import UsageError
 from ultragcn.loss.objective import Objective
+from ultragcn.machine import ask_for
 from ultragcn.models.files import MODEL_FILE
-from ultragcn.models.recommender import EmbeddingRecommender, checked_threads, fit_progress
+from ultragcn.models.recommender import EmbeddingRecommender, checked_threads
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
-from ultragcn.progress import Progress
+from ultragcn.progress import Progress, progress_of
 from ultragcn.scoring import item_weights
 from ultragcn.scoring.item_graph import item_graph
 from ultragcn.scoring.scorer import Scorer
@@ -127,7 +128,7 @@ class UltraGCN(EmbeddingRecommender):
         progress: Progress | bool | None = None,
         on_epoch: Callable[[Record], None] | None = None,
         checkpoint: str | Path | None = None,
-        checkpoint_every: int = 0,
+        checkpoint_every: int | None = None,
         **reading: Any,
     ) -> "UltraGCN":
         """Learn embeddings from `data`.
@@ -152,8 +153,8 @@ class UltraGCN(EmbeddingRecommender):
         checkpoint : str or Path, optional
             A file that holds how far training came (docs/training.md). If it is there, training goes on from it, to the embeddings it
             would have reached without having stopped; else it is made. Remove it when the model is saved.
-        checkpoint_every : int
-            Epochs between checkpoints; 0: by the clock, the first after ten seconds.
+        checkpoint_every : int, optional
+            Epochs between checkpoints; by default by the clock, the first after ten seconds.
         **reading
             How a file, a frame or a matrix is read, as in `read_interactions`: `user_column`, `item_column`, `min_rating` and the like.
 
@@ -178,12 +179,14 @@ class UltraGCN(EmbeddingRecommender):
         True
         """
         train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
-        show = fit_progress(progress)
+        show = progress_of(progress)
         self._refuse_unfit(train, valid, select_on)
+        self._ask_for_memory(train)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels(self.config)
         started, settings = time.perf_counter(), cast(Any, self.config.resolved())
         targets = valid if select_on is None else select_on
+        targets = targets and choices.on_some_users(targets, settings.select_users)
         checkpoints = Checkpoint(checkpoint, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
         first = Course(rng.given_or_fresh(self.config.seed), l2=choices.first_l2(self.config, targets))
         course, state = checkpoints.read() or (first, None)
@@ -249,6 +252,22 @@ class UltraGCN(EmbeddingRecommender):
                 "give it, or set item_trend_weight to 0"
             )
         refuse_leaks(train, valid, select_on)
+
+    def _ask_for_memory(self, train: Interactions) -> None:
+        """Raise `MemoryShortError` where there is too little memory for training."""
+        free = None
+        if self.config.solver == "sgd":
+            self.check_runnable()
+            from ultragcn.kernels import torch_ops
+
+            free = torch_ops.free_memory(torch_ops.choose_device(self.config.device))
+        needed = solvers.memory(solvers.Sizes(train.num_users, train.num_items, len(train)), self.config)
+        what = f"UltraGCN on {train.num_users} users and {train.num_items} items"
+        ask_for(needed, what, "lower embedding_dim, or fit on fewer users and items", free)
+        if self.config.resolved().item_graph_weight:
+            entries = item_weights.most_entries(train.matrix, self.config.item_graph_neighbors)
+            advice = "lower item_graph_neighbors, or set item_graph_weight to 0"
+            ask_for(item_weights.WEIGHT_BYTES * entries, f"the item graph of {train.num_items} items", advice)
 
     @property
     def chosen_(self) -> dict[str, float]:

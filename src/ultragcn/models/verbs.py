@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from ultragcn.config.foreign_names import unknown_parameter
-from ultragcn.errors import UsageError
+from ultragcn.errors import UltraGCNError, UsageError
+from ultragcn.machine import ran_out
 
 _Verb = TypeVar("_Verb", bound=Callable[..., Any])
 NUM_THREADS = inspect.Parameter("num_threads", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=int | None)
@@ -14,7 +15,10 @@ NUM_THREADS = inspect.Parameter("num_threads", inspect.Parameter.KEYWORD_ONLY, d
 
 
 def verb(method: _Verb) -> _Verb:
-    """Mark a method as a verb: names that other libraries have for its arguments lead to ours, and work keeps to `num_threads`."""
+    """Mark a method as a verb.
+
+    Names that other libraries have for its arguments lead to ours, work keeps to `num_threads`, and memory that runs out is one sentence.
+    """
     parameters = list(inspect.signature(method).parameters.values())[1:]
     names = [parameter.name for parameter in parameters]
     takes_others = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)  # and checks their names itself
@@ -25,7 +29,12 @@ def verb(method: _Verb) -> _Verb:
             if name not in names:
                 raise unknown_parameter(f"argument of {method.__name__}", name, names)
         with self._limited(method.__name__):
-            return method(self, *given, **named)
+            try:
+                return method(self, *given, **named)
+            except (MemoryError, OSError, RuntimeError) as error:
+                if isinstance(error, UltraGCNError) or (short := ran_out(error)) is None:
+                    raise
+                raise short from error
 
     return cast(_Verb, call)
 

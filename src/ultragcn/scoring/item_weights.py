@@ -32,6 +32,16 @@ def blocks(num_rows: int, num_items: int, size: int = _SCORE_BYTES) -> Iterator[
         yield np.arange(start, min(start + step, num_rows))
 
 
+def most_entries(matrix: sp.csr_matrix, count: int) -> int:
+    """Return how many weights there are at most, were `count` kept of each item, among the items that share a user of A (U, I) with it."""
+    num_items = matrix.shape[1]
+    return int(min(min(count, num_items) * num_items, np.square(np.diff(matrix.indptr).astype(np.int64)).sum()))
+
+
+WEIGHT_BYTES = 24
+"""Bytes that a weight takes while a matrix of them is made: in its block, in the matrix, and in the transpose."""
+
+
 @dataclass(frozen=True)
 class Likeness:
     """How alike items are by how many users share them: what `kernels.arguments.Strength` says, what is None left out.
@@ -40,7 +50,6 @@ class Likeness:
     """
 
     column: np.ndarray | None = None
-    row: np.ndarray | None = None
     length: np.ndarray | None = None
     shrinkage: float = 0.0
     place: np.ndarray | None = None
@@ -49,8 +58,6 @@ class Likeness:
         """Return the strengths of neighbours j of items i by their C_ij, (n,) each."""
         if self.column is not None:
             c = c * self.column[j]
-        if self.row is not None:
-            c = c * self.row[i]
         if self.length is not None:
             below = self.length[i] * self.length[j] + np.float32(self.shrinkage)
             c = np.divide(c, below, out=np.zeros_like(c), where=below > 0)
@@ -60,9 +67,8 @@ class Likeness:
         """Return the same with every array."""
         ones, zeros = np.ones(num_items, np.float32), np.zeros(num_items, np.float32)
         return Strength(
-            ones if self.column is None else self.column, ones if self.row is None else self.row,
-            zeros if self.length is None else self.length, np.float32(1.0 if self.length is None else self.shrinkage),
-            np.zeros(0, np.int64) if self.place is None else self.place,
+            ones if self.column is None else self.column, zeros if self.length is None else self.length,
+            np.float32(1.0 if self.length is None else self.shrinkage), np.zeros(0, np.int64) if self.place is None else self.place,
         )  # fmt: skip
 
 
@@ -185,6 +191,33 @@ def _largest_beside(items: np.ndarray, near: sp.csr_matrix, strength: Strength, 
     return kept
 
 
+def _strongest_of_product(
+    left: sp.csr_matrix, right: sp.csr_matrix, count: int, factors: np.ndarray | None = None, before: np.ndarray | None = None
+) -> sp.csr_matrix:
+    """Return the `count` entries of largest size of each row of left right factors, the diagonal left out: see the kernel."""
+    num_rows, num_columns = left.shape[0], right.shape[1]
+    columns, values = kernels.strongest_of_product(
+        (left.indptr.astype(np.int64), left.indices, left.data), (right.indptr.astype(np.int64), right.indices, right.data),
+        np.ones(num_columns, np.float32) if factors is None else factors, np.empty(0, np.int64) if before is None else before,
+        min(count, num_columns),
+    )  # fmt: skip
+    found = columns >= 0
+    indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
+    kept = sp.csr_matrix((values[found], columns[found], indptr), shape=(num_rows, num_columns))
+    kept.sort_indices()
+    return kept
+
+
+def _most_shared(
+    matrix: sp.csr_matrix, user_weight: np.ndarray, factors: np.ndarray, count: int, before: np.ndarray | None = None
+) -> sp.csr_matrix:
+    """Return the `count` largest C_ij factors_j of each item i, also beside wide users; `before` is that of the kernel."""
+    if len(_apart(matrix)[1]):
+        return strongest_neighbors(matrix, user_weight, Likeness(column=factors, place=before), count)
+    weighted = sp.csr_matrix(sp.diags_array(user_weight) @ matrix)
+    return _strongest_of_product(matrix.T.tocsr(), weighted, count, factors, before)
+
+
 def _product_by_rows(left: sp.csr_matrix, right: sp.csr_matrix) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
     """Yield the product of two matrices a block of rows at a time: which rows, and the rows, float32, columns not sorted."""
     num_columns = right.shape[1]
@@ -237,8 +270,8 @@ def walk_weights(matrix: sp.csr_matrix, num_neighbors: int, alpha: float, beta: 
     from_item, to_item = ((items**-power).astype(np.float32) for power in (alpha, beta))
 
     # C is symmetric: row j of it, over all i, gives column j of the weights.
-    walk = Likeness(column=from_item, row=to_item)
-    return strongest_neighbors(matrix, users**-alpha, walk, num_neighbors).T.tocsr()
+    strongest = _most_shared(matrix, (users**-alpha).astype(np.float32), from_item, num_neighbors)
+    return sp.csr_matrix(sp.diags_array(to_item) @ strongest).T.tocsr()
 
 
 def mean_deviation(weights: sp.csr_matrix, owned: sp.csr_matrix) -> float:
@@ -294,16 +327,11 @@ def regression_weights(matrix: sp.csr_matrix, num_neighbors: int, num_weights: i
         In float32, A^T A + l2 I is not positive definite.
     """
     triangle, pivots = _inverse_factor(matrix, num_neighbors, l2)
-    transposed, scaled = triangle.T.tocsr(), sp.csr_matrix(sp.diags_array(1 / pivots) @ triangle)
-    columns = []
-    for items, p in _product_by_rows(transposed, scaled):
-        # P is symmetric: what will be column j of B is made as a row.
-        row = np.repeat(np.arange(len(items)), np.diff(p.indptr))
-        own = p.indices == items[row]
-        p.data /= -p.data[own][row]
-        p.data[own] = 0
-        columns.append(largest_of_rows(p, num_weights))
-    return sp.csr_matrix(sp.vstack(columns, format="csr").T)
+    scaled = sp.csr_matrix(sp.diags_array(1 / pivots) @ triangle)
+    diagonal = np.asarray(triangle.multiply(scaled).sum(axis=0)).ravel()
+    # P is symmetric: what will be column j of B is made as a row.
+    strongest = _strongest_of_product(triangle.T.tocsr(), scaled, num_weights)
+    return sp.csr_matrix(sp.diags_array((-1 / diagonal).astype(np.float32)) @ strongest).T.tocsr()
 
 
 def compile_kernels() -> None:
@@ -318,8 +346,7 @@ def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tup
     place = np.empty(num_items, np.int64)  # of an item in the order
     place[np.argsort(-degrees, kind="stable")] = np.arange(num_items)
     scale = (1 / np.sqrt(np.maximum(degrees, 1))).astype(np.float32)
-
-    regressed = strongest_neighbors(matrix, np.ones(matrix.shape[0]), Likeness(column=scale, place=place), num_neighbors)
+    regressed = _most_shared(matrix, np.ones(matrix.shape[0], np.float32), scale, num_neighbors, place)
     others, wide = _apart(matrix)
     groups = _Groups.of(matrix, wide, np.ones(len(wide), np.float32))
     above, diagonal = _above_diagonal(others), (degrees + l2).astype(np.float32)

@@ -14,8 +14,14 @@ from ultragcn.kernels import arguments
 from ultragcn.scoring.item_weights import sample
 
 BATCH_USERS = 8192  # users ranked before their lists are handed over
+_BATCH_PLACES = 2**23  # places of those lists at most
 _BLOCK, _TILE = 128, 512  # users and items whose scores are made together: a quarter of a megabyte, near the processor
 _GRAPH_BYTES = 16 * 2**20  # what the scores of the item graph take of a block of users, on each thread
+
+
+def batch_users(top_k: int) -> int:
+    """Return how many users are ranked before their lists are handed over: fewer where lists are long, so that memory does not grow."""
+    return max(1, min(BATCH_USERS, _BATCH_PLACES // top_k))
 
 
 class GraphTerm(NamedTuple):
@@ -86,8 +92,9 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     else:
         term = arguments.GraphTerm(*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.scale))
         block = int(np.clip(_GRAPH_BYTES // (4 * len(item_embedding)), 1, _BLOCK))
-    for start in range(0, len(users), BATCH_USERS):
-        batch = users[start : start + BATCH_USERS]
+    step = batch_users(top_k)
+    for start in range(0, len(users), step):
+        batch = users[start : start + step]
         with kernels.numba_threads():
             lists = kernels.rank_users(*tables, batch, min(top_k, len(item_embedding)), seen_rows, term, block, _TILE)
         yield batch, *_padded(lists, top_k)

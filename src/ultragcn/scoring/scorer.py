@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from ultragcn import kernels
 from ultragcn.errors import NumericalError
 from ultragcn.scoring.item_weights import blocks, mean_deviation
-from ultragcn.scoring.ranking import BATCH_USERS, GraphTerm, best_columns, graph_scale, rank
+from ultragcn.scoring.ranking import GraphTerm, batch_users, best_columns, graph_scale, rank
 
 Ranking = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Blocks of (users (B,) int64, items (B, K) int32, scores (B, K) float32), as `ranking.rank` yields them."""
@@ -190,8 +190,9 @@ class Scorer:
         self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None, candidates: np.ndarray, graph: sp.csr_matrix | None
     ) -> Ranking:
         user_table, item_table = self.tables[0], self.tables[1][candidates]
-        for start in range(0, len(users), BATCH_USERS):
-            batch = users[start : start + BATCH_USERS]
+        step = batch_users(top_k)  # as `rank` takes them at a time
+        for start in range(0, len(users), step):
+            batch = users[start : start + step]
             rows = np.arange(len(batch))
             left_out = None if seen is None else seen[batch][:, candidates]
             term = None if graph is None else _graph_term(graph, self.owned[batch], candidates, self.scale)

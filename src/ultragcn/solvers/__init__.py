@@ -115,8 +115,16 @@ def compile_kernels(config: Config) -> float:
     return seconds
 
 
+def memory(sizes: Sizes, config: Config) -> int:
+    """Return about how many bytes the chosen solver's arrays take in a training, those of the data themselves left out."""
+    return _class(config.solver).memory(sizes, config)
+
+
 def make_solver(objective: Objective, seed: int) -> Solver:
     """Return the solver that the objective's configuration names, before its `start`."""
-    name = objective.config.solver
+    return _class(objective.config.solver)(objective, seed)
+
+
+def _class(name: str) -> type[Solver]:
     chosen: type[Solver] = getattr(import_module(f"ultragcn.solvers.{name}"), _CLASSES[name])
-    return chosen(objective, seed)
+    return chosen

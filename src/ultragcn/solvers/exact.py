@@ -27,20 +27,22 @@ from ultragcn.config import Config
 from ultragcn.errors import UsageError
 from ultragcn.loss.objective import Objective
 from ultragcn.solvers import Embeddings, Shapes, Sizes, State, check_state
+from ultragcn.solvers.clusters import cluster_columns, num_clusters
 from ultragcn.solvers.half_sweeps import (
     MAX_STRIPS,
     NOTHING,
     Pending,
     Side,
     checked,
+    clustered_half_sweep,
     grams_of,
     half_sweep,
+    next_damping,
     parabola_of,
     quadratic_half_sweep,
     sides_of,
 )  # fmt: skip
 
-_MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
 _START_STD = 0.1
 _LEADING_STD = 0.03  # smaller, since these directions need not grow first
 _START_LEAST_L2 = 1e-3  # without any, directions that P does not have would be free
@@ -79,6 +81,9 @@ class ExactSolver:
         self.epoch, self.tolerance = 0, objective.config.tolerance
         self._objective, self._config, self._seed = objective, objective.config, seed
         self._pending: Pending | None = None  # the items' last half-sweep
+        sizes = objective.train.num_users, objective.train.num_items
+        self._numbers = num_clusters(self._config, *sizes)  # of users and of items; None: every cell is visited
+        self._labels: dict[str, np.ndarray] = {}  # the cluster of each user and of each item, after the first sweep over clusters
 
     def start(self, state: State | None = None) -> None:
         """Make the first embeddings, or take those of `state`; then make the two sides of the loss."""
@@ -92,6 +97,8 @@ class ExactSolver:
             self._x, self._y = state["x"], state["y"]
             self._user_damping, self._item_damping = state["user_damping"], state["item_damping"]
         self._users, self._items = sides_of(self._objective)
+        if state is not None:
+            self._labels = {side: state[f"{side}_labels"] for side in ("user", "item") if f"{side}_labels" in state}
 
     def _check(self, state: State) -> None:
         """Refuse a state that is not one of this solver on these data."""
@@ -99,13 +106,17 @@ class ExactSolver:
         pending: Shapes = {f"pending.{name}": ("f8", items) for name in ("loss", "sparse_loss", "predicted")}
         embeddings: Shapes = {"x": ("f4", users, dim), "y": ("f4", items, dim)}
         damping: Shapes = {"user_damping": ("f4", users), "item_damping": ("f4", items)}
-        check_state(state, {"sweep": ("i8", 1), **embeddings, **damping}, {"pending.embedding": ("f4", items, dim), **pending})
+        labels: Shapes = {} if self._numbers is None else {"user_labels": ("i4", users), "item_labels": ("i4", items)}
+        check_state(state, {"sweep": ("i8", 1), **embeddings, **damping, **labels}, {"pending.embedding": ("f4", items, dim), **pending})
+        for name, number in zip(labels, self._numbers or (), strict=True):
+            if state[name].min(initial=0) < 0 or state[name].max(initial=0) >= number:
+                raise UsageError(f"the state of the solver is damaged: {name!r} names a cluster that does not exist")
 
     def step(self) -> float:
         """Do a sweep; return its loss."""
         sweep = self.epoch + 1
         with kernels.numba_threads():
-            loss = self._sampled_sweep(sweep) if sweep <= self._config.sampled_sweeps else self._full_sweep()
+            loss = self._full_sweep() if self._numbers is None else self._clustered_sweep(sweep, *self._numbers)
         self.epoch = sweep
         return float(loss)
 
@@ -121,6 +132,7 @@ class ExactSolver:
         """Return what a sweep leaves to the next one."""
         state = {"sweep": np.array([self.epoch]), "x": self._x, "y": self._y}
         state |= {"user_damping": self._user_damping, "item_damping": self._item_damping}
+        state |= {f"{side}_labels": labels for side, labels in self._labels.items()}
         return state | ({f"pending.{name}": array for name, array in vars(self._pending).items()} if self._pending is not None else {})
 
     def change(self, objective: Objective) -> None:
@@ -145,14 +157,20 @@ class ExactSolver:
         # Weights, damping and what is measured of every row, and the strips' sums.
         return positive + tables + 80 * rows + 4 * MAX_STRIPS * larger
 
-    def _sampled_sweep(self, sweep: int) -> float:
-        """Do a sweep that looks at a share of the cells; return about its loss."""
-        share, random = self._config.cell_share, rng.stream(self._seed, f"sweep {sweep}")
-        half = half_sweep(self._users, self._x, self._y, self._user_damping, share, random)
-        loss = half.loss + self._items.ridge(self._y).sum()
-        self._x = half.x_new
-        self._y = half_sweep(self._items, self._y, self._x, self._item_damping, share, random).x_new
-        return float(loss)
+    def _clustered_sweep(self, sweep: int, num_user_clusters: int, num_item_clusters: int) -> float:
+        """Do a sweep over clusters; return the loss after it, in which clusters of users stand for the negatives."""
+        users, items, random = self._users, self._items, rng.stream(self._seed, f"sweep {sweep}")
+        clusters, self._labels["item"] = cluster_columns(
+            self._x, self._y, users.column_weight, users.mean_weight, num_item_clusters, random, self._labels.get("item")
+        )
+        half = clustered_half_sweep(users, self._x, self._y, self._user_damping, clusters)
+        self._x, self._user_damping = half.x_new, half.damping
+        clusters, self._labels["user"] = cluster_columns(
+            self._y, self._x, items.column_weight, items.mean_weight, num_user_clusters, random, self._labels.get("user")
+        )
+        half = clustered_half_sweep(items, self._y, self._x, self._item_damping, clusters)
+        self._y, self._item_damping = half.x_new, half.damping
+        return float(half.loss + users.ridge(self._x).sum())
 
     def _full_sweep(self) -> float:
         """Do a sweep over all cells, which also measures what the half-sweeps before brought; return its loss."""
@@ -181,10 +199,8 @@ def _pending_of(state: State) -> Pending | None:
 def _measure(side: Side, x: np.ndarray, negative: np.ndarray, pending: Pending, damping: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """Compare what the last step of `x` promised with what it brought: the new damping, which rows got worse, whether all did."""
     loss = negative + pending.sparse_loss + side.ridge(x)
-    gain = (pending.loss - loss) / np.maximum(pending.predicted, 1e-12 + 1e-7 * np.abs(pending.loss))
-    damping = damping * np.where(gain < 0.25, 4.0, np.where(gain < 0.5, 2.0, np.where(gain > 0.95, 0.8, 1.0)))
     increased = bool(loss.sum() > pending.loss.sum() * (1 + 1e-6) + 1e-6)
-    return np.clip(damping, _MIN_DAMPING, _MAX_DAMPING).astype(np.float32), loss > pending.loss, increased
+    return next_damping(damping, pending.loss, loss, pending.predicted), loss > pending.loss, increased
 
 
 def start_sweeps(objective: Objective, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -247,6 +263,10 @@ def compile_kernels(config: Config) -> float:
     side = Side(np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1)
     kernels.compile_kernels("positive_rows")
     with kernels.numba_threads():
-        half_sweep(side, x, x, x[0])
+        if config.negatives != "clusters":
+            half_sweep(side, x, x, x[0])
+        if config.negatives != "full":
+            clusters, _ = cluster_columns(x, x, side.column_weight, row[0], 1, rng.stream(0, "compile"))
+            clustered_half_sweep(side, x, x, x[0], clusters)
         quadratic_half_sweep(side, x, x, grams_of(row, x), 0.5, 0.25)
     return time.perf_counter() - started

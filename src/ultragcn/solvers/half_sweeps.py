@@ -17,13 +17,16 @@ import scipy.sparse as sp
 from ultragcn import kernels
 from ultragcn.config import Config
 from ultragcn.errors import NumericalError
-from ultragcn.kernels.arguments import Blocks, Cells, Parabola, Rows, Swept, System
+from ultragcn.kernels.arguments import Blocks, Cells, Clustered, Clusters, Groups, Parabola, Rows, Swept, System
 from ultragcn.loss.objective import Objective
 
 MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend on the number of threads
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
+_LEAST_GROUPS, _MOST_TOGETHER = 24, 8  # pieces of work of a half-sweep over clusters; blocks in one of them
+_MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
 _MANY_ROWS = 256  # for which it is worth while to transpose the columns
 _NEWTON_STEPS = 4  # of conjugate gradients for a row's Newton step; more do not lower the loss faster
+_CLUSTERED_STEPS = 2  # the same over clusters, where the positives are most of the work
 _USUAL_BOUND = 0.2  # the curvature of a positive pair, a quarter at most, for the preconditioner
 _QUADRATIC_CURVATURE = 8.0  # of quadratic negatives, relative to that of the best constant score
 _POWER_STEPS = 10  # towards the leading direction of a group of rows
@@ -37,6 +40,11 @@ class HalfSweeper(Protocol):
     def half_sweep(self, x: np.ndarray, y: np.ndarray, rows: Rows, cells: Cells, blocks: Blocks, system: System, out: Swept) -> None:
         """Take one Newton-like step of every row of `x` against the frozen `y`, and write the rows and what they measure to `out`."""
 
+    def clustered_half_sweep(
+        self, x: np.ndarray, y: np.ndarray, rows: Rows, clusters: Clusters, groups: Groups, system: System, out: Clustered
+    ) -> None:
+        """Take one such step of the loss whose negatives are clusters of `y`, and write the rows and what they measure to `out`."""
+
     def quadratic_half_sweep(
         self, x: np.ndarray, y: np.ndarray, rows: Rows, negatives: Parabola, system: System, strips: int, x_new: np.ndarray
     ) -> None:
@@ -49,6 +57,12 @@ class NumbaSweeper:
     def half_sweep(self, x: np.ndarray, y: np.ndarray, rows: Rows, cells: Cells, blocks: Blocks, system: System, out: Swept) -> None:
         """Take one step of every row, with exact negatives; see `kernels.half_sweep`."""
         kernels.half_sweep(x, y, rows, cells, blocks, system, out)
+
+    def clustered_half_sweep(
+        self, x: np.ndarray, y: np.ndarray, rows: Rows, clusters: Clusters, groups: Groups, system: System, out: Clustered
+    ) -> None:
+        """Take one step of every row, with clusters for negatives; see `kernels.clustered_half_sweep`."""
+        kernels.clustered_half_sweep(x, y, rows, clusters, groups, system, out)
 
     def quadratic_half_sweep(
         self, x: np.ndarray, y: np.ndarray, rows: Rows, negatives: Parabola, system: System, strips: int, x_new: np.ndarray
@@ -104,6 +118,12 @@ class Side:
         """Sum of P by row: (R,) float32."""
         return self._sums(1)
 
+    @cached_property
+    def mean_weight(self) -> np.ndarray:
+        """Mean of the rows' weights: (2,) float32."""
+        result: np.ndarray = self.row_weight.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return result
+
     def prior(self, y: np.ndarray) -> np.ndarray:
         """Return about the curvature that the positives of a mean row have, for a total of 1: (D, D) float32."""
         used, share = self._column_share
@@ -136,7 +156,7 @@ class Side:
     def with_l2(self, l2: np.ndarray) -> "Side":
         """Return the side with other L2 strengths (R,); what is known of P stays."""
         other = replace(self, l2=l2)
-        vars(other).update({name: value for name, value in vars(self).items() if name in ("total", "_column_share")})
+        vars(other).update({name: value for name, value in vars(self).items() if name in ("total", "mean_weight", "_column_share")})
         return other
 
     def rows(self, chosen: np.ndarray) -> "Side":
@@ -262,6 +282,57 @@ def half_sweep(
     if not np.isfinite(loss).all():
         raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
     return Half(checked(x_new), Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0, dtype=np.float64), float(loss.sum()))
+
+
+@dataclass(frozen=True)
+class ClusteredHalf:
+    """What a half-sweep over clusters gave."""
+
+    x_new: np.ndarray  # (R, D); a row whose loss would have become larger stays where it was
+    damping: np.ndarray  # (R,) float32, for the next one
+    loss: float  # after it, without the L2 part of the other side
+
+
+def clustered_half_sweep(side: Side, x: np.ndarray, y: np.ndarray, damping: np.ndarray, clusters: Clusters) -> ClusteredHalf:
+    """Step every row of `x` against the frozen `y`, of which `clusters` stand for the negatives.
+
+    The loss of a row before and after its step is measured with the same clusters. So a step that makes it larger is not taken, and the
+    lengths of later steps follow from what this one was worth.
+
+    Parameters
+    ----------
+    side : Side
+    x, y : (R, D) and (columns, D) float32
+    damping : (R,) float32
+    clusters : Clusters
+
+    Raises
+    ------
+    NumericalError
+        The loss or the step is not finite.
+    """
+    x_new, stats = np.empty_like(x), np.zeros((len(x), 5))
+    block = int(np.clip(-(-len(x) // 12), 16, _BLOCK_ROWS))
+    together = int(np.clip(len(x) // (block * _LEAST_GROUPS), 1, _MOST_TOGETHER))
+    side.sweeper.clustered_half_sweep(
+        x, y, side.problem(damping), clusters, Groups(_similar_together(x, block), block, together),
+        System(side.prior(y), _CLUSTERED_STEPS), Clustered(x_new, stats),
+    )  # fmt: skip
+    before = stats[:, 0] + stats[:, 1] + side.ridge(x)
+    after = stats[:, 2] + stats[:, 3] + side.ridge(x_new)
+    if not np.isfinite(before).all():
+        raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
+    checked(x_new)
+    worse = after > before + 1e-6 * np.abs(before)
+    x_new[worse] = x[worse]
+    return ClusteredHalf(x_new, next_damping(damping, before, after, stats[:, 4]), float(np.where(worse, before, after).sum()))
+
+
+def next_damping(damping: np.ndarray, before: np.ndarray, after: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the damping that follows from what a step was worth to each row, and what it promised: (R,) float32."""
+    gain = (before - after) / np.maximum(predicted, 1e-12 + 1e-7 * np.abs(before))
+    damping = damping * np.where(gain < 0.25, 4.0, np.where(gain < 0.5, 2.0, np.where(gain > 0.95, 0.8, 1.0)))
+    return np.clip(damping, _MIN_DAMPING, _MAX_DAMPING).astype(np.float32)
 
 
 def transposed(side: Side, y: np.ndarray) -> np.ndarray:

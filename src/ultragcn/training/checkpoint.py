@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ultragcn import storage
+from ultragcn.config import AUTO
 from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError
 from ultragcn.forms import FLOATING, is_finite, misfit
@@ -35,17 +36,19 @@ class Checkpoint:
     Parameters
     ----------
     path : str, Path or None
-    every : int
-        Epochs between checkpoints; 0: by the clock, the first after ten seconds.
+    every : int or None
+        Epochs between checkpoints; None: by the clock, the first after ten seconds.
     config : dict
         The hyper-parameters of the training.
     data : list of Interactions or None
         All that it learns from and chooses on. A checkpoint of other data or hyper-parameters is refused.
     """
 
-    def __init__(self, path: str | Path | None, every: int, config: Mapping[str, Any], data: Sequence[Interactions | None]):
-        if every < 0:
-            raise UsageError(f"checkpoint_every must be a number of epochs, or 0 for every ten seconds, not {every}")
+    def __init__(self, path: str | Path | None, every: int | None, config: Mapping[str, Any], data: Sequence[Interactions | None]):
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise UsageError(
+                f"checkpoint_every must be a whole number of epochs, 1 or more, or None ({AUTO}) for every ten seconds, not {every!r}"
+            )
         self.path = None if path is None else Path(path)
         self._every, self._config, self._data = every, dict(config), data
         self._last, self._took = time.perf_counter(), 0.0
@@ -110,7 +113,7 @@ class Checkpoint:
         """Return whether to write one after `epoch`."""
         if self.path is None:
             return False
-        if self._every:
+        if self._every is not None:
             return epoch % self._every == 0
         return time.perf_counter() - self._last >= max(_SECONDS, _WRITING_TIMES * self._took)
 

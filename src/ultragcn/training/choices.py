@@ -45,6 +45,16 @@ def worth(model: Ranker, targets: Interactions, select_by: str) -> float:
     return math.prod(evaluate(model, targets, labels_in_training(select_by)).values())
 
 
+def on_some_users(targets: Interactions, number: int | None) -> Interactions:
+    """Return the held-out pairs of at most `number` users, evenly spaced among those who have any; of all where it is None."""
+    users = np.flatnonzero(targets.user_degrees)
+    if number is None or len(users) <= number:
+        return targets
+    chosen = np.zeros(targets.num_users, np.bool_)
+    chosen[users[np.linspace(0, len(users) - 1, number).astype(np.int64)]] = True
+    return targets.part(chosen[targets.pairs[0]])
+
+
 def first_l2(config: Config, targets: Interactions | None) -> float | None:
     """Return the L2 strength to begin with where it is chosen; None where it is given, or no pairs are held out."""
     return EXACT_L2_FROM if config.chooses_l2 and targets is not None else None

@@ -1,6 +1,7 @@
 """What a run folder says of itself: which data, settings, versions and commit."""
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import subprocess
@@ -41,7 +42,8 @@ _MANIFEST_FORM = {
     "versions": {str: str}, "config": dict, "dataset": str, "data_source": _TEXT_OR_NONE, "data_dir": _TEXT_OR_NONE, "data_hash": str,
     "protocol": str, "split_seed": (int, None), "refit": bool, Optional("data_files"): {str: str}, Optional("data_options"): dict,
     Optional("split_hash"): str, Optional("model"): str, Optional("id"): str, Optional("git_commit"): _TEXT_OR_NONE,
-    Optional("started"): str, Optional("command"): [str], Optional("keep"): str, Optional("checkpoint_every"): int,
+    Optional("started"): str, Optional("command"): [str], Optional("folder"): str,
+    Optional("keep"): str, Optional("checkpoint_every"): (int, None),
     Optional("track"): [str], Optional("resumed"): [dict],
 }  # fmt: skip
 """The form (`forms`) of manifest.json."""
@@ -208,6 +210,7 @@ def _manifest(dataset: Dataset, model: str, config: HyperParameters) -> dict[str
         "git_commit": git_commit(),
         "started": _now(),
         "command": sys.argv,
+        "folder": str(Path.cwd()),
     }
 
 
@@ -222,6 +225,9 @@ def versions() -> dict[str, str]:
 
 
 def _version(package: str) -> str | None:
+    """Return the version of a package: what is loaded says it of itself, and may be another than what is installed."""
+    if (loaded := getattr(sys.modules.get(package), "__version__", None)) is not None:
+        return str(loaded)
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -229,13 +235,25 @@ def _version(package: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout this code runs from, with `+` when it was changed since; None outside one."""
-    here = Path(__file__).parent
+    """Return the commit of the checkout this code runs from, with `+` when it was changed since; None outside one.
+
+    A repository in which the package merely lies, such as one that has an environment with an installed package in it, does not count:
+    it must have the package under its control.
+    """
+    package = Path(ultragcn.__file__).parent
     try:
-        commit, status = (
-            subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-        )
+        _git(package, "ls-files", "--error-unmatch", "__init__.py")
+        commit = _git(package, "rev-parse", "HEAD")
+        changed = _git(package, "status", "--porcelain", "--untracked-files=no")
+        added = _git(package, "ls-files", "--others", "--exclude-standard", ".")
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+" if status else "")
+    return commit + ("+" if changed or added else "")
+
+
+def _git(folder: Path, *words: str) -> str:
+    """Return what git prints of the repository in which `folder` lies, whichever one its variables name (a hook has them)."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(
+        ["git", "--no-optional-locks", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True, env=own
+    ).stdout.strip()

@@ -66,7 +66,7 @@ def train_run(
     refit: bool = False,
     keep: str = "auto",
     overwrite: bool = False,
-    checkpoint_every: int = 0,
+    checkpoint_every: int | None = None,
     track: Sequence[str] = (),
     progress: Progress | None = None,
     on_epoch: Callable[[Record], None] | None = None,
@@ -256,7 +256,7 @@ def check_run(
     refit: bool = False,
     keep: str = "auto",
     overwrite: bool = False,
-    checkpoint_every: int = 0,
+    checkpoint_every: int | None = None,
     track: Sequence[str] = (),
 ) -> None:
     """Refuse what `train_run` would refuse, before any data are read; without `out`, the folder is new.

@@ -141,7 +141,7 @@ class Trainings:
         history = _History(model, self.folder / HISTORY, self.tracking, self.on_epoch)
         options = accepted(
             model.fit, progress=self.progress, on_epoch=history.add, checkpoint=self.folder / CHECKPOINT,
-            checkpoint_every=self.manifest["checkpoint_every"],
+            checkpoint_every=self._checkpoint_every,
         )  # fmt: skip
         model.fit(self.dataset.train, self.dataset.valid, select_on=select_on, **options)
         history.complete(self.dataset.valid if select_on is None else select_on)
@@ -150,10 +150,14 @@ class Trainings:
     def _fit_again(self, chosen: Recommender, train: Interactions, checkpoint: str) -> Recommender:
         """Return what was chosen, trained on more pairs."""
         model: Any = unfitted_for_refit(chosen)
-        every = self.manifest["checkpoint_every"]
+        every = self._checkpoint_every
         options = accepted(model.fit, progress=self.progress, checkpoint=self.folder / checkpoint, checkpoint_every=every)
         fitted: Recommender = model.fit(train, **options)
         return fitted
+
+    @property
+    def _checkpoint_every(self) -> int | None:
+        return self.manifest["checkpoint_every"] or None  # runs of before had 0 for None
 
     def _save(self, model: Recommender, folder: Path) -> None:
         """Write the model, which knows pairs alone, with the titles of the data set."""

@@ -33,7 +33,7 @@ from ultragcn.experiments.runs.manifest import split_hash
 from ultragcn.experiments.studies.entries import Entry, Factory, entries_of
 from ultragcn.experiments.studies.workers import Done, Failed, Worker
 from ultragcn.forms import Optional
-from ultragcn.machine import peak_memory_mb, refuse_lost_threads
+from ultragcn.machine import peak_memory_mb, refuse_lost_threads, thread_limit
 from ultragcn.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -378,7 +378,7 @@ def _run(
 
 def _apart(source: Mapping[str, Any], entry: Entry, seed: int, refit: bool, labels: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
     """Run one model with one seed in a process of its own; return its row, and why it failed if it did."""
-    worker = Worker(run_one)
+    worker = Worker(run_one, thread_limit())
     try:
         worker.call(dict(source), entry, seed, refit, list(labels), out)
         match worker.result():

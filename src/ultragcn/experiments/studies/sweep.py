@@ -42,8 +42,8 @@ from ultragcn.experiments.studies.study import (
     summarise,
 )  # fmt: skip
 from ultragcn.experiments.studies.suggest import Ended, Planned, Source, Suggested, Task, check_installed
-from ultragcn.machine import num_cores
-from ultragcn.progress import Progress, Silent
+from ultragcn.machine import num_cores, thread_limit
+from ultragcn.progress import Progress, Silent, say
 
 _POLL_SECONDS = 1.0  # between looks at what other processes have added
 _ATTEMPTS = 3  # at a run whose process is killed: it may be the memory it needs
@@ -124,14 +124,13 @@ def sweep(
     runs = study.num_trials * len(study.seeds)
     # Only the runs of this study: the folder may hold more seeds or values.
     mine = None if study.sampler == "tpe" else {number for number, _ in points}
-    say = tell or (lambda sentence: None)
-    if asked_for != study.kept:
-        say(_other_trial_0(out, study.kept))
-    if found := results.count(mine):
-        say(f"{found} of {counted(runs, 'run')} found in {out}")
+    if asked_for != study.kept and tell is not None:
+        tell(_other_trial_0(out, study.kept))
+    if (found := results.count(mine)) and tell is not None:
+        tell(f"{found} of {counted(runs, 'run')} found in {out}")
     show = progress or Silent()
     show.start("sweep", runs - found, "run")
-    running = _Running(study, trial, out, source, results, threads or max(1, num_cores() // jobs))
+    running = _Running(study, trial, out, source, results, threads or max(1, (thread_limit() or num_cores()) // jobs))
     try:
         running.run(jobs, _Shown(show, study, results, mine))
     except KeyboardInterrupt:
@@ -288,6 +287,9 @@ class _Running:
         task = slot.task
         assert task is not None
         match message:
+            case workers.Said(sentence):
+                say(sentence)
+                return
             case workers.Started():
                 slot.started = True
                 return

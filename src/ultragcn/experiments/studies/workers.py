@@ -2,10 +2,11 @@
 
 A worker is started once and used again, so that packages are loaded and kernels compiled once. What one is asked for is a call of the
 function it was made with; what it answers are messages, in order: once `Started`, then any number of `Report`s and one `Done` or
-`Failed` a call.
+`Failed` a call. In between may come what the library has to say (`Said`).
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import pickle
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ultragcn.machine import peak_memory_mb
+from ultragcn.progress import LOGGER, say
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SECONDS_TO_END = 3  # before a process is killed that was asked to end
@@ -33,6 +35,12 @@ class Report(NamedTuple):
     """What a call said of itself while it ran. It waits for an answer: whether to go on."""
 
     values: Any
+
+
+class Said(NamedTuple):
+    """What the library has to say in the worker; the process that has the worker says it, once for all of its workers."""
+
+    sentence: str
 
 
 class Done(NamedTuple):
@@ -54,7 +62,7 @@ class Killed(NamedTuple):
     """The worker's process is gone."""
 
 
-Message = Started | Report | Done | Failed | Killed
+Message = Started | Report | Said | Done | Failed | Killed
 
 
 class Worker:
@@ -95,7 +103,7 @@ class Worker:
             message: Message = self.connection.recv()
         except (EOFError, OSError):
             return Killed()
-        self._calling = isinstance(message, (Started, Report))
+        self._calling = isinstance(message, (Started, Report, Said))
         return message
 
     def result(self) -> Message:
@@ -106,6 +114,8 @@ class Worker:
             message = self.message()
             if isinstance(message, Report):
                 self.answer(True)
+            elif isinstance(message, Said):
+                say(message.sentence)
             elif not isinstance(message, Started):
                 return message
 
@@ -150,12 +160,26 @@ def _serve(connection: Connection, function: Callable[..., Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what Python cleans up at its end is cleaned up
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    LOGGER.addHandler(_Sent(connection))
+    LOGGER.propagate = False
     with contextlib.suppress(EOFError, OSError):
         connection.send(Started())
         while True:
             arguments, log = connection.recv()
             with _said_into(log):
                 connection.send(_outcome(function, arguments))
+
+
+class _Sent(logging.Handler):
+    """Sends what the library has to say to the process that asks."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.send(Said(record.getMessage()))
 
 
 def _outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> Done | Failed:

@@ -4,6 +4,7 @@ ranking.py      seen items left out, the best of each row, hits, statistics of l
 sparse.py       a product of sparse matrices, the largest entries of each row
 cooccurrence.py the strongest neighbours of each item, and P with them
 sweeps.py       half-sweeps of the exact solver, over blocks of cells
+clusters.py     half-sweeps over clusters of columns, and what makes the clusters
 rows.py         the problem of one row, and small systems of D x D
 least_squares.py  a ridge regression a row: implicit ALS, the sparse factor of an inverse
 pairwise.py     one epoch of BPR
@@ -21,13 +22,14 @@ import numpy as np
 
 from ultragcn.kernels.arguments import GraphTerm, Strength, Triples, Wide
 from ultragcn.kernels.numba_cpu import rows, sweeps
+from ultragcn.kernels.numba_cpu.clusters import cluster_moments, clustered_half_sweep, nearest_centres
 from ultragcn.kernels.numba_cpu.compiling import on_its_own
 from ultragcn.kernels.numba_cpu.cooccurrence import item_neighbors, positive_rows
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
 from ultragcn.kernels.numba_cpu.ranking import find_hits, list_statistics, mask_seen, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import row_work_space
-from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product, strongest_beside
+from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product, strongest_beside, strongest_of_product
 from ultragcn.kernels.numba_cpu.sweeps import PIECE_PRODUCT, PIECE_ROWS, half_sweep, quadratic_half_sweep
 from ultragcn.kernels.numba_cpu.threads import blas_threads, interrupts_kept, numba_threads
 
@@ -44,17 +46,19 @@ __all__ = [
     "blas_threads",
     "bpr_epoch",
     "cholesky_solve",
+    "cluster_moments",
+    "clustered_half_sweep",
     "compile_kernels",
     "find_hits",
     "half_sweep",
     "interrupts_kept",
     "inverse_factor",
     "invert",
-    "is_compiled",
     "item_neighbors",
     "largest_entries",
     "list_statistics",
     "mask_seen",
+    "nearest_centres",
     "newton_row",
     "numba_threads",
     "positive_rows",
@@ -66,14 +70,9 @@ __all__ = [
     "row_work_space",
     "sparse_product",
     "strongest_beside",
+    "strongest_of_product",
     "top_k",
 ]  # fmt: skip
-
-
-def is_compiled() -> bool:
-    """Return whether kernels were compiled before on this installation: whether Numba's cache on disk holds any."""
-    folder = cache_folder()
-    return folder is not None and any(folder.glob("*.nbi"))
 
 
 def cache_folder() -> Path | None:
@@ -101,8 +100,9 @@ def compile_kernels(*names: str) -> float:
 
 _INDPTR, _INDICES = np.array([0, 1], np.int64), np.zeros(1, np.int32)
 _OF_SCIPY, _USERS, _ONE = _INDPTR.astype(np.int32), np.zeros(1, np.int64), np.ones((1, 1), np.float32)
-_STRENGTH = Strength(_ONE[0], _ONE[0], _ONE[0], np.float32(1), np.zeros(0, np.int64))
+_STRENGTH = Strength(_ONE[0], _ONE[0], np.float32(1), np.zeros(0, np.int64))
 _WIDE = Wide(_INDICES, _ONE, _INDPTR, _INDICES, np.ones(1, np.int64))
+_MATRIX = _INDPTR, _INDICES, _ONE[0]
 _TERM = GraphTerm(_INDPTR, _INDICES, _INDPTR, _INDICES, _ONE[0], 0.0)
 
 COMPILED: dict[str, Callable[[], object]] = {
@@ -114,6 +114,7 @@ COMPILED: dict[str, Callable[[], object]] = {
     "item_neighbors": lambda: item_neighbors(_INDPTR, _INDICES, _INDPTR, _INDICES, np.ones(1, np.int64), 1, True),
     "positive_rows": lambda: positive_rows(_INDPTR, _INDICES, _ONE[0], _INDICES[:, None], _ONE, np.float32(0.5)),
     "sparse_product": lambda: sparse_product(_INDPTR, _INDICES, _ONE[0], _INDPTR, _INDICES, _ONE[0], 1),
+    "strongest_of_product": lambda: strongest_of_product(_MATRIX, _MATRIX, _ONE[0], _INDPTR[:0], 1),
     "largest_entries": lambda: largest_entries(_INDPTR, _INDICES, _ONE[0], 1),
     "strongest_beside": lambda: strongest_beside(0, _INDPTR, _INDICES, _ONE[0], _STRENGTH, _WIDE, 1),
     "ridge_rows": lambda: ridge_rows(_ONE, _ONE, _INDPTR, _INDICES, _ONE[0], _ONE.copy()),

@@ -6,19 +6,40 @@
   copy of it, and a kernel that was compiled a moment ago computes the same bits as one that was loaded from the cache on disk.
 * Kernels allocate nothing, sort by `search.sort`, and copy rows by loops: NumPy's own functions for that bring hundreds of lines of Numba's
   (messages of errors, for one), which would be compiled with each kernel.
+* The first kernel that a process compiles, and does not find in the cache, says so: it takes long enough to look like a process that hangs.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core import event
 
 from ultragcn.kernels.numba_cpu.cache import choose_place
+from ultragcn.progress import say
 
 # Reassociation lets LLVM vectorise sums; NaN and infinity keep their meaning, because overflow is detected through them.
 FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 _KERNEL: dict[str, Any] = {"nogil": True, "cache": choose_place(), "no_cfunc_wrapper": True}
 _INLINED: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+class _Notice(event.Listener):
+    """Says that kernels are compiled, before the first of them is."""
+
+    def on_start(self, event: event.Event) -> None:
+        dispatcher = event.data["dispatcher"]
+        if not dispatcher.py_func.__module__.startswith("ultragcn.") or not dispatcher.targetoptions.get("nogil"):
+            return  # somebody else's, or part of a kernel
+        place = dispatcher.stats.cache_path
+        kept = f"once after installing; they are kept in {place}" if place else "in each process, for there is no folder to keep them in"
+        say(f"compiling kernels, which takes up to a minute, {kept}")
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+event.register("numba:compile", _Notice())
 
 kernel = numba.njit(**_KERNEL, fastmath=False)
 fast_kernel = numba.njit(**_KERNEL, fastmath=FAST)

@@ -199,6 +199,13 @@ def row_work_space(size: int, entries: int) -> RowWork:
     return RowWork(*(np.empty(size, np.float32) for _ in range(6)), *(np.empty(entries, np.float32) for _ in range(2)))
 
 
+def aligned(rows: int, columns: int) -> np.ndarray:
+    """Return an empty (rows, columns) float32 array that begins with a line of the cache: vectors of it lie within one."""
+    spare = np.empty(rows * columns + 16, np.float32)
+    first = -(spare.ctypes.data // 4) % 16
+    return spare[first : first + rows * columns].reshape(rows, columns)
+
+
 @fast_inlined
 def newton_row(x, y, entries, curvature, steps, work):
     """Take a Newton step on one row, its negatives given by gradient and curvature at `x`; the step goes to `work.move` (D,).

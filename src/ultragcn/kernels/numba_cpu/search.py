@@ -6,12 +6,11 @@ from ultragcn.kernels.numba_cpu.compiling import inlined
 @inlined
 def first_at_least(indices, low, high, wanted):
     """Return the first place from `low` to `high` whose index is not below `wanted`, else `high`; the indices ascend there."""
-    while low < high:
-        middle = (low + high) // 2
-        if indices[middle] < wanted:
-            low = middle + 1
-        else:
-            high = middle
+    count = high - low
+    while count > 0:  # without a branch, which would be guessed wrong every other time
+        half = (count + 1) // 2
+        low += half * (indices[low + half - 1] < wanted)
+        count -= half
     return low
 
 

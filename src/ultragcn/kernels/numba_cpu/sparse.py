@@ -1,4 +1,4 @@
-"""Sparse matrices: their product, the largest entries of each row, and the strongest neighbours beside users who have very many items.
+"""Sparse matrices: their product, the largest entries of each row, both at once, and neighbours beside users who have very many items.
 
 Letters: R rows, C columns, N entries.
 """
@@ -9,7 +9,7 @@ from ultragcn.kernels.numba_cpu.compiling import inlined, kernel
 from ultragcn.kernels.numba_cpu.threads import share_out, take_next
 
 # Pieces that rows are dealt into: some rows are far longer than others.
-_PIECES = 16
+_PIECES, _MANY_PIECES = 16, 256
 # Rows that a thread takes at a time where each is little work.
 _ROWS = 128
 # Where it is more.
@@ -52,6 +52,77 @@ def sparse_product(left_indptr, left_indices, left, right_indptr, right_indices,
     columns, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
     share_out(-(-num_rows // _ROWS), lambda counter: _gather_rows(counter, met, indptr, columns, values))
     return indptr, columns, values
+
+
+def strongest_of_product(left, right, factors, before, k):
+    """Return the k entries of largest size of each row of a product of sparse matrices, the diagonal left out.
+
+    Rows of the product are never kept: at a time, a thread holds one.
+
+    Parameters
+    ----------
+    left, right : tuple of indptr, indices, values
+        CSR rows; values float32.
+    factors : (C,) float32
+        What the columns are multiplied by before sizes are compared; the entries that are returned have been.
+    before : (C,) int64, or (0,)
+        Row r keeps only columns c with before[c] < before[r].
+    k : int
+
+    Returns
+    -------
+    columns : (R, k) int32
+        By (larger size, lower column); -1 where a row has fewer entries than k that are not 0.
+    values : (R, k) float32
+        0 there.
+    """
+    num_rows, num_columns = len(left[0]) - 1, len(factors)
+    lists = np.full((num_rows, k), -1, np.int32), np.zeros((num_rows, k), np.float32)
+    pieces = min(num_rows, _MANY_PIECES)
+
+    def run(counter):
+        work = (
+            np.full(num_columns, -1, np.int32), np.empty(num_columns, np.float32), np.empty(num_columns + 1, np.int32),
+            np.empty(num_columns, np.float32), np.empty(k, np.int64),
+        )  # fmt: skip
+        _strongest_rows(counter, pieces, left, right, factors, before, lists, work)
+
+    share_out(pieces, run)
+    return lists
+
+
+@kernel
+def _strongest_rows(counter, pieces, left, right, factors, before, lists, work):
+    """Write the strongest entries of the rows of piece after piece."""
+    left_indptr, left_indices, left_values = left
+    right_indptr, right_indices, right_values = right
+    columns, values = lists
+    met_in, total, met, sizes, heap = work
+    num_rows, k = columns.shape
+    while True:
+        piece = take_next(counter)
+        if piece >= pieces:
+            break
+        for row in range(piece, num_rows, pieces):
+            count = 0
+            for p in range(left_indptr[row], left_indptr[row + 1]):
+                factor = left_values[p]
+                for q in range(right_indptr[left_indices[p]], right_indptr[left_indices[p] + 1]):
+                    column = right_indices[q]
+                    first = met_in[column] != row
+                    met[count] = column
+                    count += first
+                    met_in[column] = row
+                    total[column] = (np.float32(0) if first else total[column]) + factor * right_values[q]
+            for n in range(count):
+                column = met[n]
+                total[column] *= factors[column]
+                left_out = column == row or (len(before) > 0 and before[column] >= before[row])
+                sizes[n] = np.float32(0) if left_out else abs(total[column])
+            kept = _largest(met, sizes, 0, count, heap)
+            for n in range(kept):
+                columns[row, n] = met[heap[n]]
+                values[row, n] = total[met[heap[n]]]
 
 
 @kernel
@@ -124,28 +195,35 @@ def largest_entries(indptr, indices, values, k):
 
 @kernel
 def _largest_of_rows(counter, indptr, indices, values, places):
-    num_rows, k = places.shape
+    num_rows = len(places)
     while True:
         first = take_next(counter) * _ROWS
         if first >= num_rows:
             break
         for row in range(first, min(first + _ROWS, num_rows)):
-            heap, count, p, stop = places[row], 0, indptr[row], indptr[row + 1]
-            while p < stop and count < k:
-                if values[p] > 0:
-                    heap[count] = p
-                    count += 1
-                p += 1
-            for place in range(count // 2 - 1, -1, -1):
-                _sink(heap, count, place, indices, values)
-            while p < stop and k > 0:
-                if _before(p, heap[0], indices, values):
-                    heap[0] = p
-                    _sink(heap, count, 0, indices, values)
-                p += 1
-            for last in range(count - 1, 0, -1):  # the worst that is left to the end of what is left
-                heap[0], heap[last] = heap[last], heap[0]
-                _sink(heap, last, 0, indices, values)
+            _largest(indices, values, indptr[row], indptr[row + 1], places[row])
+
+
+@inlined
+def _largest(indices, values, start, stop, heap):
+    """Write the places from `start` to `stop` of the largest values above zero into `heap`, in order; return how many there are."""
+    k, count, p = len(heap), 0, start
+    while p < stop and count < k:
+        if values[p] > 0:
+            heap[count] = p
+            count += 1
+        p += 1
+    for place in range(count // 2 - 1, -1, -1):
+        _sink(heap, count, place, indices, values)
+    while p < stop and k > 0:
+        if _before(p, heap[0], indices, values):
+            heap[0] = p
+            _sink(heap, count, 0, indices, values)
+        p += 1
+    for last in range(count - 1, 0, -1):  # the worst that is left to the end of what is left
+        heap[0], heap[last] = heap[last], heap[0]
+        _sink(heap, last, 0, indices, values)
+    return count
 
 
 @inlined
@@ -241,7 +319,7 @@ def _strongest_beside(counter, first, near, strength, wide, best, met):
                         n += 1
                         continue
                     below = strength.length[i] * strength.length[j] + strength.shrinkage
-                    value = c * strength.column[j] * strength.row[i] / below if below > 0 else np.float32(0)
+                    value = c * strength.column[j] / below if below > 0 else np.float32(0)
                     if not value > 0 or (count == k and value < strengths[row, k - 1]):
                         break
                     if count == k and value == strengths[row, k - 1] and j > items[row, k - 1]:

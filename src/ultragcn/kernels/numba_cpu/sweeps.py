@@ -15,7 +15,7 @@ import numpy as np
 
 from ultragcn.kernels.arguments import Curvature, Entries, RowWork, Sums
 from ultragcn.kernels.numba_cpu.compiling import fast_inlined, fast_kernel, inlined
-from ultragcn.kernels.numba_cpu.rows import invert, multiply, newton_row, padded, row_loss, row_work_space
+from ultragcn.kernels.numba_cpu.rows import aligned, invert, multiply, newton_row, padded, row_loss, row_work_space
 from ultragcn.kernels.numba_cpu.threads import share_out, take_next
 from ultragcn.kernels.numba_cpu.vectors import ONE, TINY, WIDE, ZERO, exp_minus_abs, logistic, prefer_wide_vectors
 
@@ -51,19 +51,12 @@ def sweep_work_space(block: int, tile: int, size: int, entries: int) -> SweepWor
     piece = min(block, PIECE_ROWS)
     sums = Sums(np.empty(block, np.float32), np.empty(block), np.empty(tile, np.float32), np.empty(tile, np.float32))
     return SweepWork(
-        piece, min(tile, max(16, PIECE_PRODUCT // size**2)), _aligned(piece, tile).reshape(-1), np.empty(tile, np.float32),
-        _aligned(piece, size), _aligned(block, size), np.empty((block, 2), np.float32), _aligned(block, size), sums,
-        np.empty(block, np.float32), _aligned(tile, size), _aligned(size, tile).reshape(-1), np.empty((2, tile), np.float32),
-        _aligned(tile, size), np.empty((size, size), np.float32), np.empty((size, size), np.float32),
+        piece, min(tile, max(16, PIECE_PRODUCT // size**2)), aligned(piece, tile).reshape(-1), np.empty(tile, np.float32),
+        aligned(piece, size), aligned(block, size), np.empty((block, 2), np.float32), aligned(block, size), sums,
+        np.empty(block, np.float32), aligned(tile, size), aligned(size, tile).reshape(-1), np.empty((2, tile), np.float32),
+        aligned(tile, size), np.empty((size, size), np.float32), np.empty((size, size), np.float32),
         np.zeros((size, padded(size)), np.float32), row_work_space(size, entries),
     )  # fmt: skip
-
-
-def _aligned(rows: int, columns: int) -> np.ndarray:
-    """Return an empty (rows, columns) float32 array that begins with a line of the cache: vectors of it lie within one."""
-    spare = np.empty(rows * columns + 16, np.float32)
-    first = -(spare.ctypes.data // 4) % 16
-    return spare[first : first + rows * columns].reshape(rows, columns)
 
 
 @fast_inlined
@@ -114,7 +107,7 @@ def _combine(grams, first, second, gram):
 
 
 @fast_inlined
-def _invert_about(matrix, scale, total, prior, l2):
+def invert_about(matrix, scale, total, prior, l2):
     """Replace `matrix`, (D, D padded), by the inverse of scale matrix + total prior + l2 1, the system of about each row."""
     prefer_wide_vectors()
     for a in range(len(matrix)):
@@ -278,7 +271,7 @@ def _sweep_strips(counter, x, y, rows, cells, blocks, system, out, work):
             for a in range(size):
                 for c in range(size):
                     inverse[a, c] = gram[a, c]
-            _invert_about(inverse, mean_scale, mean_total, system.prior, mean_l2)
+            invert_about(inverse, mean_scale, mean_total, system.prior, mean_l2)
             for i in range(count):
                 u = blocks.order[first + i]
                 low, high = rows.indptr[u], rows.indptr[u + 1]
@@ -350,7 +343,7 @@ def _parabola_strips(counter, x, y, rows, negatives, system, strips, x_new, mean
     grams, sums, linear, curvature = negatives
     gram, inverse, row = work
     _combine(grams, curvature * means.weight[0], curvature * means.weight[1], inverse)
-    _invert_about(inverse, ONE, means.total, system.prior, means.l2)
+    invert_about(inverse, ONE, means.total, system.prior, means.l2)
     while True:
         strip = take_next(counter)
         if strip >= strips:
