@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -343,7 +344,7 @@ def blocks_of_rows_and_clusters_of_columns(shape, clusters, exclude, together=2,
     members, starts = clustered(num_columns, clusters)
     centre, spread = np.empty((clusters, dim)), np.empty((clusters, dim * (dim + 1) // 2))
     reference.cluster_moments(y, column_weight.sum(axis=0), members, starts, centre, spread)
-    mass = np.stack([[term[members[low:high]].sum() for low, high in zip(starts, starts[1:], strict=False)] for term in column_weight])
+    mass = np.stack([[term[members[low:high]].sum() for low, high in pairwise(starts)] for term in column_weight])
     of_clusters = Clusters(
         *(part.astype(np.float32) for part in (mass, centre)), centre.T.astype(np.float32, order="C"), np.float32(spread)
     )

@@ -122,7 +122,11 @@ class Config(HyperParameters):
         choices=("auto", "full", "clusters"),
     )
     num_clusters: int | None = parameter(
-        None, "clusters of each side", auto="about 500 for 40,000 rows, and twice as many for sixteen times the rows", unit="clusters", low=1
+        None,
+        "clusters of each side",
+        auto="about 500 for 40,000 rows, and twice as many for sixteen times the rows",
+        unit="clusters",
+        low=1,
     )
     tile_megabytes: float | None = parameter(
         None, "scores that exact holds at a time, per thread", auto="as many as suit the processor", unit="MB", positive=True, high=1024

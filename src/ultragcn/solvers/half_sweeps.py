@@ -332,7 +332,8 @@ def next_damping(damping: np.ndarray, before: np.ndarray, after: np.ndarray, pre
     """Return the damping that follows from what a step was worth to each row, and what it promised: (R,) float32."""
     gain = (before - after) / np.maximum(predicted, 1e-12 + 1e-7 * np.abs(before))
     damping = damping * np.where(gain < 0.25, 4.0, np.where(gain < 0.5, 2.0, np.where(gain > 0.95, 0.8, 1.0)))
-    return np.clip(damping, _MIN_DAMPING, _MAX_DAMPING).astype(np.float32)
+    result: np.ndarray = np.clip(damping, _MIN_DAMPING, _MAX_DAMPING).astype(np.float32)
+    return result
 
 
 def transposed(side: Side, y: np.ndarray) -> np.ndarray:

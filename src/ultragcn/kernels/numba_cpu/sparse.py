@@ -98,7 +98,7 @@ def _strongest_rows(counter, pieces, left, right, factors, before, lists, work):
     right_indptr, right_indices, right_values = right
     columns, values = lists
     met_in, total, met, sizes, heap = work
-    num_rows, k = columns.shape
+    num_rows = len(columns)
     while True:
         piece = take_next(counter)
         if piece >= pieces:
