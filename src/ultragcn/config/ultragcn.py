@@ -124,7 +124,7 @@ class Config(HyperParameters):
     num_clusters: int | None = parameter(
         None,
         "clusters of each side",
-        auto="about 500 for 40,000 rows, and twice as many for sixteen times the rows",
+        auto="about 500 for 40,000 rows, 750 for a million",
         unit="clusters",
         low=1,
     )

@@ -16,11 +16,11 @@ from ultragcn.config import Config
 from ultragcn.kernels.arguments import Clusters
 from ultragcn.solvers.half_sweeps import checked
 
-_FIRST_ROUNDS, _ROUNDS = 4, 2  # of k-means, from random centres and from the labels of the sweep before
+_FIRST_ROUNDS, _ROUNDS = 4, 1  # of k-means, from random centres and from the labels of the sweep before
 _LEAST_SHARE = 0.05  # of the mass is dealt out evenly, so that columns with next to no slope have places too
 _LEAST_LENGTH = 1e-6  # of the rows along a direction, squared, relative to the longest: rounding may have made it negative
 
-_CLUSTERS, _ROWS, _POWER = 512, 40_000, 0.25  # so many clusters for so many rows, and more with this power of the rows
+_CLUSTERS, _ROWS, _POWER = 512, 40_000, 0.125  # so many clusters for so many rows, and more with this power of the rows
 _CELL_COST = 4  # of a row and a cluster, relative to that of a cell
 
 
