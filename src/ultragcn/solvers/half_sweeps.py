@@ -319,9 +319,10 @@ def clustered_half_sweep(
     x_new, stats = np.empty_like(x), np.zeros((len(x), 5))
     block = int(np.clip(-(-len(x) // 12), 16, _BLOCK_ROWS))
     together = int(np.clip(len(x) // (block * _LEAST_GROUPS), 1, _MOST_TOGETHER))
+    order = _similar_together(x, block) if labels is None else _by_label(x, labels)
     side.sweeper.clustered_half_sweep(
-        x, y, side.problem(damping), clusters, 
-        Groups(_similar_together(x, block) if labels is None else _by_label(x, labels), block, together), System(side.prior(y), _CLUSTERED_STEPS), Clustered(x_new, stats),
+        x, y, side.problem(damping), clusters, Groups(order, block, together), System(side.prior(y), _CLUSTERED_STEPS),
+        Clustered(x_new, stats),
     )  # fmt: skip
     before = stats[:, 0] + stats[:, 1] + side.ridge(x)
     after = stats[:, 2] + stats[:, 3] + side.ridge(x_new)
