@@ -1,6 +1,7 @@
 """What clusters in place of all cells do to a training: seconds, and what the model is worth on held-out pairs.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/clusters.py [--datasets LIST] [--settings kept,defaults] [--negatives full,clusters] [--seeds LIST]
+    ULTRAGCN_DATA_DIR=... python benchmarks/clusters.py [--datasets LIST] [--settings kept,defaults] [--negatives full,clusters]
+        [--seeds LIST]
 
 For every data set, settings, seed and kind of negatives, one after the other: a training on train and validation items of `clean`, its
 figures on validation and on test, and a refit on both with its figures on test. A row for each goes to plots/clusters.tsv as it ends.
@@ -35,10 +36,12 @@ def measure(name: str, settings: str, negatives: str, seed: int) -> None:
     best, on_test = model.history_[model.best_epoch_ - 1], model.evaluate(data.test)
     both = data.train.union(data.valid)
     refitted, refit_seconds, refit_cpu = timed(lambda: unfitted_for_refit(model).fit(both))
+    epochs = {"sweeps": len(model.history_), "best": model.best_epoch_}
     figures = {"valid": best, "test": on_test, "refitted": refitted.evaluate(data.test)}
     report(
         "clusters",
-        {"dataset": name, "settings": settings, "negatives": negatives, "seed": seed, "sweeps": len(model.history_), "best": model.best_epoch_}
+        {"dataset": name, "settings": settings, "negatives": negatives, "seed": seed}
+        | epochs
         | {"seconds": seconds, "cpu": cpu, "refit_seconds": refit_seconds, "refit_cpu": refit_cpu}
         | {f"{part} {metric}": values[metric] for part, values in figures.items() for metric in ("recall@20", "ndcg@20")},
     )
