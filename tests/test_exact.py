@@ -326,6 +326,19 @@ def test_clusters_are_of_columns_that_score_alike():
     assert clusters.spread.max() < 1e-2
 
 
+def test_rows_that_all_point_one_way_have_clusters_too():
+    random = np.random.default_rng(2)
+    way = random.standard_normal(64)
+    x, y = ((np.abs(random.standard_normal((rows, 1))) * way).astype(np.float32) for rows in (3000, 400))
+    clusters, labels = cluster_columns(x, y, np.ones((2, 400), np.float32), np.ones(2, np.float32), 20, random)
+    assert len(set(labels)) > 10
+    scores = y @ way
+    within = [np.ptp(scores[labels == label]) for label in set(labels)]
+    assert max(within) < 0.5 * np.ptp(scores)
+    assert np.isfinite(clusters.centre).all()
+    assert np.isfinite(clusters.spread).all()
+
+
 @pytest.mark.parametrize(
     ("items", "message"), [([], "at least one item"), ([[]], "at least one item"), (["no"], "unknown item id"), ("x", "as a list")]
 )
