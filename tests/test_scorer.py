@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from ultragcn.scoring.scorer import OwnedScorer, Scorer, scores
+from ultragcn.scoring.scorer import OwnedScorer, Scorer, scores_by_ranking
 
 USERS, ITEMS, DIM = 7, 23, 4
 
@@ -58,7 +58,7 @@ def test_the_score_of_a_pair_is_the_number_that_ranks_and_the_sum_of_its_parts()
     items, values = lists(scorer, np.arange(USERS), 5)
     users, listed = np.repeat(np.arange(USERS), 5), items.ravel()
     order = np.random.default_rng(1).permutation(len(users))
-    found = scores(scorer, users[order], listed[order])
+    found = scorer.scores(users[order], listed[order])
     assert (found == values.ravel()[order]).all()
     parts = scorer.parts(users[order], listed[order])
     assert set(parts) == {"embeddings", "item graph", "trend"}
@@ -73,9 +73,9 @@ def test_the_scores_of_many_pairs_are_those_of_the_lists_to_the_last_bit():
     scorer = Scorer(*tables, owned, random.standard_normal(items).astype(np.float32), graph, 0.4)
     listed, values = lists(scorer, np.arange(users), 12)
     pairs = random.permutation(users * 12)
-    found = scores(scorer, np.repeat(np.arange(users), 12)[pairs], listed.ravel()[pairs])
+    found = scorer.scores(np.repeat(np.arange(users), 12)[pairs], listed.ravel()[pairs])
     assert (found == values.ravel()[pairs]).all()
-    assert scores(scorer, np.zeros(0, int), np.zeros(0, int)).shape == (0,)
+    assert scorer.scores(np.zeros(0, int), np.zeros(0, int)).shape == (0,)
 
 
 def test_new_users_are_ranked_with_the_scale_of_the_users_of_training():
@@ -110,7 +110,7 @@ def test_a_scorer_of_owned_items_agrees_with_the_product_it_is_made_of():
     for user in range(USERS):
         allowed = [item for item in (0, 7, 9) if owned[user, item] == 0]
         assert items[user][items[user] >= 0].tolist() == sorted(allowed, key=lambda item: (-whole[user, item], item))
-    np.testing.assert_allclose(scores(scorer, np.arange(USERS), np.arange(USERS)), whole[np.arange(USERS), np.arange(USERS)])
+    np.testing.assert_allclose(scorer.scores(np.arange(USERS), np.arange(USERS)), whole[np.arange(USERS), np.arange(USERS)])
 
 
 def test_threads_share_a_scorer():

@@ -35,11 +35,13 @@ from ultragcn.models.lightgcn import normalised_adjacency
 
 # What modules of kernels export besides kernels, and why it has no twin.
 NOT_KERNELS = {
+    "FEW_USERS": "a size",
     "PIECE_PRODUCT": "a size",
     "PIECE_ROWS": "a size",
     "COMPILED": "is about compiling",
     "compile_kernels": "is about compiling",
     "interrupts_kept": "is about signals",
+    "interrupts_named": "is about signals",
     "numba_threads": "is about threads",
     "blas_threads": "is about threads",
     "cpu_threads": "is about threads",
@@ -159,9 +161,23 @@ def scores_with_an_item_graph(shape, weight):
     return ranked(shape, False, weight, 10)
 
 
+@cases("pair_scores", crossed(shape=[(1, 2, 1), (9, 31, 4), (300, 700, 16)], weight=[0.0, 3.0]), rtol=1e-5, atol=1e-6)
+def pairs_of_users_and_items(shape, weight):
+    *tables, users, _, _, term, _, _ = ranked(shape, False, weight, 10)
+    return *tables, users, np.random.default_rng(5).integers(0, shape[1], len(users)), term
+
+
 # ------------------------------------------------------------------ graphs and sparse matrices
 
 GRAPHS = [(1, 1, 1), (4, 3, 0.5), (1, 40, 0.5), (30, 90, 0.1), (50, 8, 0.9), (5, 5, 0)]
+
+
+@cases("cooccurrences", crossed(shape=GRAPHS))
+def some_items_and_who_has_what(shape):
+    train = random_interactions(*shape)
+    by_item = train.matrix.T.tocsr()
+    items = np.random.default_rng(6).integers(0, shape[1], 5)
+    return items, by_item.indptr, by_item.indices, train.matrix.indptr, train.matrix.indices, shape[1]
 
 
 # Weights that are equal in exact arithmetic may differ in the last digit, so ties may be ordered differently.

@@ -151,6 +151,17 @@ def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile
     return top_k(scores, k)
 
 
+def pair_scores(user_embedding, item_embedding, users, items, term):
+    """Return the scores of pairs: e_u . e_i + scale g_ui."""
+    scores = np.einsum("nd,nd->n", np.asarray(user_embedding, np.float64)[users], np.asarray(item_embedding, np.float64)[items])
+    if term.scale != 0:
+        for n, (user, item) in enumerate(zip(users, items, strict=True)):
+            for own in term.owned_indices[term.owned_indptr[user] : term.owned_indptr[user + 1]]:
+                places = np.arange(term.graph_indptr[own], term.graph_indptr[own + 1])
+                scores[n] += term.scale * term.graph_weights[places[term.graph_indices[places] == item]].sum()
+    return scores
+
+
 def find_hits(ranking, users, indptr, indices):
     """Return hits[b, n] = whether ranking[b, n] is among the items of user users[b]."""
     hits = [np.isin(ranking[b], indices[indptr[user] : indptr[user + 1]]) for b, user in enumerate(users)]
@@ -167,6 +178,15 @@ def list_statistics(hits, lengths):
             first = 1 / n[r > 0][0] if r.any() else 0.0
             statistics[:, c, q] = r.sum(), np.sum(r / np.log2(n + 1)), np.sum(r * h / n), np.sum(h / n), first
     return statistics
+
+
+def cooccurrences(items, item_indptr, item_users, user_indptr, user_items, num_items):
+    """Return how many users have each item of some, and each of all items: (B, I)."""
+    counts = np.zeros((len(items), num_items))
+    for row, item in zip(counts, items, strict=True):
+        for user in item_users[item_indptr[item] : item_indptr[item + 1]]:
+            np.add.at(row, user_items[user_indptr[user] : user_indptr[user + 1]], 1)
+    return counts
 
 
 def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_diagonal):
