@@ -21,6 +21,7 @@ from ultragcn.kernels.arguments import (
     Clusters,
     Curvature,
     Entries,
+    Frozen,
     GraphTerm,
     Groups,
     Parabola,
@@ -291,6 +292,31 @@ def rows_with_quadratic_negatives(shape, strips):
     grams = np.stack([(y * weight[:, None]).T @ y for weight in column_weight])
     parabola = Parabola(grams, column_weight @ y, np.float32(0.3), np.float32(0.2))
     return x, y, rows, parabola, system, strips, np.empty_like(x)
+
+
+@cases(
+    "fold_in_rows", crossed(shape=[(1, 1, 1), (1, 90, 5), (37, 90, 5), (5, 700, 17)], clusters=[1, 9, None], exclude=[False, True]),
+    outcome=lambda _, arguments: arguments[-1:], rtol=2e-3, atol=2e-4,
+)  # fmt: skip
+def rows_to_be_solved(shape, clusters, exclude):
+    """Return the problem of `problem`, each column a cluster of its own or some of them together, which changes no solution."""
+    x, y, rows, column_weight, _ = problem(*shape, exclude)
+    num_columns, size = y.shape
+    # What is excluded is no more than there is.
+    of_entry = np.repeat(np.arange(len(x)), np.diff(rows.indptr))
+    most = np.einsum("nr,rn->n", rows.weight[of_entry], column_weight[:, rows.indices])
+    rows = rows._replace(excluded=rows.excluded * most if exclude else rows.excluded)
+    labels = np.arange(num_columns) if clusters is None else np.arange(num_columns) % clusters
+    mass = np.stack([np.bincount(labels, weight) for weight in column_weight]).astype(np.float32)
+    number = np.bincount(labels)
+    centre = np.stack([np.bincount(labels, y[:, d]) / number for d in range(size)], axis=1).astype(np.float32)
+    away = y - centre[labels]
+    grams = np.stack([(y * weight[:, None]).T @ y for weight in column_weight])
+    shared = Frozen(
+        column_weight, mass, centre, away.T @ away / np.float32(num_columns), np.ones(len(number), np.float32), grams,
+        column_weight @ y, np.eye(size, dtype=np.float32),
+    )  # fmt: skip
+    return y, rows, shared, 200, 1e-4, np.empty_like(x)
 
 
 @cases("nearest_centres", crossed(shape=[(0, 1, 3), (1, 1, 1), (9, 4, 2), (600, 70, 20)]), outcome=lambda _, arguments: arguments[-1:])

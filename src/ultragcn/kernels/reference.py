@@ -333,6 +333,27 @@ def half_sweep(x, y, rows, cells, blocks, system, out):
             out.stats[u] = loss[i].sum(), sparse_loss, row_loss(out.x[u], y, entries), predicted
 
 
+def fold_in_rows(y, rows, frozen, max_steps, tolerance, out):
+    """Write the solution of each row's problem into `out`: Newton's method on all columns, steps halved where the loss rises."""
+    for u in range(len(out)):
+        entries, weight, x = _entries_of(rows, u), rows.weight[u] @ frozen.weight, np.zeros(y.shape[1])
+        own, excluded = y[entries.indices], entries.excluded if len(entries.excluded) else np.zeros(len(entries.indices))
+
+        def loss(x, weight=weight, entries=entries, u=u):
+            return weight @ softplus(y @ x) + row_loss(x, y, entries) + rows.l2[u] / 2 * x @ x
+
+        for _ in range(100):
+            scores, among = y @ x, own @ x
+            gradient = (weight * sigmoid(scores)) @ y - (entries.positive * sigmoid(-among) + excluded * sigmoid(among)) @ own
+            curved = weight * sigmoid(scores) * sigmoid(-scores), (entries.positive - excluded) * sigmoid(among) * sigmoid(-among)
+            hessian = sum((part * values[:, None]).T @ part for part, values in zip((y, own), curved, strict=True))
+            step = -np.linalg.pinv(hessian + rows.l2[u] * np.eye(len(x))) @ (gradient + rows.l2[u] * x)
+            while loss(x + step) > loss(x) and np.abs(step).max() > 1e-12:
+                step = step / 2
+            x = x + step
+        out[u] = x
+
+
 def quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new):
     """Take one Newton-like step of every row, the negatives N_uj (linear s + curvature s^2 / 2)."""
     near = negatives.curvature * np.tensordot(rows.weight.mean(axis=0), negatives.grams, 1)

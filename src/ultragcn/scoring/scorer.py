@@ -15,8 +15,8 @@ import scipy.sparse as sp
 
 from ultragcn import kernels
 from ultragcn.errors import NumericalError
-from ultragcn.scoring.item_weights import blocks, mean_deviation
 from ultragcn.kernels import arguments
+from ultragcn.scoring.item_weights import blocks, mean_deviation
 from ultragcn.scoring.ranking import GraphTerm, batch_users, best_columns, graph_scale, no_rows, no_term, rank, rows_of
 
 Ranking = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
