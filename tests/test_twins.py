@@ -147,6 +147,7 @@ def ranked(shape, integers, graph_weight, k):
     seen, owned = (random_interactions(num_users, num_items, density).matrix for density in (0.2, 0.1))
     graph = sp.random_array((num_items, num_items), density=0.1, format="csr", dtype=np.float32, rng=random)
     graph.data -= np.float32(0.3)
+    graph.sort_indices()
     users = random.integers(0, num_users, 2 * num_users)
     term = GraphTerm(owned.indptr, owned.indices, graph.indptr, graph.indices, graph.data, graph_weight)
     return *tables, users, k, (seen.indptr, seen.indices), term, 8, 64
