@@ -148,6 +148,7 @@ def ranked(shape, integers, graph_weight, k):
     graph = sp.random_array((num_items, num_items), density=0.1, format="csr", dtype=np.float32, rng=random)
     graph.data -= np.float32(0.3)
     graph.sort_indices()
+    graph.sort_indices()
     users = random.integers(0, num_users, 2 * num_users)
     term = GraphTerm(owned.indptr, owned.indices, graph.indptr, graph.indices, graph.data, graph_weight)
     return *tables, users, k, (seen.indptr, seen.indices), term, 8, 64

@@ -103,6 +103,17 @@ def _remove_abandoned(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def scratch_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside `path`, which is removed when the block ends, or by the next writer of `path` after a kill."""
+    with contextlib.ExitStack() as held:
+        scratch = _new_part(path, held)
+        try:
+            yield scratch
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def output_path(path: Path) -> Iterator[Path]:
     """Yield where to write what is to come out at `path`: as `atomic_path`, but into a device or a pipe, which has no place beside it."""
     if path.exists() and not path.is_file() and not path.is_dir():
