@@ -186,12 +186,21 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], form: str, about:
 
 def read_form(path: Path) -> str:
     """Return the `form` of a file that `write_arrays` wrote, "" of another safetensors file. The rest of the file is not read."""
+    return _read_metadata(path).get("format", "")
+
+
+def read_checksum(path: Path) -> str:
+    """Return the checksum that a file of `write_arrays` says that it has, "" of another safetensors file: it tells one file from others."""
+    return _read_metadata(path).get("checksum", "")
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(_PREFIX), "little")
             if size > os.fstat(file.fileno()).st_size - _PREFIX:
                 raise _damaged(path, "its header is longer than the file")
-            return _header(path, file.read(size))[1].get("format", "")
+            return _header(path, file.read(size))[1]
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 

@@ -146,7 +146,7 @@ def _write_parquet(place: Path, path: Path, frames: Iterable["pl.DataFrame"]) ->
     import polars as pl
 
     def joined(some: list["pl.DataFrame"]) -> "pl.DataFrame":
-        return pl.concat(some).cast({"rank": pl.Int64, "score": pl.Float64})  # type: ignore[arg-type]
+        return pl.concat(some).cast({"rank": pl.Int64, "score": pl.Float64})
 
     with contextlib.ExitStack() as held:
         parts: list[Path] = []
@@ -277,7 +277,8 @@ def _json_cells(column: "pl.Series") -> "pl.Series":
         if not column.str.contains(r'["\\\x00-\x1f]').any():
             return pl.select(pl.concat_str([pl.lit('"'), column, pl.lit('"')])).to_series()
         distinct = column.unique()
-        return column.replace_strict(distinct, [json.dumps(text, ensure_ascii=False) for text in distinct.to_list()], return_dtype=pl.String)
+        quoted = [json.dumps(text, ensure_ascii=False) for text in distinct.to_list()]
+        return column.replace_strict(distinct, quoted, return_dtype=pl.String)
     if not column.dtype.is_float():
         return column.cast(pl.String)
     wide = column.cast(pl.Float64)
