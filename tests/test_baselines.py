@@ -209,7 +209,8 @@ def test_an_inverse_factor_of_all_items_before_is_the_inverse(items):
     regressed = np.concatenate([[0], np.cumsum(np.arange(items))]), np.concatenate([np.arange(i, dtype=np.int32) for i in range(items)])
     weights, pivots = np.empty(len(regressed[1]), np.float32), np.empty(items, np.float32)
     rows = above.indptr.astype(np.int64), above.indices, above.data
-    numba_cpu.inverse_factor(rows, np.diag(dense).astype(np.float32), regressed, items, weights, pivots)
+    no_wide = np.zeros(items, np.int32), np.zeros((1, 1), np.float32)
+    numba_cpu.inverse_factor(rows, np.diag(dense).astype(np.float32), regressed, items, no_wide, weights, pivots)
     w = np.eye(items) - sp.csr_matrix((weights, *regressed[::-1]), shape=(items, items)).toarray()
     np.testing.assert_allclose(w.T @ np.diag(1 / pivots) @ w @ dense, np.eye(items), atol=1e-3)
 

@@ -310,6 +310,22 @@ def test_few_clusters_lower_the_loss_too(name, exclude):
     assert dense_loss(objective, *solver.embeddings()) < before
 
 
+def test_over_clusters_a_step_that_makes_a_row_worse_is_not_taken():
+    objective = Objective.of(random_interactions(40, 30, 0.15), Config(**GENERAL))
+    users, random = half_sweeps.users_of(objective), np.random.default_rng(0)
+    x, y = (random.standard_normal((rows, 6)).astype(np.float32) for rows in (40, 30))
+    clusters, _ = cluster_columns(x, y, users.column_weight, users.mean_weight, 5, random)
+
+    def half(damping):
+        return half_sweeps.clustered_half_sweep(users, x, y, np.asarray(damping, np.float32), clusters)
+
+    half_too_long = half(np.repeat([1e-6, 1.0], 20))
+    stayed = (half_too_long.x_new == x).all(axis=1)
+    assert stayed[:20].all()
+    assert not stayed[20:].any()
+    assert half_too_long.loss < half(np.full(40, 1e6)).loss
+
+
 def test_clusters_are_of_columns_that_score_alike():
     random = np.random.default_rng(1)
     middles = 5 * random.standard_normal((4, 6))

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ultragcn.config import configuration_for
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.experiments import plots
 from ultragcn.experiments.reports import report
+from ultragcn.experiments.reports.studies import section as section_of
 from ultragcn.experiments.runs.train import train_run
 from ultragcn.experiments.studies import space
 from ultragcn.experiments.studies.compare import compare
@@ -121,6 +123,26 @@ def test_each_plot_is_there_as_png_as_svg_and_inline_with_words_for_those_who_do
 def test_no_id_comes_twice_though_plots_share_their_drawing(page):
     ids = [attributes["id"] for _, attributes in Words(page).tags if "id" in attributes]
     assert len(ids) == len(set(ids)) > 50
+
+
+@pytest.mark.parametrize(("kept", "left_off"), [({"weight": "auto", "l2": 1e-3}, True), ({"weight": 3.0, "l2": 2e-3}, False)])
+def test_the_page_says_by_how_much_what_is_kept_is_beaten_and_leaves_auto_off_axes_of_numbers(tmp_path, kept, left_off):
+    def value(parameters, seed):
+        return 0.05 if parameters == kept else hill(parameters, seed)
+
+    folder = write_study(tmp_path / "study", GRID, value, kept=kept)
+    words = Words(report([folder], tmp_path / "out")).text
+    gain = r"Trial 8 beats trial 0, the settings in use without a sweep, by 0\.030\d in valid_ndcg@20 \(0\.080\d against 0\.0500\)"
+    assert re.search(gain, words)
+    assert ("Trial 0 has weight auto: not a number, so trial 0 is left off the plots with an axis for that." in words) == left_off
+    section = section_of(folder)
+    against_weight = next(plot for plot in section.plots if plot.title == "valid_ndcg@20 against weight")
+    axes = against_weight.figure.axes[0]
+    assert axes.get_xscale() == "symlog"
+    lines = [line for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 5]
+    assert len(lines) >= 3  # a line for each L2 strength, whatever trial 0 has
+    places = {float(x) for line in axes.lines for x in line.get_xdata()}
+    assert (3.0 in places) == (not left_off)
 
 
 def test_an_empty_study_says_so_and_shows_no_plot(tmp_path):

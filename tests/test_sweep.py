@@ -1,5 +1,7 @@
 """Sweeps: studies that survive anything, are shared by processes, and give what each trial gives on its own."""
 
+import importlib.util
+import inspect
 import json
 import multiprocessing
 import os
@@ -322,7 +324,9 @@ if __name__ == "__main__":
 def begin(tmp_path, study, jobs, changes="", out="out"):
     """Start a sweep in a process of its own, and of its own group."""
     script = tmp_path / "shared.py"
-    script.write_text(SHARED.format(root=str(ROOT), study=study, changes=changes))
+    text = SHARED.format(root=str(ROOT), study=study, changes=changes)
+    if not script.exists() or script.read_text() != text:  # another process may be about to read it
+        script.write_text(text)
     return subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / out), str(jobs)], env=os.environ | {"PYTHONPATH": str(SRC)}, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
@@ -521,7 +525,8 @@ def test_the_best_trial_is_a_configuration_that_train_takes(swept, log, tmp_path
     best = study.best(read_study(swept), summarise(read_results(swept)))
     text = (swept / "best.toml").read_text()
     values = read_config(swept / "best.toml").values
-    assert values["l2_user"] == values["l2_item"] == best.parameters["l2_user,l2_item"]
+    auto = best.parameters["l2_user,l2_item"] == "auto"  # of trial 0
+    assert values.get("l2_user") == values.get("l2_item") == (None if auto else best.parameters["l2_user,l2_item"])
     assert values["embedding_dim"] == 8
     assert "seed" not in values
     assert f"# Trial {best.trial} of the study l2" in text
@@ -553,7 +558,8 @@ def test_the_quick_form_of_a_baseline_prints_the_best_and_a_file_for_train_and_c
     printed = capsys.readouterr()
     names = [line.split("\t")[0] for line in printed.out.splitlines()]
     assert names == ["trial", "chosen_by", "l2", "valid_recall@20", "valid_ndcg@20", "valid_recall@5", "configuration"]
-    assert "3 of 3 runs; results are in" in printed.err
+    assert "4 of 4 runs; results are in" in printed.err
+    assert re.search(r"(Trial \d beats|No trial beats) trial 0, the settings in use without a sweep, .*in valid_recall@5 \(", printed.err)
     assert "[ease]\nl2 = " in (out / "best.toml").read_text()
     # The file says every value, because compare puts it over what is kept for the data.
     kept = read_study(out)
@@ -631,7 +637,7 @@ def test_the_script_for_slurm_is_right_and_runs_the_same_study(log, tmp_path):
     kept = read_study(out)
     assert kept.parameters == {"embedding_dim": Values((4, 8))}
     assert kept.fixed == {"epochs": 3}
-    assert len(read_results(out)) == 2
+    assert [row.parameters["embedding_dim"] for row in read_results(out)] == [64, 4, 8]
 
 
 def test_kill_ends_a_sweep_as_ctrl_c_does(log, tmp_path):
@@ -645,6 +651,150 @@ def test_kill_ends_a_sweep_as_ctrl_c_does(log, tmp_path):
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1].endswith(f"of 61 runs are kept in {tmp_path / 'out'}; the same command goes on from there")
+
+
+# ------------------------------------------------------------- trial 0, what is in use without a sweep
+
+
+def kept_study(**changes):
+    """A grid over x whose kept value is 0.3 unless said otherwise."""
+    return parabola_study(**({"parameters": {"x": Values((0.0, 0.2, 0.5))}, "seeds": (0,), "kept": {"x": 0.3}} | changes))
+
+
+def x_of(points):
+    return [point["x"] for point in points]
+
+
+def test_trial_0_has_what_is_kept_and_counts_among_the_trials():
+    assert x_of(kept_study().points()) == [0.3, 0.0, 0.2, 0.5]
+    assert kept_study().num_trials == 4
+    assert x_of(kept_study(trials=2).points()) == [0.3, 0.0]
+    assert x_of(kept_study(kept={"x": 0.2}).points()) == [0.2, 0.0, 0.5]
+    assert x_of(kept_study(kept={"x": "auto"}, sampler="list").points()) == ["auto", 0.0, 0.2, 0.5]
+    over = {"parameters": {"x": Range(0.0, 1.0)}, "sampler": "random", "trials": 5}
+    with_kept, without = kept_study(**over).points(), kept_study(**over, kept=None).points()
+    assert (with_kept[0], with_kept[1:], len(without)) == ({"x": 0.3}, without[1:], 5)
+    with pytest.raises(UsageError, match=r"kept has a value for each parameter that varies \(x\), or is None; it has values for y"):
+        kept_study(kept={"y": 1})
+
+
+def test_a_range_has_what_it_may_draw_and_a_list_what_it_lists():
+    whole, steps = Range(1, 9), Range(0.1, 0.5, step=0.1)
+    assert [whole.has(value) for value in (1, 5, 9, 10, 2.5, True, "auto")] == [True, True, True, False, False, False, False]
+    assert [steps.has(value) for value in (0.1, 0.3, 0.25, 0.6)] == [True, True, False, False]
+    assert [Values((1, "auto")).has(value) for value in (1, "auto", True, 2)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("kept", [0.3, "auto", 5.0])
+def test_tpe_learns_from_what_is_kept_where_it_is_among_what_varies(tmp_path, kept):
+    pytest.importorskip("optuna")
+    asked = tpe_study(seeds=(0,), trials=3, kept={"x": kept, "kind": "a"}, prune=True)
+    outcome = sweep(asked, trials.forgiving, tmp_path / "out")
+    assert [summary.state for summary in outcome.summaries] == ["done"] * 3
+    assert outcome.summaries[0].parameters == {"x": kept, "kind": "a"}
+    assert all(0 <= summary.parameters["x"] <= 1 for summary in outcome.summaries[1:])
+    lines = [json.loads(line) for line in (tmp_path / "out/journal.log").read_text().splitlines()]
+    assert {line["param_name"] for line in lines if line.get("trial_id") == 0 and "param_name" in line} == (
+        {"x", "kind"} if kept == 0.3 else {"kind"}
+    )
+    assert "trial 0, the settings in use without a sweep" in outcome.against_kept
+    more = sweep(replace(asked, trials=5), trials.forgiving, tmp_path / "out")
+    assert [s.parameters for s in more.summaries[:3]] == [s.parameters for s in outcome.summaries]
+
+
+def test_what_is_kept_is_never_pruned_because_the_others_are_held_against_it(tmp_path):
+    pytest.importorskip("optuna")
+    asked = tpe_study(seeds=(0,), trials=14, kept={"x": 1.0, "kind": "b"}, prune=True)
+    folder = tmp_path / "out"
+    study.open_folder(folder, asked)
+    from ultragcn.experiments.studies.suggest import Suggested
+
+    source = Suggested(folder, asked, dict)
+    first, others = source.take(), []
+    for _ in range(8):
+        task = source.take()
+        others.append(task)
+        for step in range(1, 7):
+            source.go_on(task, step, 1.0)
+        source._optuna_study.tell(task.trial, 1.0)
+    assert first.parameters == {"x": 1.0, "kind": "b"}
+    assert all(source.go_on(first, step, 0.0) for step in range(1, 7))
+    last = source.take()
+    assert not all(source.go_on(last, step, 0.0) for step in range(1, 7))
+    for task in (first, *others, last):
+        task.claim.release()
+
+
+def test_a_sweep_says_by_how_much_its_best_trial_beats_what_is_kept(tmp_path):
+    assert sweep(kept_study(), trials.parabola, tmp_path / "a").against_kept == (
+        "No trial beats trial 0, the settings in use without a sweep, in score (1.0000)."
+    )
+    better = sweep(kept_study(kept={"x": 0.9}), trials.parabola, tmp_path / "b")
+    assert better.against_kept == (
+        "Trial 2 beats trial 0, the settings in use without a sweep, by 0.3500 in score (0.9900 against 0.6400)."
+    )
+    assert read_study(tmp_path / "b").kept == {"x": 0.9}
+    assert sweep(kept_study(kept=None), trials.parabola, tmp_path / "c").against_kept == ""
+    failed = sweep(kept_study(kept={"x": 1}), trials.failing, tmp_path / "d")
+    assert failed.against_kept.endswith("trial 0, the settings in use without a sweep, is not known: trial 0 failed.")
+    low = kept_study(kept={"x": 0.2}, direction="minimize")
+    assert sweep(low, trials.parabola, tmp_path / "e").against_kept == (
+        "Trial 1 beats trial 0, the settings in use without a sweep, by 0.0800 in score (0.9100 against 0.9900, where lower is better)."
+    )
+    assert "has not ended with every seed" in study.against_kept(low, better.summaries[1:])
+
+
+def test_a_study_that_was_begun_before_trial_0_was_kept_goes_on_as_it_was(tmp_path):
+    said, out = [], tmp_path / "out"
+    over = {"parameters": {"x": Range(0.0, 1.0)}, "sampler": "random", "trials": 3}
+    sweep(kept_study(**over, kept=None), trials.parabola, out)
+    begun = storage.read_json(out / "study.json")
+    del begun["kept"]  # as it was written then
+    storage.write_json(out / "study.json", begun)
+    before = x_of(row.parameters for row in read_results(out))
+    outcome = sweep(kept_study(**over | {"trials": 4}), trials.parabola, out, tell=said.append)
+    assert x_of(trial.parameters for trial in outcome.summaries)[:3] == before
+    assert len(outcome.summaries) == 4
+    assert outcome.against_kept == ""
+    assert said[0] == f"the study in {out} was begun without trial 0 for the settings in use without a sweep, and goes on without"
+
+
+def test_trial_0_stays_as_it_was_begun_when_something_else_is_kept_since(tmp_path):
+    said, out = [], tmp_path / "out"
+    sweep(kept_study(), trials.parabola, out)
+    outcome = sweep(kept_study(kept={"x": 0.5}, seeds=(0, 1)), trials.parabola, out, tell=said.append)
+    assert x_of(trial.parameters for trial in outcome.summaries) == [0.3, 0.0, 0.2, 0.5]
+    assert said[0] == f"trial 0 of the study in {out} stays as it was begun, at x 0.3"
+    assert outcome.num_ended == outcome.num_runs == 8
+
+
+def test_trial_0_of_the_command_is_the_model_that_train_makes_without_a_sweep(log, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["sweep", "--dataset", str(log), "--vary", "l2_user,l2_item=log:0.05:2", "--vary", "item_graph_weight=0,0.5",
+             "--sampler", "random", "--trials", "2", "--choose_by", "ndcg@5", "--out", str(out), "--quiet"]  # fmt: skip
+    assert main(words) == 0
+    assert "trial 0, the settings in use without a sweep" in capsys.readouterr().err
+    first = read_results(out)[0]
+    assert first.parameters == {"l2_user,l2_item": "auto", "item_graph_weight": "auto"}
+    data = load_dataset(log)
+    alone = evaluate(UltraGCN(seed=0).fit(data.train, data.valid), data.valid, ["ndcg@5"])
+    assert first.metrics["valid_ndcg@5"] == float(f"{alone['ndcg@5']:.8g}")
+    assert main([*words, "--no_kept"]) == 0
+    assert "trial 0 of the study" in capsys.readouterr().err
+    assert main([*words[:-2], str(tmp_path / "other"), "--quiet", "--no_kept"]) == 0
+    assert "trial 0, the settings" not in capsys.readouterr().err
+    assert read_study(tmp_path / "other").kept is None
+
+
+def test_what_is_kept_for_a_data_set_is_trial_0_also_where_two_names_have_one_axis():
+    data = load_dataset("demo")
+    asked = model_study.study_of({"dataset": "demo", "vary": {"l2_user,l2_item": [0.1, 0.3], "num_item_neighbors": [5]}}, data)
+    assert asked.kept == {"l2_user,l2_item": 0.3, "num_item_neighbors": 10}
+    apart = model_study.study_of({"dataset": "demo", "vary": {"l2_user,l2_user_exponent": [0.1, 0.3]}}, data)
+    assert apart.kept == {"l2_user,l2_user_exponent": "0.3,0.0"}
+    assert model_study._spread(apart.kept) == {"l2_user": "0.3", "l2_user_exponent": "0.0"}
+    with pytest.raises(UsageError, match=r"kept is true .* or false, not 'yes'"):
+        model_study.study_of({"dataset": "demo", "vary": {"w3": [0.1]}, "kept": "yes"}, data)
 
 
 # ------------------------------------------------------------- what the pages say
@@ -680,8 +830,17 @@ def test_the_python_of_the_page_runs_as_it_stands(swept, tmp_path):
     assert abs(best_of_own.parameters["x"] - 0.3) < 0.3
 
 
-def test_the_sweep_of_the_workbench_tunes_and_goes_on_where_it_was(tmp_path):
+def main_of_the_workbench():
+    """The function whose parameters are the flags of main.py."""
+    specification = importlib.util.spec_from_file_location("main_of_the_workbench", SRC / "main.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.main
+
+
+def test_the_sweep_of_the_workbench_tunes_and_goes_on_where_it_was(tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="the workbench needs PyTorch")
+    monkeypatch.syspath_prepend(str(SRC))
     shutil.copytree(SRC, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     words = [sys.executable, "-m", "experiments.exp_sweep_mymodel", "--jobs", "2"]
     environment = os.environ | {"PYTHONPATH": ""}
@@ -691,6 +850,9 @@ def test_the_sweep_of_the_workbench_tunes_and_goes_on_where_it_was(tmp_path):
     folder = tmp_path / "plots/exp_sweep_mymodel"
     chosen = study.best(read_study(folder), summarise(read_results(folder)))
     assert 0.9 < chosen.means["valid_accuracy"] < 0.99
+    defaults = {name: parameter.default for name, parameter in inspect.signature(main_of_the_workbench()).parameters.items()}
+    assert read_study(folder).kept == {name: defaults[name] for name in ("learning_rate", "batch_size")}
+    assert "trial 0, the settings in use without a sweep" in done.stdout
     before = (folder / "results.tsv").read_text()
     assert len(before.splitlines()) == 1 + 24
     again = subprocess.run(words, cwd=tmp_path / "src", env=environment, capture_output=True, text=True, check=False)

@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -26,10 +27,12 @@ from ultragcn.kernels.arguments import (
     Groups,
     Parabola,
     Rows,
+    Strength,
     Sums,
     Swept,
     System,
     Triples,
+    Wide,
 )
 from ultragcn.loss.weights import cooccurrence_degrees, item_neighbors
 from ultragcn.models.lightgcn import normalised_adjacency
@@ -234,6 +237,31 @@ def values_with_ties_and_columns_out_of_order(rows, k, density):
     return matrix.indptr.astype(np.int64), matrix.indices, random.integers(-1, 4, matrix.nnz).astype(np.float32), k
 
 
+@cases("strongest_beside", crossed(items=[1, 7, 60], k=[0, 1, 5, 80], groups=[1, 4], kind=["column", "length", "place"]))
+def neighbors_beside_wide_users(items, k, groups, kind):
+    random = np.random.default_rng(17)
+    near = sp.random(items, items, 0.1, "csr", random_state=4, dtype=np.float32)
+    group = random.integers(0, groups, items).astype(np.int32)
+    # Powers of two, so that what is equal in float32 is equal in float64.
+    column, length = (np.exp2(random.integers(-2, 2, items)).astype(np.float32) for _ in range(2))
+    ones, place = np.ones(items, np.float32), np.zeros(0, np.int64)
+    if kind == "length":
+        column = ones
+    else:
+        length = 0 * ones
+    if kind == "place":
+        place = np.empty(items, np.int64)
+        place[np.argsort(column, kind="stable")] = np.arange(items)
+    order = np.lexsort((np.arange(items), length, -column, group)).astype(np.int32)
+    keys = np.column_stack([group, column, length])[order]
+    stops = np.array([next((m for m in range(n, items) if (keys[m] != keys[n]).any()), items) for n in range(items)])
+    shared = np.exp2(random.integers(0, 3, (groups, groups))).astype(np.float32) * (random.random((groups, groups)) < 0.8)
+    near.data = np.exp2(random.integers(-2, 3, near.nnz)).astype(np.float32) * random.choice(np.float32([0, 1, 1]), near.nnz)
+    wide = Wide(group, np.float32(shared), np.searchsorted(group[order], np.arange(groups + 1)), order, stops)
+    strength = Strength(column, length, np.float32(kind != "length"), place)
+    return 0, near.indptr.astype(np.int64), near.indices, near.data, strength, wide, k
+
+
 # ------------------------------------------------------------------ half-sweeps and what they are made of
 
 
@@ -360,8 +388,10 @@ def blocks_of_rows_and_clusters_of_columns(shape, clusters, exclude, together=2,
     members, starts = clustered(num_columns, clusters)
     centre, spread = np.empty((clusters, dim)), np.empty((clusters, dim * (dim + 1) // 2))
     reference.cluster_moments(y, column_weight.sum(axis=0), members, starts, centre, spread)
-    mass = np.stack([[term[members[low:high]].sum() for low, high in zip(starts, starts[1:], strict=False)] for term in column_weight])
-    of_clusters = Clusters(*(part.astype(np.float32) for part in (mass, centre)), centre.T.astype(np.float32, order="C"), np.float32(spread))
+    mass = np.stack([[term[members[low:high]].sum() for low, high in pairwise(starts)] for term in column_weight])
+    of_clusters = Clusters(
+        *(part.astype(np.float32) for part in (mass, centre)), centre.T.astype(np.float32, order="C"), np.float32(spread)
+    )
     groups = Groups(np.random.default_rng(1).permutation(num_rows), block, together)
     return x, y, rows, of_clusters, groups, system, Clustered(np.empty_like(x), np.zeros((num_rows, 5)))
 
@@ -442,17 +472,25 @@ def rows_of_a_regression(shape, density):
     return y, np.float32(0.2) * y.T @ y, pairs.indptr, pairs.indices, l2, np.empty((rows, dim), np.float32)
 
 
-@cases("inverse_factor", crossed(items=[1, 5, 40, 90], k=[1, 9, 33]), rtol=1e-3, atol=1e-4, outcome=lambda _, arguments: arguments[-2:])
-def items_regressed_on_those_before(items, k):
+@cases(
+    "inverse_factor",
+    crossed(items=[1, 5, 40, 90], k=[1, 9, 33], groups=[1, 3]),
+    rtol=1e-3,
+    atol=1e-4,
+    outcome=lambda _, arguments: arguments[-2:],
+)
+def items_regressed_on_those_before(items, k, groups):
     random = np.random.default_rng(7)
     a = (random.random((3 * items, items)) < 0.3).astype(np.float64)
     dense = a.T @ a + 2 * np.eye(items)
+    group, has = random.integers(0, groups, items).astype(np.int32), np.eye(groups) * (groups > 1)
+    dense += np.diag(np.diag(has[np.ix_(group, group)]))
     above = sp.csr_matrix(np.triu(dense, 1), dtype=np.float32)
     before = [np.sort(random.permutation(i)[:k]).astype(np.int32) for i in range(items)]
     regressed = np.concatenate([[0], np.cumsum([len(s) for s in before])]), np.concatenate(before)
     rows = above.indptr.astype(np.int64), above.indices, above.data
     written = np.empty(len(regressed[1]), np.float32), np.empty(items, np.float32)
-    return rows, np.diag(dense).astype(np.float32), regressed, k, *written
+    return rows, np.diag(dense).astype(np.float32), regressed, k, (group, has.astype(np.float32)), *written
 
 
 @cases(

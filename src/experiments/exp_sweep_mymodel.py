@@ -25,6 +25,7 @@ STUDY = Study(
     name="mymodel on digits",
     parameters={"learning_rate": Range(1e-4, 1e-1, log=True), "batch_size": Values((25, 50, 100, 200))},
     metrics=("valid_accuracy",), choose_by="valid_accuracy", sampler="random", trials=12, seeds=(0, 1), fixed={"epochs": 15},
+    kept={"learning_rate": 0.001, "batch_size": 100},  # trial 0: the defaults of main.py
 )  # fmt: skip
 FOLDER = PLOTS / "exp_sweep_mymodel"
 
@@ -54,6 +55,8 @@ def main(argv: Sequence[str]) -> None:
     outcome = sweep(STUDY, trial, FOLDER, jobs=given.get("jobs", JOBS.default), progress=ProgressBars())
     if outcome.best is not None:
         print(outcome.best.parameters, outcome.best.means)
+    if outcome.against_kept:
+        print(outcome.against_kept)
     print(FOLDER)
 
 

@@ -76,7 +76,8 @@ def command(name: str, about: str, studies: Sequence[Mapping[str, Any]], draw: D
 
         data_dir = str(data_folders(given["data_dir"])[0])
         for said in studies:
-            _run({"choose_by": CHOOSE_BY, "data_dir": data_dir, **said}, name, given["jobs"], draw)
+            # A figure shows what is laid out: a trial 0 with what is kept would be a point beside it.
+            _run({"choose_by": CHOOSE_BY, "data_dir": data_dir, "kept": False, **said}, name, given["jobs"], draw)
 
     return main
 

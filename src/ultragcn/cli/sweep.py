@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seeds.add_argument(group, "0")
     group.add_argument("--choose_by", metavar="LABEL", help="metric that the best trial is best in (default: ndcg@20)")
     group.add_argument("--metrics", metavar="LIST", help="what is measured (default: recall@20,ndcg@20)")
+    group.add_argument("--no_kept", action="store_true", help="do without trial 0, which has the settings in use without a sweep")
     group.add_argument("--no_prune", action="store_true", help="tpe: let every trial run to its end")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials that run at once, each in a process (default: 1)")
     parser.add_argument("--threads", type=int, metavar="N", help="of each of them (default: its share of the cores)")
@@ -114,6 +115,8 @@ def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
     counts = {"failed": states.count(FAILED), "pruned": states.count(PRUNED)}
     some = "".join(f", {counted(count, 'trial')} {state}" for state, count in counts.items() if count)
     tell(f"{outcome.num_ended} of {counted(outcome.num_runs, 'run')}{some}; results are in {out / 'results.tsv'}")
+    if outcome.against_kept:
+        tell(outcome.against_kept)
     if (first := next((trial for trial in outcome.summaries if trial.state == FAILED), None)) is not None:
         tell(f"trial {first.trial} failed: {first.why}")
     if outcome.num_ended < outcome.num_runs:
@@ -141,6 +144,8 @@ def _said(arguments: argparse.Namespace) -> dict[str, Any]:
         said["seeds"] = seeds.seeds_of(arguments.seeds)
     if arguments.no_prune:
         said["prune"] = False
+    if arguments.no_kept:
+        said["kept"] = False
     said["vary"] = said.get("vary", {}) | {name: _over(over) for name, over in map(_pair, arguments.vary)}
     said["fixed"] = said.get("fixed", {}) | dict(map(_pair, arguments.fix))
     if not said["vary"]:

@@ -30,7 +30,7 @@ EXACT_GRAPH_WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 EXACT_TREND_WEIGHTS, EXACT_TREND_HALF_LIVES = (1.0, 2.0, 4.0), (2.0, 7.0, 30.0, 90.0, 365.0, 1000.0)
 """Where pairs are held out and times are known, the best of these weights and half-lives is kept, or no trend where that is better."""
 _TREND_HALF_LIFE = 30.0
-EXACT_SELECT_USERS = 10_000
+EXACT_SELECT_USERS = 20_000
 """What is chosen on so many users differs little from what is chosen on all of them, and costs less than a sweep."""
 _CHOSEN = ("l2_user", "l2_item", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
 
@@ -122,7 +122,11 @@ class Config(HyperParameters):
         choices=("auto", "full", "clusters"),
     )
     num_clusters: int | None = parameter(
-        None, "clusters of each side", auto="about 500 for 40,000 rows, and twice as many for sixteen times the rows", unit="clusters", low=1
+        None,
+        "clusters of each side",
+        auto="about 500 for 40,000 rows, 750 for a million",
+        unit="clusters",
+        low=1,
     )
     tile_megabytes: float | None = parameter(
         None, "scores that exact holds at a time, per thread", auto="as many as suit the processor", unit="MB", positive=True, high=1024
@@ -161,7 +165,7 @@ class Config(HyperParameters):
     select_users: int | None = parameter(
         None,
         "users, evenly spaced among those with held-out pairs, on whom training measures itself and chooses; the final figures are of all",
-        auto="for exact 10,000 at most; for sgd all",
+        auto="for exact 20,000 at most; for sgd all",
         unit="users",
         low=1,
     )

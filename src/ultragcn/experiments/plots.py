@@ -176,7 +176,9 @@ def against_parameter(points: Sequence[Point], parameter: str, metric: str, titl
     for point in points:
         others = tuple((name, _text(value)) for name, value in point.parameters.items() if name != parameter)
         lines.setdefault(others, []).append(point)
-    joined = len(lines) <= len(_SERIES) and all(len(line) > 1 for line in lines.values())
+    # A trial that lies on no grid of the others, such as the one with what is kept, stands beside their lines.
+    alone = sum(len(line) == 1 for line in lines.values())
+    joined = len(lines) - alone <= len(_SERIES) and alone <= (len(lines) > 1)
     best = points[0]
     axis.label(axes, "x", parameter)
     if joined:

@@ -160,3 +160,26 @@ class Triples(NamedTuple):
     users: np.ndarray  # (T,) int32
     positives: np.ndarray  # (T,) int32
     negatives: np.ndarray  # (T,) int32
+
+
+class Strength(NamedTuple):
+    """How strongly an item i is tied to a neighbour j: C_ij column_j / (length_i length_j + shrinkage); C is the co-occurrence.
+
+    Of the neighbours of one item that have the same C, those with a larger `column` and a smaller `length` are stronger. One of the two
+    is the same for all items, so this is an order of all items.
+    """
+
+    column: np.ndarray  # (I,) float32, >= 0
+    length: np.ndarray  # (I,) float32, >= 0
+    shrinkage: np.float32  # where length_i length_j + shrinkage is 0, so is the strength
+    place: np.ndarray  # (I,) int64: only items of a lower place are neighbours; (0,) where all are
+
+
+class Wide(NamedTuple):
+    """What users who have very many items add to the co-occurrence C. Items that the same of these users have are a group, P in all."""
+
+    group: np.ndarray  # (I,) int32
+    shared: np.ndarray  # (P, P) float32, what these users add to C_ij, i of a group and j of another
+    starts: np.ndarray  # (P + 1,) int64, where the items of each group begin in `order`
+    order: np.ndarray  # (I,) int32, the items of group after group, the strongest first; of equals, the lower item
+    stops: np.ndarray  # (I,) int64, for each place of `order` where those that are equal to its item end

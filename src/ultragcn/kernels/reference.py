@@ -124,6 +124,22 @@ def largest_entries(indptr, indices, values, k):
     return places
 
 
+def strongest_beside(first, indptr, columns, values, strength, wide, k):
+    """Return the k strongest of the neighbours given and of those that share users of `wide` alone, (R, k) each: -1 and 0 where none."""
+    items, strengths = np.full((len(indptr) - 1, k), -1), np.zeros((len(indptr) - 1, k))
+    for row in range(len(items)):
+        i, own = first + row, slice(indptr[row], indptr[row + 1])
+        of = dict(zip(columns[own].tolist(), values[own].tolist(), strict=True))
+        for j, group in enumerate(wide.group):
+            before = len(strength.place) == 0 or strength.place[j] < strength.place[i]
+            below = strength.length[i] * strength.length[j] + strength.shrinkage
+            if j != i and before and below > 0 and j not in of:
+                of[j] = wide.shared[wide.group[i], group] * strength.column[j] / below
+        order = sorted((j for j, value in of.items() if value > 0), key=lambda j: (-of[j], j))[:k]
+        items[row, : len(order)], strengths[row, : len(order)] = order, [of[j] for j in order]
+    return items, strengths
+
+
 def strongest_of_product(left, right, factors, before, k):
     """Return the k entries of largest size of each row of a product, times factors of its columns, the diagonal left out."""
     indptr, indices, values = sparse_product(*left, *right, len(factors))
@@ -386,12 +402,12 @@ def ridge_rows(y, gram, indptr, indices, l2, x):
         x[r] = np.linalg.solve(own.T @ own + gram + l2[r] * np.eye(y.shape[1]), own.sum(axis=0))
 
 
-def inverse_factor(above, diagonal, regressed, k, weights, pivots):
+def inverse_factor(above, diagonal, regressed, k, wide, weights, pivots):
     """Write weights_i = G_SS^-1 G_Si and D_i = G_ii - G_iS weights_i, from the dense G."""
-    (indptr, indices, data), (row_indptr, row_items) = above, regressed
-    g = np.zeros((len(pivots), len(pivots)))
+    (indptr, indices, data), (row_indptr, row_items), (group, shared) = above, regressed, wide
+    g = np.triu(shared[np.ix_(group, group)], 1)
     for i in range(len(g)):
-        g[i, indices[indptr[i] : indptr[i + 1]]] = data[indptr[i] : indptr[i + 1]]
+        g[i, indices[indptr[i] : indptr[i + 1]]] += data[indptr[i] : indptr[i + 1]]
     g += g.T + np.diag(diagonal)
     for i in range(len(g)):
         row = slice(row_indptr[i], row_indptr[i + 1])
@@ -467,8 +483,7 @@ def clustered_half_sweep(x, y, rows, clusters, groups, system, out):
 
         def expected(function, points, weight=weight, deviation=deviation):
             scores = points @ clusters.centre.T
-            nodes = zip((-np.sqrt(3), 0, np.sqrt(3)), (1 / 6, 2 / 3, 1 / 6), strict=True)
-            return weight * sum(share * function(scores + node * deviation) for node, share in nodes)
+            return weight * (function(scores - deviation) + function(scores + deviation)) / 2
 
         slope = expected(lambda s: sigmoid(s) * sigmoid(-s), x[members])
         bent, curvature = slope.sum(axis=0), slope.sum(axis=1)

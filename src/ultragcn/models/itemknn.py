@@ -12,7 +12,7 @@ from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.models.item_scorer import ItemWeightModel
 from ultragcn.progress import Progress
-from ultragcn.scoring.item_weights import WEIGHT_BYTES, most_entries, strongest_neighbors
+from ultragcn.scoring.item_weights import WEIGHT_BYTES, Likeness, most_entries, strongest_neighbors
 
 
 class ItemKNN(ItemWeightModel):
@@ -43,11 +43,6 @@ class ItemKNN(ItemWeightModel):
         if self.config.weighting == "idf":
             user_weight = np.log(self.train_.num_items / np.maximum(degrees, 1)) ** 2
         length = np.sqrt(matrix.T @ user_weight).astype(np.float32)  # sqrt(C_ii)
-
-        def cosine(i: np.ndarray, j: np.ndarray, c: np.ndarray) -> np.ndarray:
-            denominator = length[i] * length[j] + np.float32(self.config.shrinkage)
-            result: np.ndarray = np.divide(c, denominator, out=np.zeros_like(c), where=denominator > 0)
-            return result
-
+        cosine = Likeness(length=length, shrinkage=self.config.shrinkage)
         # Row j of the neighbours is what column j of the weights must be.
         self.item_weights_ = strongest_neighbors(matrix, user_weight, cosine, self.config.num_neighbors).T.tocsr()

@@ -14,12 +14,13 @@ import scipy.sparse as sp
 from ultragcn import kernels
 from ultragcn.config import Config
 from ultragcn.kernels.arguments import Clusters
+from ultragcn.solvers.half_sweeps import checked
 
-_FIRST_ROUNDS, _ROUNDS = 4, 2  # of k-means, from random centres and from the labels of the sweep before
+_FIRST_ROUNDS, _ROUNDS = 4, 1  # of k-means, from random centres and from the labels of the sweep before
 _LEAST_SHARE = 0.05  # of the mass is dealt out evenly, so that columns with next to no slope have places too
-_RIDGE = 1e-6  # of the mean squared length, for directions that the rows do not have
+_LEAST_LENGTH = 1e-6  # of the rows along a direction, squared, relative to the longest: rounding may have made it negative
 
-_CLUSTERS, _ROWS, _POWER = 512, 40_000, 0.25  # so many clusters for so many rows, and more with this power of the rows
+_CLUSTERS, _ROWS, _POWER = 512, 40_000, 0.125  # so many clusters for so many rows, and more with this power of the rows
 _CELL_COST = 4  # of a row and a cluster, relative to that of a cell
 
 
@@ -69,12 +70,14 @@ def cluster_columns(
     labels : (I,) int32
     """
     mixed = mix @ weight
-    metric = (x.T @ x).astype(np.float64) / max(len(x), 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `checked`
+        metric = checked(x.T @ x).astype(np.float64) / max(len(x), 1)
     slope = _slope(y @ x.mean(axis=0), np.einsum("id,id->i", y @ metric.astype(np.float32), y))
     mass = mixed * slope
     mass = mass / max(float(mass.sum()), 1e-30) + np.float32(_LEAST_SHARE / len(y))
-    ridge = _RIDGE * np.trace(metric) / len(metric) + 1e-30
-    points = np.ascontiguousarray(y @ np.linalg.cholesky(metric + ridge * np.eye(len(metric))).astype(np.float32))
+    lengths, directions = np.linalg.eigh(metric)
+    root = np.sqrt(np.maximum(lengths, _LEAST_LENGTH * lengths[-1]))
+    points = np.ascontiguousarray(y @ (directions * root).astype(np.float32))
     first = labels is None
     labels = np.empty(len(y), np.int32) if labels is None else labels.copy()
     if first:
@@ -104,7 +107,9 @@ def _centres(points: np.ndarray, mass: np.ndarray, labels: np.ndarray, number: i
     """Return the mean of the points of each label, (number, D) float32, and which labels have no points."""
     members = sp.csr_matrix((mass, (labels, np.arange(len(labels)))), (number, len(labels)))
     total = np.asarray(members.sum(axis=1)).ravel()
-    return np.ascontiguousarray(members @ points / np.maximum(total, 1e-30)[:, None], np.float32), np.bincount(labels, minlength=number) == 0
+    return np.ascontiguousarray(members @ points / np.maximum(total, 1e-30)[:, None], np.float32), np.bincount(
+        labels, minlength=number
+    ) == 0
 
 
 def _moments(y: np.ndarray, weight: np.ndarray, mixed: np.ndarray, labels: np.ndarray, number: int) -> Clusters:

@@ -154,8 +154,14 @@ class ExactSolver:
         positive = entries * (24 if config.exclude_positives else 16) + 8 * sizes.num_pairs + 8 * neighbors * sizes.num_items
         # Embeddings, those before the step and those kept; of the larger side, new ones and transposed ones too.
         tables = 4 * config.embedding_dim * (3 * rows + 2 * larger)
-        # Weights, damping and what is measured of every row, and the strips' sums.
-        return positive + tables + 80 * rows + 4 * MAX_STRIPS * larger
+        # Weights, damping and what is measured of every row.
+        measured = positive + tables + 80 * rows
+        clusters = num_clusters(config, sizes.num_users, sizes.num_items)
+        if clusters is None:
+            return measured + 4 * MAX_STRIPS * larger  # the strips' sums
+        # The frozen side as k-means sees it, labels, and a centre and a spread for each cluster.
+        dim = config.embedding_dim
+        return measured + 4 * dim * larger + 12 * rows + 4 * max(clusters) * (2 * dim + dim * (dim + 1) // 2)
 
     def _clustered_sweep(self, sweep: int, num_user_clusters: int, num_item_clusters: int) -> float:
         """Do a sweep over clusters; return the loss after it, in which clusters of users stand for the negatives."""
@@ -163,12 +169,12 @@ class ExactSolver:
         clusters, self._labels["item"] = cluster_columns(
             self._x, self._y, users.column_weight, users.mean_weight, num_item_clusters, random, self._labels.get("item")
         )
-        half = clustered_half_sweep(users, self._x, self._y, self._user_damping, clusters)
+        half = clustered_half_sweep(users, self._x, self._y, self._user_damping, clusters, self._labels.get("user"))
         self._x, self._user_damping = half.x_new, half.damping
         clusters, self._labels["user"] = cluster_columns(
             self._y, self._x, items.column_weight, items.mean_weight, num_user_clusters, random, self._labels.get("user")
         )
-        half = clustered_half_sweep(items, self._y, self._x, self._item_damping, clusters)
+        half = clustered_half_sweep(items, self._y, self._x, self._item_damping, clusters, self._labels["item"])
         self._y, self._item_damping = half.x_new, half.damping
         return float(half.loss + users.ridge(self._x).sum())
 

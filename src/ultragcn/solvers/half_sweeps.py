@@ -24,6 +24,7 @@ MAX_STRIPS = 64  # bounds the parallelism; fixed, so that results do not depend 
 _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper, fewer more exact
 _LEAST_GROUPS, _MOST_TOGETHER = 24, 8  # pieces of work of a half-sweep over clusters; blocks in one of them
 _MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
+_LABELS = 4  # labels among which no order is looked for
 _MANY_ROWS = 256  # for which it is worth while to transpose the columns
 _NEWTON_STEPS = 4  # of conjugate gradients for a row's Newton step; more do not lower the loss faster
 _CLUSTERED_STEPS = 2  # the same over clusters, where the positives are most of the work
@@ -293,7 +294,9 @@ class ClusteredHalf:
     loss: float  # after it, without the L2 part of the other side
 
 
-def clustered_half_sweep(side: Side, x: np.ndarray, y: np.ndarray, damping: np.ndarray, clusters: Clusters) -> ClusteredHalf:
+def clustered_half_sweep(
+    side: Side, x: np.ndarray, y: np.ndarray, damping: np.ndarray, clusters: Clusters, labels: np.ndarray | None = None
+) -> ClusteredHalf:
     """Step every row of `x` against the frozen `y`, of which `clusters` stand for the negatives.
 
     The loss of a row before and after its step is measured with the same clusters. So a step that makes it larger is not taken, and the
@@ -305,6 +308,8 @@ def clustered_half_sweep(side: Side, x: np.ndarray, y: np.ndarray, damping: np.n
     x, y : (R, D) and (columns, D) float32
     damping : (R,) float32
     clusters : Clusters
+    labels : (R,) int32, optional
+        Of similar rows, such as their own clusters: blocks are made of them, which is cheaper than to look for similar rows.
 
     Raises
     ------
@@ -314,9 +319,10 @@ def clustered_half_sweep(side: Side, x: np.ndarray, y: np.ndarray, damping: np.n
     x_new, stats = np.empty_like(x), np.zeros((len(x), 5))
     block = int(np.clip(-(-len(x) // 12), 16, _BLOCK_ROWS))
     together = int(np.clip(len(x) // (block * _LEAST_GROUPS), 1, _MOST_TOGETHER))
+    order = _similar_together(x, block) if labels is None else _by_label(x, labels)
     side.sweeper.clustered_half_sweep(
-        x, y, side.problem(damping), clusters, Groups(_similar_together(x, block), block, together),
-        System(side.prior(y), _CLUSTERED_STEPS), Clustered(x_new, stats),
+        x, y, side.problem(damping), clusters, Groups(order, block, together), System(side.prior(y), _CLUSTERED_STEPS),
+        Clustered(x_new, stats),
     )  # fmt: skip
     before = stats[:, 0] + stats[:, 1] + side.ridge(x)
     after = stats[:, 2] + stats[:, 3] + side.ridge(x_new)
@@ -332,7 +338,8 @@ def next_damping(damping: np.ndarray, before: np.ndarray, after: np.ndarray, pre
     """Return the damping that follows from what a step was worth to each row, and what it promised: (R,) float32."""
     gain = (before - after) / np.maximum(predicted, 1e-12 + 1e-7 * np.abs(before))
     damping = damping * np.where(gain < 0.25, 4.0, np.where(gain < 0.5, 2.0, np.where(gain > 0.95, 0.8, 1.0)))
-    return np.clip(damping, _MIN_DAMPING, _MAX_DAMPING).astype(np.float32)
+    result: np.ndarray = np.clip(damping, _MIN_DAMPING, _MAX_DAMPING).astype(np.float32)
+    return result
 
 
 def transposed(side: Side, y: np.ndarray) -> np.ndarray:
@@ -362,6 +369,16 @@ def gram_share(side: Side, y: np.ndarray) -> int:
 def _similar_together(x: np.ndarray, block: int) -> np.ndarray:
     """Return the rows in an order in which a block holds similar ones."""
     return np.concatenate(_halves(x, np.arange(len(x)), block))
+
+
+def _by_label(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the rows label by label, labels of similar rows one after the other."""
+    sizes = np.bincount(labels)
+    members = sp.csr_matrix((np.ones(len(x), np.float32), (labels, np.arange(len(x)))), (len(sizes), len(x)))
+    order = _similar_together(members @ x / np.maximum(sizes, 1).astype(np.float32)[:, None], _LABELS)
+    rank = np.empty(len(sizes), np.int32)
+    rank[order] = np.arange(len(sizes))
+    return np.argsort(rank[labels], kind="stable")
 
 
 def _halves(x: np.ndarray, rows: np.ndarray, block: int) -> list[np.ndarray]:

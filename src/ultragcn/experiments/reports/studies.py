@@ -10,6 +10,7 @@ from ultragcn.errors import counted
 from ultragcn.experiments import plots
 from ultragcn.experiments.reports.curves import read_curve
 from ultragcn.experiments.reports.page import Cell, Section, Table, command_line, hashes, number_cell, period, value_cell
+from ultragcn.experiments.studies.space import Value, Values
 from ultragcn.experiments.studies.study import (
     DONE,
     FAILED,
@@ -21,6 +22,7 @@ from ultragcn.experiments.studies.study import (
     Row,
     Study,
     Summary,
+    against_kept,
     read_results,
     read_study,
     summarise,
@@ -43,7 +45,7 @@ def section(folder: Path) -> Section:
         facts=_facts(folder, study, rows, len(trials)),
         command=_command(folder),
         warning=_warning(study),
-        summary=_summary(study, ranked),
+        summary=_summary(study, ranked, trials),
         notes=_notes(study, rows, trials),
         plots=_plots(folder, study, rows, ranked) if ranked else [],
         tables=[*_trials(study, trials), *_runs(study, rows), *_failures(rows)],
@@ -106,14 +108,16 @@ def _warning(study: Study) -> str:
     return ""
 
 
-def _summary(study: Study, ranked: Sequence[Summary]) -> str:
+def _summary(study: Study, ranked: Sequence[Summary], trials: Sequence[Summary]) -> str:
     if not ranked:
         return ""
     best = ranked[0]
+    gain = against_kept(study, trials)
     cell = _metric_cell(best, study.choose_by)
     setting = ", ".join(f"{name} {value_cell(value).text}" for name, value in best.parameters.items())
     over = f"mean over {counted(best.num_seeds, 'seed')}" if best.num_seeds > 1 else "one seed"
     text = f"Best: trial {best.trial} with {study.choose_by} {cell.text} ({over}), at {setting}."
+    text += f" {gain}" if gain else ""
     if len(ranked) == 1 or _warning(study):
         return text
     return text + f" Picked from {len(ranked)} for this number, it looks a little better than it is; test, read once, is what counts."
@@ -131,9 +135,19 @@ def _notes(study: Study, rows: Sequence[Row], trials: Sequence[Summary]) -> list
         notes.append(f"No trial has a number for {study.choose_by}, so there is no best and nothing to draw.")
     elif strays := [trial for trial in trials if trial.num_seeds and not _is_ranked(study, trial)]:
         notes.append(f"{counted(len(strays), 'trial')} ended without a number for {study.choose_by}: last in the table, on no plot.")
+    off = [f"{name} {value}" for name, value in (study.kept or {}).items() if _is_off_axis(study, name, value)]
+    if off and any(trial.trial == 0 and _is_ranked(study, trial) for trial in trials):
+        notes.append(f"Trial 0 has {', '.join(off)}: not a number, so trial 0 is left off the plots with an axis for that.")
     if any(trial.num_seeds > 1 for trial in trials):
         notes.append("± is half of a 95 % t-interval over seeds: how far seeds move a mean, not how far the choice of users does.")
     return notes
+
+
+def _is_off_axis(study: Study, name: str, value: Value) -> bool:
+    """Return whether a parameter varies over numbers alone and `value`, of trial 0, is not a number: `auto`, or a value for each name."""
+    over = study.parameters[name]
+    words = isinstance(over, Values) and any(isinstance(one, str) for one in over.values)
+    return isinstance(value, str) and not words
 
 
 def _trials(study: Study, trials: Sequence[Summary]) -> list[Table]:
@@ -183,10 +197,14 @@ def _failures(rows: Sequence[Row]) -> list[Table]:
 
 def _plots(folder: Path, study: Study, rows: Sequence[Row], ranked: Sequence[Summary]) -> list[plots.Plot]:
     points = points_of(ranked, study.choose_by)
-    varied = [name for name in study.parameters if len({str(point.parameters[name]) for point in points}) > 1]
-    drawn = [plots.against_parameter(points, name, study.choose_by) for name in varied]
-    pairs = list(itertools.combinations(varied, 2))
-    drawn += [plots.over_two_parameters(points, *pair, study.choose_by) for pair in pairs[:_MOST_PAIRS]]
+
+    def on_axes(*names: str) -> list[plots.Point]:
+        return [point for point in points if not any(_is_off_axis(study, name, point.parameters[name]) for name in names)]
+
+    varied = [name for name in study.parameters if len({str(point.parameters[name]) for point in on_axes(name)}) > 1]
+    drawn = [plots.against_parameter(on_axes(name), name, study.choose_by) for name in varied]
+    pairs = [pair for pair in itertools.combinations(varied, 2) if len(on_axes(*pair)) > 1]
+    drawn += [plots.over_two_parameters(on_axes(*pair), *pair, study.choose_by) for pair in pairs[:_MOST_PAIRS]]
     curves = [curve for trial in ranked[:_MOST_CURVES] if (curve := _curve(folder, study, rows, trial))]
     drawn += [plots.curves(curves, study.choose_by, "epoch")] if curves else []
     recall = next((metric for metric in study.metrics if "recall@" in metric), study.choose_by)

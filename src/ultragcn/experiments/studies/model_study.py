@@ -9,6 +9,7 @@ trials = 24
 seeds = [0, 1]                   # or how many
 choose_by = "ndcg@20"
 metrics = ["recall@20", "ndcg@20"]
+kept = true                      # trial 0 has the settings in use without the study; false: it is like the others
 
 [vary]
 item_item_weight = [0, 0.5, 1]
@@ -44,7 +45,7 @@ from ultragcn.models.registry import VARIANTS, every_value, hyper_parameters, ma
 from ultragcn.models.ultragcn import UltraGCN
 
 _SOURCE = ("dataset", "data_dir", "test", "valid", "titles", "protocol", "split_seed", *DATA_OPTIONS)
-_WORDS = ("name", *_SOURCE, "model", "sampler", "sampler_seed", "trials", "seeds", "choose_by", "metrics", "prune", "vary", "fixed")
+_WORDS = ("name", *_SOURCE, "model", "sampler", "sampler_seed", "trials", "seeds", "choose_by", "metrics", "prune", "kept", "vary", "fixed")
 """What a study file may say."""
 
 
@@ -97,6 +98,8 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
     kept: Any = make_model(model, data.known_as, 0, _spread(fixed))
     varied = ("seed", *_spread(vary), *_spread(fixed))
     watched = model in VARIANTS and choose_by in labels_in_training(kept.config.select_by)
+    if not isinstance(said.get("kept", True), bool):
+        raise UsageError(f"kept is true (trial 0 has the settings in use without the study) or false, not {said['kept']!r}")
     if said.get("prune") and not watched:
         raise UsageError(
             f"pruning watches {choose_by} while models train, and {model} does not measure it then; "
@@ -109,6 +112,7 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
         prune=said.get("prune", sampler == "tpe" and watched),
         about={"dataset": data.name, "protocol": data.protocol, "data_hash": data.hash, "split_hash": split_hash(data),
                "settings": _settings(kept, besides=varied), "settings_hash": _hash_of(kept, besides=varied)},
+        kept={names: _in_one(names, kept) for names in vary} if said.get("kept", True) else None,
     )  # fmt: skip
     if len(study.seeds) > 1 and "seed" not in hyper_parameters(model):
         raise UsageError(f"{model} draws nothing, so every seed gives the same; give one seed, not {len(study.seeds)}")
@@ -246,8 +250,19 @@ def _data(source: str) -> Dataset:
 
 
 def _spread(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters by their own names: `l2_user,l2_item` has one value for both."""
-    return {name.strip(): value for names, value in parameters.items() for name in names.split(",")}
+    """Return parameters by their own names: `l2_user,l2_item` has one value for both, or as text one for each."""
+    every: dict[str, Any] = {}
+    for names, value in parameters.items():
+        own = [name.strip() for name in names.split(",")]
+        parts = value.split(",") if isinstance(value, str) and len(own) > 1 else []
+        every |= zip(own, parts, strict=True) if len(parts) == len(own) else dict.fromkeys(own, value)
+    return every
+
+
+def _in_one(names: str, unfitted: Any) -> Any:
+    """Return the value that a model has for `names`, as text has it: of several names whose values differ, all of them, `0.3,auto`."""
+    values = [in_text(getattr(unfitted.config, name.strip())) for name in names.split(",")]
+    return values[0] if len(set(map(str, values))) == 1 else ",".join(map(str, values))
 
 
 def _declared(names: str, declared: Mapping[str, Any]) -> Any:

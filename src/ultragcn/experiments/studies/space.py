@@ -44,6 +44,10 @@ class Values:
         """Return them."""
         return self.values
 
+    def has(self, value: Value) -> bool:
+        """Return whether `value` is one of them."""
+        return any(type(value) is type(one) and value == one for one in self.values)
+
     def draw(self, random: np.random.Generator) -> Value:
         """Return one of them by chance."""
         return self.values[int(random.integers(len(self.values)))]
@@ -101,6 +105,13 @@ class Range:
             raise UsageError(f"a range has {_MAX_POINTS} numbers at most; take a larger step than {self.step:g}")
         count = int(steps) + 1
         return tuple(self.rounded(self.low + index * self.step) for index in range(count))
+
+    def has(self, value: Value) -> bool:
+        """Return whether `value` is one of its numbers."""
+        if isinstance(value, (bool, str)) or not self.low <= value <= self.high or (self.whole and value != int(value)):
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return math.isclose(steps, round(steps), abs_tol=1e-8)
 
     def draw(self, random: np.random.Generator) -> Value:
         """Return one of its numbers by chance."""

@@ -13,7 +13,7 @@ A trial is a set of values for the parameters; with each seed it is run once.
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ _VALUE = (bool, float, str)
 _STUDY_FORM = {
     "name": str, "parameters": {str: ([_VALUE], {"low": float, "high": float})}, "metrics": [str], "choose_by": str, "seeds": [int],
     "sampler": set(SAMPLERS), "num_trials": int, "direction": set(DIRECTIONS), "fixed": dict, "sampler_seed": int, "prune": bool,
-    "trials": [{str: _VALUE}], Optional("command"): [str], "settings": (dict, str, None),
+    "trials": [{str: _VALUE}], Optional("kept"): ({str: _VALUE}, None), Optional("command"): [str], "settings": (dict, str, None),
     **dict.fromkeys(("dataset", "protocol", "data_hash", "split_hash"), (str, None)),
 }  # fmt: skip
 """The form (`forms`) of study.json."""
@@ -82,6 +82,9 @@ class Study:
     """With tpe, end trials early whose curve is below the median of those before."""
     laid_out: tuple[Point, ...] = ()
     """The trials that a folder holds, where values or trials were added to the first ones."""
+    kept: Point | None = None
+    """What the parameters are without the study: trial 0 has these values, whether they are among what varies or not. None: trial 0 is
+    like the others."""
 
     def __post_init__(self) -> None:
         for what, given, allowed in (("sampler", self.sampler, SAMPLERS), ("direction", self.direction, DIRECTIONS),
@@ -105,6 +108,13 @@ class Study:
                 f"trials must be a whole number from 0 to {_MOST_TRIALS} (0: all of a grid or list, {DEFAULT_TRIALS} of random or tpe), "
                 f"not {self.trials!r}"
             )
+        if self.kept is not None:
+            if self.kept.keys() != self.parameters.keys():
+                raise UsageError(
+                    f"kept has a value for each parameter that varies ({', '.join(self.parameters)}), or is None; "
+                    f"it has values for {', '.join(self.kept) or 'none'}"
+                )
+            object.__setattr__(self, "kept", {name: self.kept[name] for name in self.parameters})
         if self.prune and self.sampler != "tpe":
             raise UsageError(f"pruning needs sampler tpe, not {self.sampler}")
 
@@ -119,9 +129,11 @@ class Study:
         """Return the parameters of each trial; of tpe none, because they depend on what came out before."""
         if self.sampler == "tpe" or self.laid_out:
             return list(self.laid_out)
+        first = [] if self.kept is None else [dict(self.kept)]
         if self.sampler == "random":
-            return [space.drawn(self.parameters, self.sampler_seed, trial) for trial in range(self.num_trials)]
+            return first + [space.drawn(self.parameters, self.sampler_seed, trial) for trial in range(len(first), self.num_trials)]
         every = space.grid(self.parameters) if self.sampler == "grid" else space.together(self.parameters)
+        every = first + [point for point in every if point not in first]
         return every[: self.trials or len(every)]
 
     @property
@@ -172,7 +184,8 @@ class Summary(NamedTuple):
 def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
     """Make `folder` that of the study, or find it there, perhaps with other seeds or fewer values; return the study's trials.
 
-    A trial keeps its number when values are added: what is new comes after what was there.
+    A trial keeps its number when values are added: what is new comes after what was there. Trial 0 stays what it was when the study was
+    begun, also where what is kept has changed since, or where the study was begun before trial 0 had what is kept.
 
     Returns
     -------
@@ -186,11 +199,13 @@ def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
     """
     _refuse_others(folder)
     with one_at_a_time(folder / CLAIMS / "study"):
+        before = _read(folder) if (folder / STUDY).exists() else None
+        if before is not None:
+            study = replace(study, kept=before.get("kept") if list(before["parameters"]) == list(study.parameters) else None)
         points = study.points()
-        every, seeds, before = points, list(study.seeds), None
+        every, seeds = points, list(study.seeds)
         over = {name: values.described() for name, values in study.parameters.items()}
-        if (folder / STUDY).exists():
-            before = _read(folder)
+        if before is not None:
             changed = _changes(before, study)
             if changed:
                 raise UsageError(f"{folder} holds another study ({', '.join(changed)}); give another --out")
@@ -202,7 +217,7 @@ def open_folder(folder: Path, study: Study) -> list[tuple[int, Point]]:
             "parameters": over, "fixed": dict(study.fixed),
             "seeds": seeds, "sampler": study.sampler, "sampler_seed": study.sampler_seed, "prune": study.prune,
             "choose_by": study.choose_by, "direction": study.direction, "metrics": list(study.metrics),
-            "num_trials": max(study.num_trials, len(every), (before or {}).get("num_trials", 0)), "trials": every,
+            "num_trials": max(study.num_trials, len(every), (before or {}).get("num_trials", 0)), "trials": every, "kept": study.kept,
             "command": sys.argv,
         }  # fmt: skip
         if described != before:
@@ -265,7 +280,7 @@ def read_study(folder: Path) -> Study:
         return Study(
             kept["name"], space.space_of(kept["parameters"]), tuple(kept["metrics"]), kept["choose_by"], tuple(kept["seeds"]),
             kept["sampler"], kept["num_trials"], kept["direction"], kept["fixed"], {name: kept[name] for name in _ABOUT},
-            kept["sampler_seed"], kept["prune"], tuple(kept["trials"]),
+            kept["sampler_seed"], kept["prune"], tuple(kept["trials"]), kept.get("kept"),
         )  # fmt: skip
     except UsageError as error:
         raise UsageError(f"{folder / STUDY} is not as ultragcn sweep writes it ({error}); put it back as it was") from error
@@ -276,7 +291,7 @@ def _read(folder: Path) -> dict[str, Any]:
     kept = storage.read_json(folder / STUDY)
     if wrong := misfit(kept, _STUDY_FORM, STUDY):
         raise UsageError(f"{folder / STUDY} is not as ultragcn sweep writes it ({wrong}); put it back as it was")
-    if any(point.keys() != kept["parameters"].keys() for point in kept["trials"]):
+    if any(point.keys() != kept["parameters"].keys() for point in [*kept["trials"], kept.get("kept") or kept["parameters"]]):
         raise UsageError(f"{folder / STUDY} is not as ultragcn sweep writes it (trials have other parameters); put it back as it was")
     return kept
 
@@ -314,10 +329,14 @@ def _row(cells: Mapping[str, str], study: Study) -> Row:
     if cells["state"] not in (DONE, PRUNED, FAILED):
         raise ValueError(f"the state {cells['state']!r}")
 
-    epoch = number("best_epoch")
+    epoch, trial = number("best_epoch"), int(cells["trial"])
+    # What is kept need not be among what varies: `auto`, or a number out of the range.
+    if trial == 0 and study.kept is not None and all(str(value) == cells[name] for name, value in study.kept.items()):
+        parameters = dict(study.kept)
+    else:
+        parameters = {name: over.read(cells[name]) for name, over in study.parameters.items()}
     return Row(
-        int(cells["trial"]), int(cells["seed"]), cells["state"],
-        {name: over.read(cells[name]) for name, over in study.parameters.items()},
+        trial, int(cells["seed"]), cells["state"], parameters,
         {name: float(cells[name]) for name in study.metrics if cells[name]},
         None if epoch is None else int(epoch), number("train_seconds"), number("peak_memory_mb"), cells["ended"], cells["why"],
     )  # fmt: skip
@@ -352,6 +371,41 @@ def best(study: Study, summaries: Sequence[Summary]) -> Summary | None:
     most = max((trial.num_seeds for trial in done), default=0)
     sign = 1 if study.direction == "maximize" else -1
     return max((t for t in done if t.num_seeds == most), key=lambda trial: sign * trial.means[study.choose_by], default=None)
+
+
+def against_kept(study: Study, summaries: Sequence[Summary]) -> str:
+    """Return by how much the best trial beats trial 0, which has what is kept, as a sentence; empty where trial 0 is like the others.
+
+    Examples
+    --------
+    >>> study = Study("x", {"x": space.Values((1, 2))}, ("score",), "score", kept={"x": 1})
+    >>> trials = [Summary(n, {"x": n + 1}, DONE, 1, {"score": 0.25 * (n + 1)}, {}, 1.0, 1.0) for n in range(2)]
+    >>> against_kept(study, trials)
+    'Trial 1 beats trial 0, the settings in use without a sweep, by 0.2500 in score (0.5000 against 0.2500).'
+    """
+    chosen = best(study, summaries)
+    if study.kept is None or chosen is None:
+        return ""
+    kept = next((trial for trial in summaries if trial.trial == 0), None)
+    name = "trial 0, the settings in use without a sweep"
+    if kept is None or kept.state != DONE or kept.num_seeds < chosen.num_seeds:
+        state = {FAILED: "failed", PRUNED: "was pruned"}.get(DONE if kept is None else kept.state, "has not ended with every seed")
+        return f"By how much trial {chosen.trial} beats {name}, is not known: trial 0 {state}."
+    if not np.isfinite(kept.means.get(study.choose_by, np.nan)):
+        return f"By how much trial {chosen.trial} beats {name}, is not known: trial 0 has no number for {study.choose_by}."
+    ours, theirs = chosen.means[study.choose_by], kept.means[study.choose_by]
+    if ours == theirs:
+        return f"No trial beats {name}, in {study.choose_by} ({in_digits(theirs)})."
+    lower = "" if study.direction == "maximize" else ", where lower is better"
+    return (
+        f"Trial {chosen.trial} beats {name}, by {in_digits(abs(ours - theirs))} in {study.choose_by} "
+        f"({in_digits(ours)} against {in_digits(theirs)}{lower})."
+    )
+
+
+def in_digits(value: float) -> str:
+    """Return a metric as a sentence has it: with four decimals, or four digits where those would say little."""
+    return f"{value:.4f}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float]:

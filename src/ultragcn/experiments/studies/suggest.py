@@ -106,10 +106,19 @@ class Suggested:
                 return None
             if number == len(known):
                 # One line of the journal: whoever dies here leaves a trial with all its parameters, or none.
-                self._optuna_study.enqueue_trial(self._suggestion(known))
+                kept = self._kept(number)
+                self._optuna_study.enqueue_trial(self._suggestion(known) if kept is None else self._known_to_optuna(kept))
             waiting = number == len(known) or known[number].state == self._optuna.trial.TrialState.WAITING
             self._trials[number] = trial = self._optuna_study.ask() if waiting else self._again(number)
             return Task(number, self._parameters(trial), self._study.seeds, claimed)
+
+    def _kept(self, number: int) -> Point | None:
+        """Return the parameters of the trial if it is the one that has what is kept."""
+        return self._study.kept if number == 0 else None
+
+    def _known_to_optuna(self, kept: Point) -> Point:
+        """Return those values that are among what varies. Of a parameter whose value is not, such as `auto`, Optuna learns nothing."""
+        return {name: value for name, value in kept.items() if self._study.parameters[name].has(value)}
 
     def _suggestion(self, known: Sequence[Any]) -> Point:
         """Return the parameters of the next trial; chance enters by its number, so that trials begun together differ."""
@@ -124,6 +133,11 @@ class Suggested:
 
     def _parameters(self, trial: Any) -> Point:
         """Return the parameters of a trial of Optuna's: those it has, or what its study suggests."""
+        kept = self._kept(trial.number)
+        if kept is not None:
+            for name in self._known_to_optuna(kept):
+                self._suggest(trial, name, self._study.parameters[name])
+            return dict(kept)
         return {name: self._suggest(trial, name, over) for name, over in self._study.parameters.items()}
 
     def _suggest(self, trial: Any, name: str, over: Values | Range) -> Any:
@@ -134,12 +148,12 @@ class Suggested:
         return over.rounded(trial.suggest_float(name, over.low, over.high, step=over.step, log=over.log))
 
     def go_on(self, task: Task, step: int, value: float) -> bool:
-        """Let a trial go on unless its curve is below the median of those before."""
+        """Let a trial go on unless its curve is below the median of those before; trial 0 with what is kept always goes on."""
         trial = self._trials[task.trial]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a trial that was left has reported its first steps already
             trial.report(value, step)
-        return not trial.should_prune()
+        return self._kept(task.trial) is not None or not trial.should_prune()
 
     def told(self, task: Task) -> None:
         """Tell Optuna how the trial ended: by its mean over the seeds."""

@@ -11,7 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +22,7 @@ from ultragcn import storage
 from ultragcn.errors import UltraGCNError, UsageError, counted
 from ultragcn.experiments.runs.manifest import versions
 from ultragcn.experiments.studies import workers
+from ultragcn.experiments.studies.space import Point
 from ultragcn.experiments.studies.study import (
     DONE,
     FAILED,
@@ -33,6 +34,7 @@ from ultragcn.experiments.studies.study import (
     Row,
     Study,
     Summary,
+    against_kept,
     best,
     open_folder,
     read_results,
@@ -71,6 +73,8 @@ class Outcome(NamedTuple):
     """Runs recorded, of this study."""
     num_runs: int
     """Runs there are to be; a trial of tpe that is pruned or fails with one seed counts as run with all."""
+    against_kept: str = ""
+    """By how much the best trial beats trial 0, as a sentence; empty where the study keeps nothing."""
 
 
 def sweep(
@@ -114,11 +118,14 @@ def sweep(
     check_installed(study)
     out = Path(out)
     points = open_folder(out, study)
+    asked_for, study = study.kept, replace(study, kept=read_study(out).kept)
     results = _Results(out, study)
     source: Source = Suggested(out, study, results.ended) if study.sampler == "tpe" else Planned(out, study, points, results.ended)
     runs = study.num_trials * len(study.seeds)
     # Only the runs of this study: the folder may hold more seeds or values.
     mine = None if study.sampler == "tpe" else {number for number, _ in points}
+    if asked_for != study.kept and tell is not None:
+        tell(_other_trial_0(out, study.kept))
     if (found := results.count(mine)) and tell is not None:
         tell(f"{found} of {counted(runs, 'run')} found in {out}")
     show = progress or Silent()
@@ -134,7 +141,15 @@ def sweep(
         running.end()
         show.finish()
     summaries = summarise(results.rows())
-    return Outcome(summaries, best(study, summaries), results.count(mine), runs)
+    return Outcome(summaries, best(study, summaries), results.count(mine), runs, against_kept(study, summaries))
+
+
+def _other_trial_0(out: Path, kept: Point | None) -> str:
+    """Return what is to be known about trial 0 of a folder whose study was begun when something else was kept, or nothing."""
+    if kept is None:
+        return f"the study in {out} was begun without trial 0 for the settings in use without a sweep, and goes on without"
+    setting = ", ".join(f"{name} {value}" for name, value in kept.items())
+    return f"trial 0 of the study in {out} stays as it was begun, at {setting}"
 
 
 def check_workers(jobs: int, threads: int | None) -> None:

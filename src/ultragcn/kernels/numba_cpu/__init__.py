@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ultragcn.kernels.arguments import Frozen, GraphTerm, Rows, Triples
+from ultragcn.kernels.arguments import Frozen, GraphTerm, Rows, Strength, Triples, Wide
 from ultragcn.kernels.numba_cpu import rows, sweeps
 from ultragcn.kernels.numba_cpu.clusters import cluster_moments, clustered_half_sweep, nearest_centres
 from ultragcn.kernels.numba_cpu.compiling import on_its_own
@@ -31,7 +31,7 @@ from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
 from ultragcn.kernels.numba_cpu.ranking import FEW_USERS, find_hits, list_statistics, mask_seen, pair_scores, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import row_work_space
-from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product, strongest_of_product
+from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product, strongest_beside, strongest_of_product
 from ultragcn.kernels.numba_cpu.sweeps import PIECE_PRODUCT, PIECE_ROWS, half_sweep, quadratic_half_sweep
 from ultragcn.kernels.numba_cpu.threads import blas_threads, interrupts_kept, interrupts_named, numba_threads
 
@@ -76,6 +76,7 @@ __all__ = [
     "row_system",
     "row_work_space",
     "sparse_product",
+    "strongest_beside",
     "strongest_of_product",
     "top_k",
 ]  # fmt: skip
@@ -107,6 +108,8 @@ def compile_kernels(*names: str) -> float:
 _INDPTR, _INDICES = np.array([0, 1], np.int64), np.zeros(1, np.int32)
 _OF_SCIPY, _USERS, _ONE = _INDPTR.astype(np.int32), np.zeros(1, np.int64), np.ones((1, 1), np.float32)
 _MANY = np.zeros(FEW_USERS + 1, np.int64)
+_STRENGTH = Strength(_ONE[0], _ONE[0], np.float32(1), np.zeros(0, np.int64))
+_WIDE = Wide(_INDICES, _ONE, _INDPTR, _INDICES, np.ones(1, np.int64))
 _MATRIX = _INDPTR, _INDICES, _ONE[0]
 _TERM = GraphTerm(_INDPTR, _INDICES, _INDPTR, _INDICES, _ONE[0], 0.0)
 _ROWS = Rows(_INDPTR, _INDICES, _ONE[0], _ONE[0, :0], np.ones((1, 2), np.float32), _ONE[0], _ONE[0, :0], _ONE[0, :0])
@@ -127,6 +130,7 @@ COMPILED: dict[str, Callable[[], object]] = {
     "sparse_product": lambda: sparse_product(_INDPTR, _INDICES, _ONE[0], _INDPTR, _INDICES, _ONE[0], 1),
     "strongest_of_product": lambda: strongest_of_product(_MATRIX, _MATRIX, _ONE[0], _INDPTR[:0], 1),
     "largest_entries": lambda: largest_entries(_INDPTR, _INDICES, _ONE[0], 1),
+    "strongest_beside": lambda: strongest_beside(0, _INDPTR, _INDICES, _ONE[0], _STRENGTH, _WIDE, 1),
     "ridge_rows": lambda: ridge_rows(_ONE, _ONE, _INDPTR, _INDICES, _ONE[0], _ONE.copy()),
     "bpr_epoch": lambda: bpr_epoch(
         _ONE.copy(), _ONE.copy(), Triples(_INDICES, _INDICES, _INDICES), _OF_SCIPY, _INDICES, np.float32(0), np.float32(0)

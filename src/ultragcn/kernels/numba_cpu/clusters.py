@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ultragcn.kernels.arguments import Curvature, Entries, RowWork
+from ultragcn.kernels.arguments import Clusters, Curvature, Entries, Groups, RowWork
 from ultragcn.kernels.numba_cpu.compiling import fast_inlined, fast_kernel
 from ultragcn.kernels.numba_cpu.rows import aligned, newton_row, padded, row_loss, row_work_space
 from ultragcn.kernels.numba_cpu.sweeps import PIECE_PRODUCT, invert_about
@@ -20,8 +20,6 @@ from ultragcn.kernels.numba_cpu.threads import share_out, take_next
 from ultragcn.kernels.numba_cpu.vectors import HALF, TINY, TWO, ZERO, exp_minus_abs, logistic, prefer_wide_vectors
 
 _CHUNK = 256  # columns whose products with all centres are held at a time
-_SQRT_3 = np.float32(np.sqrt(3.0))
-_OUTER, _MIDDLE = np.float32(1 / 6), np.float32(2 / 3)  # weights of three nodes of Gauss-Hermite, at 0 and at +-sqrt(3) deviations
 
 
 def nearest_centres(points, centres, labels):
@@ -137,7 +135,7 @@ class ClusterWork(NamedTuple):
 
     piece: int  # rows whose scores are held at a time
     scores: np.ndarray  # (piece, K) float32
-    powers: np.ndarray  # (3, K) float32
+    powers: np.ndarray  # (2, K) float32
     part: np.ndarray  # (piece, D) float32
     x: np.ndarray  # (G B, D) float32, the rows of the blocks
     gradient: np.ndarray  # (G B, D) float32
@@ -146,7 +144,7 @@ class ClusterWork(NamedTuple):
     curvature: np.ndarray  # (G B,) float32, sum_k m_uk E sigmoid'
     loss: np.ndarray  # (G B,) float64
     moments: np.ndarray  # (G, T) float32, second moments of the blocks, off the diagonal twice; then the spreads of the blocks
-    deviation: np.ndarray  # (G, K) float32, sqrt(3) standard deviations of a block's scores within each cluster
+    deviation: np.ndarray  # (G, K) float32, standard deviation of a block's scores within each cluster
     bent: np.ndarray  # (G, K) float32, sum_u m_uk E sigmoid'
     scaled: np.ndarray  # (K, D) float32
     product: np.ndarray  # (D, D) float32
@@ -155,13 +153,13 @@ class ClusterWork(NamedTuple):
     row: RowWork
 
 
-def cluster_work_space(groups, clusters, size: int, entries: int) -> ClusterWork:
+def cluster_work_space(groups: Groups, clusters: Clusters, size: int, entries: int) -> ClusterWork:
     """Return the work space of one thread, for D = `size` and rows of at most `entries` entries."""
     count, triangle = clusters.spread.shape
     block, together = groups.block, groups.together
     piece = int(np.clip(PIECE_PRODUCT // (count * size), 16, 64))
     return ClusterWork(
-        piece, aligned(piece, count), aligned(3, count), aligned(piece, size), aligned(together * block, size),
+        piece, aligned(piece, count), aligned(2, count), aligned(piece, size), aligned(together * block, size),
         aligned(together * block, size), aligned(block, size), np.empty((together * block, 2), np.float32),
         np.empty(together * block, np.float32), np.empty(together * block), np.empty((together, triangle), np.float32),
         aligned(together, count), aligned(together, count), aligned(count, size), np.empty((size, size), np.float32),
@@ -181,37 +179,34 @@ def activate_clusters(scores, row_weight, mass, deviation, bent, curvature, loss
     mass : (2, K) float32
         m_uk = row_weight[u] . mass[:, k].
     deviation : (K,) float32
-        sqrt(3) standard deviations of scores within each cluster.
+        Standard deviation of scores within each cluster.
     bent : (K,) float32
         Increased by sum_u m_uk E sigmoid'.
     curvature : (p,) float32, loss : (p,) float64
         Increased by sum_k m_uk E sigmoid' and sum_k m_uk E softplus.
-    powers : (3, K) float32
+    powers : (2, K) float32
         Work space.
     """
     prefer_wide_vectors()
     num_rows, num_clusters = scores.shape
     first, second = mass[0], mass[1]
-    lower, middle, upper = powers[0], powers[1], powers[2]
+    lower, upper = powers[0], powers[1]
     for i in range(num_rows):
         a0, a1 = row_weight[i, 0], row_weight[i, 1]
         row_curvature = ZERO
         row_loss = ZERO
         for k in range(num_clusters):
             lower[k] = exp_minus_abs(scores[i, k] - deviation[k])
-            middle[k] = exp_minus_abs(scores[i, k])
             upper[k] = exp_minus_abs(scores[i, k] + deviation[k])
         for k in range(num_clusters):
-            s = scores[i, k]
-            weight = a0 * first[k] + a1 * second[k]
-            sigmoid_0, slope_0, softplus_0 = logistic(s - deviation[k], lower[k])
-            sigmoid_1, slope_1, softplus_1 = logistic(s, middle[k])
-            sigmoid_2, slope_2, softplus_2 = logistic(s + deviation[k], upper[k])
-            scores[i, k] = weight * (_OUTER * (sigmoid_0 + sigmoid_2) + _MIDDLE * sigmoid_1)
-            slope = weight * (_OUTER * (slope_0 + slope_2) + _MIDDLE * slope_1)
+            weight = HALF * (a0 * first[k] + a1 * second[k])
+            sigmoid_0, slope_0, softplus_0 = logistic(scores[i, k] - deviation[k], lower[k])
+            sigmoid_1, slope_1, softplus_1 = logistic(scores[i, k] + deviation[k], upper[k])
+            scores[i, k] = weight * (sigmoid_0 + sigmoid_1)
+            slope = weight * (slope_0 + slope_1)
             row_curvature += slope
             bent[k] += slope
-            row_loss += weight * (_OUTER * (softplus_0 + softplus_2) + _MIDDLE * softplus_1)
+            row_loss += weight * (softplus_0 + softplus_1)
         curvature[i] += row_curvature
         loss[i] += row_loss
 
@@ -220,19 +215,17 @@ def activate_clusters(scores, row_weight, mass, deviation, bent, curvature, loss
 def _cluster_loss(scores, row_weight, mass, deviation, powers):
     """Return sum_k m_uk E softplus of one row of scores (K,)."""
     prefer_wide_vectors()
-    lower, middle, upper = powers[0], powers[1], powers[2]
+    lower, upper = powers[0], powers[1]
     for k in range(len(scores)):
         lower[k] = exp_minus_abs(scores[k] - deviation[k])
-        middle[k] = exp_minus_abs(scores[k])
         upper[k] = exp_minus_abs(scores[k] + deviation[k])
     total = ZERO
     for k in range(len(scores)):
         weight = row_weight[0] * mass[0, k] + row_weight[1] * mass[1, k]
         _, _, softplus_0 = logistic(scores[k] - deviation[k], lower[k])
-        _, _, softplus_1 = logistic(scores[k], middle[k])
-        _, _, softplus_2 = logistic(scores[k] + deviation[k], upper[k])
-        total += weight * (_OUTER * (softplus_0 + softplus_2) + _MIDDLE * softplus_1)
-    return total
+        _, _, softplus_1 = logistic(scores[k] + deviation[k], upper[k])
+        total += weight * (softplus_0 + softplus_1)
+    return HALF * total
 
 
 @fast_inlined
@@ -306,7 +299,8 @@ def clustered_half_sweep(x, y, rows, clusters, groups, system, out):
     """Take one Newton-like step of every row of `x` against the frozen `y`, whose negatives are the clusters of `y`.
 
     Within a cluster the scores of row u are taken as normal, around s_uk = x_u . centre_k with variance v_k = tr(C_k M), M the second
-    moment of the rows of u's block. E is the mean over it, by three nodes of Gauss-Hermite; m_uk = weight_u . mass_k.
+    moment of the rows of u's block. E is the mean over it, by the two nodes of Gauss-Hermite, a standard deviation
+    below and above; m_uk = weight_u . mass_k.
 
     gradient_u = sum_k m_uk E sigmoid(s_uk) centre_k + (h_u / sum_v h_v) S x_u - (positives, exact) + l2_u x_u
     hessian_u  = damping_u (h_u / sum_v h_v) Q + (positives) + l2_u 1
@@ -349,7 +343,7 @@ def _sweep_groups(counter, x, y, rows, clusters, groups, system, out, work):
         np.dot(work.moments, clusters.spread.T, deviation)
         for g in range(groups.together):
             for k in range(deviation.shape[1]):
-                deviation[g, k] = _SQRT_3 * np.sqrt(max(deviation[g, k], ZERO))
+                deviation[g, k] = np.sqrt(max(deviation[g, k], ZERO))
                 bent[g, k] = ZERO
             low, high = min(g * block, last - first), min((g + 1) * block, last - first)
             _visit_clusters(low, high, deviation[g], bent[g], clusters, work)

@@ -70,7 +70,7 @@ def _ridge_pieces(counter, pieces, y, gram, entries, l2, x, work):
             cholesky_solve(system, x[row])
 
 
-def inverse_factor(above, diagonal, regressed, k, weights, pivots):
+def inverse_factor(above, diagonal, regressed, k, wide, weights, pivots):
     """Write the sparse factor W, D of an inverse, G^-1 = W^T D^-1 W, W unit lower triangular in an order of the items.
 
     Row i of I - W regresses item i on a set S of items before it in the order: weights_i = G_SS^-1 G_Si,
@@ -86,24 +86,28 @@ def inverse_factor(above, diagonal, regressed, k, weights, pivots):
         CSR rows of S, ascending.
     k : int
         At least the size of the largest S.
+    wide : tuple of group (I,) int32, shared (P, P) float32
+        What is added to G_ij, i != j, by the groups of i and j.
     weights : (len(items),) float32, written
     pivots : (I,) float32, written
         D.
     """
     pieces = min(len(pivots), _PIECES)
+    wide = (*wide, bool(np.any(wide[1])))
 
     def run(counter):
         work = np.empty(k * (k + LANES), np.float32), np.empty(k, np.float32)
-        _factor_pieces(counter, pieces, above, diagonal, regressed, weights, pivots, work)
+        _factor_pieces(counter, pieces, above, diagonal, regressed, wide, weights, pivots, work)
 
     share_out(pieces, run)
 
 
 @kernel
-def _factor_pieces(counter, pieces, above, diagonal, regressed, weights, pivots, work):
+def _factor_pieces(counter, pieces, above, diagonal, regressed, wide, weights, pivots, work):
     prefer_wide_vectors()
     indptr, indices, data = above
     row_indptr, row_items = regressed
+    group, shared, adds = wide
     buffer, right = work
     while True:
         piece = take_next(counter)
@@ -124,12 +128,16 @@ def _factor_pieces(counter, pieces, above, diagonal, regressed, weights, pivots,
                     place = first_at_least(indices, place, end, s[r])
                     if place < end and indices[place] == s[r]:
                         system[q, r] = data[place]
+                    if adds:
+                        system[q, r] += shared[group[s[q]], group[s[r]]]
             pivots[i] = diagonal[i]
             for q in range(size):
                 row, column = min(i, s[q]), max(i, s[q])
                 end = indptr[row + 1]
                 place = first_at_least(indices, indptr[row], end, column)
                 right[q] = data[place] if place < end and indices[place] == column else 0.0
+                if adds:
+                    right[q] += shared[group[i], group[s[q]]]
                 solution[q] = right[q]
             if size > 0:
                 cholesky_solve(system, solution)

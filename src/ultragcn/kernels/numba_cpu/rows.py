@@ -23,6 +23,7 @@ from ultragcn.kernels.numba_cpu.vectors import (
     subtract_multiples,
 )
 
+_PART = 256  # entries whose loss is summed in single precision
 ROUNDING = np.float32(1e-10)  # of a squared length, that is left where float32 has solved a system
 
 
@@ -121,14 +122,66 @@ def multiply(matrix, vector, product):
 
 @fast_inlined
 def row_scores(x, y, indices, scores):
-    """Write x . y_p into `scores` (p or more,) float32."""
+    """Write x . y_p into `scores` (p or more,) float32: four entries at a time, so that the processor works on several sums."""
     prefer_wide_vectors()
-    for p in range(len(indices)):
-        item = indices[p]
+    fours = len(indices) // 4 * 4
+    for p in range(0, fours, 4):
+        a, b, c, d = y[indices[p]], y[indices[p + 1]], y[indices[p + 2]], y[indices[p + 3]]
+        s, t, u, v = ZERO, ZERO, ZERO, ZERO
+        for k in range(len(x)):
+            s += x[k] * a[k]
+            t += x[k] * b[k]
+            u += x[k] * c[k]
+            v += x[k] * d[k]
+        scores[p], scores[p + 1], scores[p + 2], scores[p + 3] = s, t, u, v
+    for p in range(fours, len(indices)):
+        a = y[indices[p]]
         s = ZERO
         for k in range(len(x)):
-            s += x[k] * y[item, k]
+            s += x[k] * a[k]
         scores[p] = s
+
+
+@fast_inlined
+def add_multiples(y, indices, factors, total):
+    """Add sum_p factors_p y_p to `total` (D,) float32: four entries at a time, so that it is read and written once for them."""
+    prefer_wide_vectors()
+    fours = len(indices) // 4 * 4
+    for p in range(0, fours, 4):
+        a, b, c, d = y[indices[p]], y[indices[p + 1]], y[indices[p + 2]], y[indices[p + 3]]
+        s, t, u, v = factors[p], factors[p + 1], factors[p + 2], factors[p + 3]
+        for k in range(len(total)):
+            total[k] += s * a[k] + t * b[k] + u * c[k] + v * d[k]
+    for p in range(fours, len(indices)):
+        a = y[indices[p]]
+        for k in range(len(total)):
+            total[k] += factors[p] * a[k]
+
+
+@fast_inlined
+def add_curvature(direction, y, indices, bounds, total):
+    """Add sum_p bounds_p y_p (y_p . direction) to `total` (D,) float32: four entries at a time, each fetched once."""
+    prefer_wide_vectors()
+    fours = len(indices) // 4 * 4
+    for p in range(0, fours, 4):
+        a, b, c, d = y[indices[p]], y[indices[p + 1]], y[indices[p + 2]], y[indices[p + 3]]
+        s, t, u, v = ZERO, ZERO, ZERO, ZERO
+        for k in range(len(total)):
+            s += direction[k] * a[k]
+            t += direction[k] * b[k]
+            u += direction[k] * c[k]
+            v += direction[k] * d[k]
+        s, t, u, v = s * bounds[p], t * bounds[p + 1], u * bounds[p + 2], v * bounds[p + 3]
+        for k in range(len(total)):
+            total[k] += s * a[k] + t * b[k] + u * c[k] + v * d[k]
+    for p in range(fours, len(indices)):
+        a = y[indices[p]]
+        s = ZERO
+        for k in range(len(total)):
+            s += direction[k] * a[k]
+        s *= bounds[p]
+        for k in range(len(total)):
+            total[k] += s * a[k]
 
 
 @fast_inlined
@@ -146,13 +199,18 @@ def row_loss(x, y, entries, scores):
     prefer_wide_vectors()
     row_scores(x, y, entries.indices, scores)
     positive, excluded = entries.positive, entries.excluded
-    excludes = len(excluded) > 0
     total = 0.0
-    for p in range(len(positive)):
-        _, _, softplus = sigmoid_softplus(scores[p])
-        total += positive[p] * (softplus - scores[p])
-        if excludes:
-            total -= excluded[p] * softplus
+    for low in range(0, len(positive), _PART):
+        high = min(low + _PART, len(positive))
+        part = ZERO
+        for p in range(low, high):
+            _, _, softplus = sigmoid_softplus(scores[p])
+            part += positive[p] * (softplus - scores[p])
+        if len(excluded) > 0:
+            for p in range(low, high):
+                _, _, softplus = sigmoid_softplus(scores[p])
+                part -= excluded[p] * softplus
+        total += part
     return total
 
 
@@ -169,23 +227,29 @@ def row_system(x, y, entries, gradient, bounds, scores):
     prefer_wide_vectors()
     indices, positive, excluded = entries
     row_scores(x, y, indices, scores)
-    excludes = len(excluded) > 0
     total = 0.0
-    for p in range(len(indices)):
-        s, weight = scores[p], positive[p]
-        sigmoid, _, softplus = sigmoid_softplus(s)
-        near_zero = abs(s) < np.float32(1e-3)
-        bounds[p] = weight * (QUARTER if near_zero else (sigmoid - HALF) / (ONE if near_zero else s))
-        total += weight * (softplus - s)
-        pull = weight * (ONE - sigmoid)
-        if excludes:
-            total -= excluded[p] * softplus
-            pull += excluded[p] * sigmoid
-        scores[p] = pull
-    for p in range(len(indices)):
-        item, pull = indices[p], scores[p]
-        for k in range(len(x)):
-            gradient[k] -= pull * y[item, k]
+    for low in range(0, len(indices), _PART):
+        high = min(low + _PART, len(indices))
+        part = ZERO
+        if len(excluded) > 0:
+            for p in range(low, high):
+                sigmoid, _, softplus = sigmoid_softplus(scores[p])
+                part -= excluded[p] * softplus
+                bounds[p] = excluded[p] * sigmoid  # until the next loop
+        else:
+            for p in range(low, high):
+                bounds[p] = ZERO
+        for p in range(low, high):
+            s, weight = scores[p], positive[p]
+            sigmoid, _, softplus = sigmoid_softplus(s)
+            near_zero = abs(s) < np.float32(1e-3)
+            part += weight * (softplus - s)
+            scores[p] = weight * (sigmoid - ONE) - bounds[p]
+            bounds[p] = weight * (
+                QUARTER if near_zero else np.divide(sigmoid - HALF, ONE if near_zero else s)
+            )  # `/` would look for zeros, one by one
+        total += part
+    add_multiples(y, indices, scores, gradient)
     return total
 
 
@@ -257,14 +321,7 @@ def newton_row(x, y, entries, curvature, steps, work):
         multiply(gram, direction, curved)
         for k in range(size):
             curved[k] = scale * curved[k] + l2 * direction[k]
-        for p in range(len(indices)):
-            item = indices[p]
-            s = ZERO
-            for k in range(size):
-                s += direction[k] * y[item, k]
-            s *= bounds[p]
-            for k in range(size):
-                curved[k] += s * y[item, k]
+        add_curvature(direction, y, indices, bounds, curved)
         bent = ZERO
         for k in range(size):
             bent += direction[k] * curved[k]

@@ -1,4 +1,4 @@
-"""Sparse matrices: their product, the largest entries of each row, and both at once.
+"""Sparse matrices: their product, the largest entries of each row, both at once, and neighbours beside users who have very many items.
 
 Letters: R rows, C columns, N entries.
 """
@@ -12,6 +12,8 @@ from ultragcn.kernels.numba_cpu.threads import share_out, take_next
 _PIECES, _MANY_PIECES = 16, 256
 # Rows that a thread takes at a time where each is little work.
 _ROWS = 128
+# Where it is more.
+_FEW_ROWS = 8
 
 
 def sparse_product(left_indptr, left_indices, left, right_indptr, right_indices, right, num_columns):
@@ -96,7 +98,7 @@ def _strongest_rows(counter, pieces, left, right, factors, before, lists, work):
     right_indptr, right_indices, right_values = right
     columns, values = lists
     met_in, total, met, sizes, heap = work
-    num_rows, k = columns.shape
+    num_rows = len(columns)
     while True:
         piece = take_next(counter)
         if piece >= pieces:
@@ -245,3 +247,90 @@ def _sink(heap, size, place, indices, values):
         heap[place] = heap[below]
         place = below
     heap[place] = entry
+
+
+def strongest_beside(first, indptr, columns, values, strength, wide, k):
+    """Return the k strongest neighbours of some items: of those given, and of those that items share users of `wide` alone with.
+
+    Parameters
+    ----------
+    first : int
+        The item of the first row; those of the other rows follow.
+    indptr, columns, values : CSR rows, float32
+        The neighbours that an item shares other users with, and how strong they are; those not above zero are no candidates.
+    strength : arguments.Strength
+    wide : arguments.Wide
+    k : int
+
+    Returns
+    -------
+    items : (R, k) int32
+        By (stronger, lower item); -1 where a row has fewer than k candidates.
+    strengths : (R, k) float32
+        0 there.
+
+    Notes
+    -----
+    The items of a group are looked at from the strongest on, and only until they are weaker than the k-th best so far. Equals stand by
+    their number, so from the first that is too late on they are all too late. A row takes about k steps, not I.
+    """
+    num_rows = len(indptr) - 1
+    places = largest_entries(indptr, columns, values, k)
+    items, strengths = np.full((num_rows, k), -1, np.int32), np.zeros((num_rows, k), np.float32)
+
+    def run(counter):
+        met = np.full(len(wide.group), -1, np.int32)
+        _strongest_beside(counter, first, (indptr, columns, values, places), strength, wide, (items, strengths), met)
+
+    share_out(-(-num_rows // _FEW_ROWS), run)
+    return items, strengths
+
+
+@kernel
+def _strongest_beside(counter, first, near, strength, wide, best, met):
+    indptr, columns, values, places = near
+    items, strengths = best
+    num_rows, k = items.shape
+    num_groups = len(wide.starts) - 1
+    ordered = len(strength.place) > 0
+    while True:
+        start = take_next(counter) * _FEW_ROWS
+        if start >= num_rows:
+            break
+        for row in range(start, min(start + _FEW_ROWS, num_rows)):
+            i = first + row
+            count = 0
+            while count < k and places[row, count] >= 0:
+                items[row, count] = columns[places[row, count]]
+                strengths[row, count] = values[places[row, count]]
+                count += 1
+            for p in range(indptr[row], indptr[row + 1]):
+                met[columns[p]] = row
+            met[i] = row
+            for group in range(num_groups):
+                c = wide.shared[wide.group[i], group]
+                n, stop = wide.starts[group], wide.starts[group + 1]
+                while n < stop and c > 0 and k > 0:
+                    j = wide.order[n]
+                    if ordered and strength.place[j] >= strength.place[i]:
+                        n = wide.stops[n]  # equals have ascending places
+                        continue
+                    if met[j] == row:
+                        n += 1
+                        continue
+                    below = strength.length[i] * strength.length[j] + strength.shrinkage
+                    value = c * strength.column[j] / below if below > 0 else np.float32(0)
+                    if not value > 0 or (count == k and value < strengths[row, k - 1]):
+                        break
+                    if count == k and value == strengths[row, k - 1] and j > items[row, k - 1]:
+                        n = wide.stops[n]
+                        continue
+                    count = min(count + 1, k)
+                    place = count - 1
+                    while place > 0 and (
+                        strengths[row, place - 1] < value or (strengths[row, place - 1] == value and items[row, place - 1] > j)
+                    ):
+                        items[row, place], strengths[row, place] = items[row, place - 1], strengths[row, place - 1]
+                        place -= 1
+                    items[row, place], strengths[row, place] = j, value
+                    n += 1
