@@ -96,7 +96,7 @@ def fold_in(items: FrozenItems, matrix: sp.csr_matrix, max_steps: int = 40, tole
     max_steps : int
         Exact gradients at most.
     tolerance : float
-        A row is done when what follows from an exact gradient moves it by less than this share of its length.
+        A row is done when what is left to go is less than about this share of its length.
 
     Returns
     -------

@@ -24,6 +24,7 @@ _FIRST_STEPS, _STEPS = 12, 8  # of Newton's method, before the first exact gradi
 _SOLVER_STEPS = 40  # of conjugate gradients at most, in a step of Newton's method
 _SOLVED = np.float32(1e-4)  # of the squared length of what is to be solved, that may be left
 _HALVINGS = 12  # of a step that makes the loss larger
+_LEFT = np.float32(4)  # squared: what an exact gradient leaves is less than half of what it moved
 _SLACK = 1e-6  # of a loss: what rounding may make it larger
 _NEAR = np.float32(1e-2)  # a step that is this part of the row's length is near enough for the exact gradient
 _QUADRATIC_CURVATURE = 8.0  # of quadratic negatives, relative to that of the best constant score
@@ -62,7 +63,8 @@ def fold_in_rows(y, rows, frozen, max_steps, tolerance, out):
     max_steps : int
         Exact gradients at most.
     tolerance : float
-        A row is done when what follows from an exact gradient moves it by less than this share of its length.
+        A row is done when what is left to go is less than about this share of its length: when what follows from an exact gradient
+        moves it by less than twice that.
     out : (U, D) float32, written
     """
     longest, size, count = int(np.diff(rows.indptr).max(initial=0)), y.shape[1], len(frozen.centre)
@@ -367,5 +369,5 @@ def _fold_rows(counter, y, rows, frozen, max_steps, tolerance, out, work):
             moved = ZERO
             for d in range(size):
                 moved += (x[d] - best[d]) * (x[d] - best[d])
-            if visit > 0 and not moved > tolerance * tolerance * _dot(x, x):
+            if visit > 0 and not moved > _LEFT * tolerance * tolerance * _dot(x, x):
                 break
