@@ -144,7 +144,8 @@ def test_a_run_says_what_was_chosen(tmp_path, capsys, more):
 
 
 def test_training_measures_itself_on_so_many_users_as_are_asked_for(data):
-    model = UltraGCN(**QUICK, epochs=2, seed=0, select_users=50, item_graph_weight=0.0, l2_user=0.1, l2_item=0.1).fit(data.train, data.valid)
+    given = {"item_graph_weight": 0.0, "l2_user": 0.1, "l2_item": 0.1}
+    model = UltraGCN(**QUICK, epochs=2, seed=0, select_users=50, **given).fit(data.train, data.valid)
     some = on_some_users(data.valid, 50)
     assert np.count_nonzero(some.user_degrees) == 50
     with_pairs = some.user_degrees > 0

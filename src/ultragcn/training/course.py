@@ -9,8 +9,8 @@ import numpy as np
 Record = dict[str, Any]
 """One line of a training history: epoch, seconds, loss, and metrics when they were measured."""
 LOST = 0.9
-"""Where the L2 strength rises, a value below this share of the best ends training. Of ten trainings on five data sets, none that found a new
-best had fallen below .97 of the one before."""
+"""Where the L2 strength rises, a value below this share of the best ends training. Of ten trainings on five data sets, none that found a
+new best had fallen below .97 of the one before."""
 Kept = tuple[np.ndarray, np.ndarray]
 """Embeddings of users and items."""
 
