@@ -132,7 +132,7 @@ class Explanation:
         >>> import polars as pl
         >>> model = EASE(l2=1.0).fit(pl.DataFrame({"user": [1, 1, 2], "item": ["tea", "pie", "tea"]}))
         >>> model.explain(2, "pie").words()
-        "User 2 gets 'pie' because of 'tea' (100 %)."
+        "User 2 may like 'pie' because of 'tea' (100 %)."
         """
         shares, what = self.shares, _called(self.item_id, self.title)
         who = "the user" if self.user_id is None else f"user {self.user_id!r}"
@@ -146,7 +146,7 @@ class Explanation:
         if not reasons:
             sentence = f"no item of {who} raises the score of {what}: it is what it is for anyone"
         else:
-            sentence = f"{who} gets {what} because of {', '.join(reasons[:-1])}{' and ' if reasons[1:] else ''}{reasons[-1]}"
+            sentence = f"{who} may like {what} because of {', '.join(reasons[:-1])}{' and ' if reasons[1:] else ''}{reasons[-1]}"
         return f"{sentence[0].upper()}{sentence[1:]}."
 
     def _title(self, row: int) -> str:
