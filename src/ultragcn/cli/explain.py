@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -66,4 +67,5 @@ def _table(told: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _in_one_cell(text: str) -> str:
-    return " ".join(text.split("\t")).replace("\n", " ")
+    """Return `text` without tabs and line breaks, which would begin another cell."""
+    return " ".join(re.split(r"[\t\r\n]+", text))

@@ -93,12 +93,7 @@ class Difference:
         >>> diff(ItemKNN().fit(data), EASE().fit(data)).most_changed(3).columns
         ['user_id', 'overlap', 'first_a', 'first_b']
         """
-        # Only the first few are put in order: there may be millions of users. Two overlaps differ by 1 / K^2 or more, so the second
-        # number, which is below that, decides among equal ones alone.
-        most = min(most, len(self.overlap))
-        key = self.overlap - 0.5 / self.top_k**2 * self.weight / (self.weight.max(initial=0) + 1)
-        rows = np.argpartition(key, most - 1)[:most] if 0 < most < len(key) else np.arange(most)
-        rows = rows[np.lexsort((rows, -self.weight[rows], self.overlap[rows]))]
+        rows = np.lexsort((-self.weight, self.overlap))[:most]
         firsts = [_ids_at(ids, first[rows]) for ids, first in zip(self.item_ids, (self.first_a, self.first_b), strict=True)]
         return pl.DataFrame({
             "user_id": _ids_at(IdMap(self.user_ids, "user"), rows), "overlap": pl.Series(self.overlap[rows]), "first_a": firsts[0],
