@@ -579,7 +579,6 @@ def test_a_changed_hyper_parameter_asks_for_another_fit_and_threads_do_not(name)
 def test_threads_change_no_list_and_are_kept_to_in_every_verb_and_restored(name, monkeypatch):
     blas, during = numba_cpu.threads._blas(), []
     before = [library.get_num_threads() for library in blas.lib_controllers]
-    rank_users, top_k = numba_cpu.rank_users, numba_cpu.top_k
 
     def noted(kernel):
         def call(*arguments):
@@ -588,8 +587,8 @@ def test_threads_change_no_list_and_are_kept_to_in_every_verb_and_restored(name,
 
         return call
 
-    monkeypatch.setattr(numba_cpu, "rank_users", noted(rank_users))
-    monkeypatch.setattr(numba_cpu, "top_k", noted(top_k))
+    for kernel in ("rank_users", "top_k", "pair_scores"):
+        monkeypatch.setattr(numba_cpu, kernel, noted(getattr(numba_cpu, kernel)))
     model = model_of(name).set_params(num_threads=1)
     model.fit(of(BOARD & ~HELD_OUT), of(HELD_OUT))
     if name == "ease":  # whose inverse LAPACK rounds otherwise on several threads

@@ -184,7 +184,7 @@ class UltraGCN(EmbeddingRecommender):
         self._refuse_unfit(train, valid, select_on)
         self._ask_for_memory(train)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
-        compile_seconds = _compile_kernels(self.config)
+        compile_seconds = _compile_kernels(self.config, solvers.Sizes(train.num_users, train.num_items, len(train)))
         started, settings = time.perf_counter(), cast(Any, self.config.resolved())
         targets = valid if select_on is None else select_on
         targets = targets and choices.on_some_users(targets, settings.select_users)
@@ -383,14 +383,14 @@ UltraGCN.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-define
 )
 
 
-def _compile_kernels(config: Config) -> float:
+def _compile_kernels(config: Config, sizes: solvers.Sizes) -> float:
     """Compile the kernels that training needs, or load them from the cache on disk; return the seconds."""
     started = time.perf_counter()
     with kernels.interrupts_kept():
         kernels.compile_kernels("rank_users", "find_hits", "list_statistics")
         if config.item_item_weight > 0:
             kernels.compile_kernels("item_neighbors")
-        solvers.compile_kernels(config)
+        solvers.compile_kernels(config, sizes)
         if config.resolved().item_graph_weight:
             item_weights.compile_kernels()
     return time.perf_counter() - started
