@@ -292,8 +292,7 @@ class ExplainingVerbs:
         own = has.indices[has.indptr[user] : has.indptr[user + 1]].astype(np.int64)
         with kernels.blas_threads(1):  # what there is to do is over before a second thread has woken
             parts = self._reasons(scorer, user, own, item)
-        [(_, _, listed)] = scorer.rank(np.array([user]), 1, None, np.array([item]))
-        score, trend = float(listed[0, 0]), trend_of(scorer, item)
+        score, trend = float(scorer.scores(np.array([user]), np.array([item]))[0]), trend_of(scorer, item)
         contributions = _sum(parts, len(own))
         order = np.argsort(-contributions, kind="stable")
         titles = self.item_titles_
