@@ -29,6 +29,7 @@ from ultragcn.models.registry import MODELS, hyper_parameters, make_model
 TORCH = ("ultragcn-sgd", "lightgcn")
 NO_TASTE = ("popularity",)
 ONLY_KNOWN_USERS = ("bpr", "lightgcn")
+NO_REASONS = ("popularity", "bpr", "lightgcn")
 NO_USER_EMBEDDINGS = ("popularity", "itemknn", "rp3beta", "ease", "sparse-ease")
 _EXACT = {"embedding_dim": 8, "epochs": 30}
 ENOUGH = {
@@ -619,6 +620,23 @@ def test_several_threads_may_ask_one_model(name):
         np.testing.assert_array_equal(items, lists_of(model)[0])
         np.testing.assert_array_equal(scores, lists_of(model)[1])
     assert len(found) == 3
+
+
+# ---------------------------------------------------------------------- why
+
+
+def test_it_says_what_each_item_of_a_user_adds_to_a_score_or_that_it_cannot(name):
+    model = fitted(name)
+    if name in NO_REASONS:
+        for ask in (lambda: model.explain("u00", "i00"), lambda: model.explain_for(["i02"], "i00")):
+            with pytest.raises(UsageError, match=f"{type(model).__name__} "):
+                ask()
+        return
+    for why in (model.explain("u00", "i00"), model.explain_for(ITEMS[2::2], "i00")):
+        assert sorted(why.item_ids) == ITEMS[2::2]
+        assert why.contributions.sum() + why.trend + why.rest == pytest.approx(why.score)
+        assert why.contributions.sum() > 0  # even users like even items, so they speak for i00
+        assert why.contributions.sum() > model.explain("u00", "i01").contributions.sum()
 
 
 # ----------------------------------------------------------------- what is refused

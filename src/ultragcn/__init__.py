@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ultragcn.data.interactions import Interactions
     from ultragcn.data.options import DataOptions
     from ultragcn.data.reading import read_interactions
+    from ultragcn.evaluation.difference import diff
     from ultragcn.evaluation.evaluate import evaluate
     from ultragcn.models.bpr import BPR
     from ultragcn.models.ease import EASE
@@ -42,6 +43,7 @@ __all__ = [
     "RP3beta",
     "SparseEASE",
     "UltraGCN",
+    "diff",
     "evaluate",
     "load_dataset",
     "load_model",
@@ -62,6 +64,7 @@ _HOME = {
     "RP3beta": "ultragcn.models.rp3beta",
     "SparseEASE": "ultragcn.models.sparse_ease",
     "UltraGCN": "ultragcn.models.ultragcn",
+    "diff": "ultragcn.evaluation.difference",
     "evaluate": "ultragcn.evaluation.evaluate",
     "load_dataset": "ultragcn.data.datasets",
     "load_model": "ultragcn.models.registry",

@@ -24,6 +24,7 @@ from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
 from ultragcn.machine import limited_threads, thread_limit
+from ultragcn.models.explanations import ExplainingVerbs
 from ultragcn.models.files import (
     MODEL_FILE,
     DamagedError,
@@ -45,7 +46,7 @@ from ultragcn.scoring.similar import Directions, Together
 from ultragcn.storage import read_form, write_arrays
 
 
-class Recommender(RankingVerbs):
+class Recommender(RankingVerbs, ExplainingVerbs):
     """The verbs that all models share.
 
     Attributes
