@@ -312,8 +312,10 @@ def stop_at_line(process, history, lines, with_signal):
     return process.communicate(timeout=60)[1]
 
 
-LONG = {
+LONG = {  # with an L2 strength that is given: where one is chosen, training may end sooner
     "embedding_dim": 16,
+    "l2_user": 0.1,
+    "l2_item": 0.1,
     "negative_weight": 20.0,
     "epochs": 60,
     "patience": 60,
