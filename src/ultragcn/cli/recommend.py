@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn.cli import ids, output, threads
+from ultragcn.cli import ids, output, rule_options, threads
 from ultragcn.cli.messages import tell
-from ultragcn.errors import UsageError, counted
+from ultragcn.cli.rule_options import are, of
+from ultragcn.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ultragcn.data.ids import Id, IdMap
     from ultragcn.models.recommender import Recommender
 
-UNKNOWN = ("error", "popular", "skip")
 _BLOCK_USERS = 8192  # whose lists are written at a time
 _BLOCK_PLACES = 2**22  # places of those lists at most
 
@@ -37,13 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--all", action="store_true", help="every user")
     parser.add_argument("--top_k", type=int, default=20, metavar="K", help="items for each user (default: 20)")
     parser.add_argument("--include_seen", action="store_true", help="also list what the user already has")
-    parser.add_argument(
-        "--unknown", choices=UNKNOWN, default="error",
-        help="what happens with ids that the run does not know: error; popular lists what most users have; skip leaves them out "
-        "(default: error)",
-    )  # fmt: skip
-    parser.add_argument("--candidates", metavar="FILE", help="list only the items in this file: one id a line, or a column item_id")
-    parser.add_argument("--exclude", metavar="FILE", help="never list the items in this file")
+    rule_options.add_arguments(parser)
     threads.add_argument(parser)
     output.add_arguments(parser)
 
@@ -64,10 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.models.registry import load_model
 
     output.check(arguments)
-    from_stdin = [option for option in ("--users_file", "--candidates", "--exclude") if getattr(arguments, option[2:]) == ids.STDIN]
+    rule_options.check(arguments)
+    given = [("--users_file", arguments.users_file), *(("--only", file) for file in arguments.only)]
+    from_stdin = [option for option, file in (*given, *(("--exclude", file) for file in arguments.exclude)) if file == ids.STDIN]
     if len(from_stdin) > 1:
         raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file to one of them")
     model = load_model(arguments.run_folder)
+    arguments.rules = rule_options.rules_of(arguments, model)
     if arguments.items:
         _recommend_for_items(arguments, model)
     else:
@@ -78,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _recommend_for_items(arguments: argparse.Namespace, model: "Recommender") -> None:
     listed = _meant(arguments, model.item_ids, arguments.items)
-    items, scores = model.recommend_for(listed, arguments.top_k, not arguments.include_seen, **_rules(arguments, model))
+    items, scores = model.recommend_for(listed, arguments.top_k, not arguments.include_seen, rules=arguments.rules)
     named = output.item_cells(model, model.item_ids.rows(items))
     ranked = ((place, *cells, float(score)) for place, (cells, score) in enumerate(zip(named, scores, strict=True), start=1))
     output.write(arguments, ("rank", *output.item_columns(model), "score"), ranked)
@@ -92,32 +89,14 @@ def _frames(arguments: argparse.Namespace, model: "Recommender") -> Iterator["pl
         if arguments.users_file:
             given = ids.read_ids(arguments.users_file, model.user_ids, "--users_file")
         users = _meant(arguments, model.user_ids, given)
-    rules = _rules(arguments, model)
 
     def blocks() -> Iterator["pl.DataFrame"]:
         step = max(1, min(_BLOCK_USERS, _BLOCK_PLACES // max(1, min(arguments.top_k, len(model.item_ids)))))
         for start in range(0, max(1, len(users)), step):
             block = users[start : start + step]
-            yield model.recommend_frame(block, arguments.top_k, not arguments.include_seen, **rules)
+            yield model.recommend_frame(block, arguments.top_k, not arguments.include_seen, rules=arguments.rules)
 
     return blocks()
-
-
-def _rules(arguments: argparse.Namespace, model: "Recommender") -> dict[str, Any]:
-    """Return what may be listed and what happens with unknown ids, as the verbs of a model take it."""
-    rules: dict[str, Any] = {"unknown": "raise" if arguments.unknown == "error" else arguments.unknown}
-    for name in ("candidates", "exclude"):
-        if getattr(arguments, name):
-            rules[name] = _items_in(getattr(arguments, name), model.item_ids, f"--{name}")
-    return rules
-
-
-def _items_in(file: str, item_ids: "IdMap", option: str) -> list["Id"]:
-    found = ids.typed(item_ids, ids.read_ids(file, item_ids, option))
-    if strangers := [*found.impossible, *found.unknown]:
-        tell(f"{_of(strangers, found, 'item')} in {option} {file} {_are(strangers)} not known to the model, and cannot be listed anyway")
-    unknown = set(found.unknown)
-    return [item for item in found.ids if str(item) not in unknown]
 
 
 def _meant(arguments: argparse.Namespace, known: "IdMap", texts: Sequence[str]) -> list["Id"]:
@@ -132,20 +111,12 @@ def _meant(arguments: argparse.Namespace, known: "IdMap", texts: Sequence[str]) 
         return listed
     left_out = [*found.impossible, *(found.unknown if arguments.unknown == "skip" else ())]
     if left_out:
-        tell(f"{_of(left_out, found, known.what)} {_are(left_out)} not known to the model, and left out")
+        tell(f"{of(left_out, found, known.what)} {are(left_out)} not known to the model, and left out")
     if arguments.unknown == "popular" and found.unknown:
         what = "get the items that most users have" if known.what == "user" else "do not count"
-        tell(f"{_of(found.unknown, found, known.what)} {_are(found.unknown)} not known to the model, and {what}")
+        tell(f"{of(found.unknown, found, known.what)} {are(found.unknown)} not known to the model, and {what}")
     unknown = set(found.unknown) if arguments.unknown == "skip" else ()
     return [one for one in found.ids if str(one) not in unknown]
-
-
-def _of(some: Sequence[str], found: ids.Typed, what: str) -> str:
-    return f"{len(some)} of {counted(len(found.ids) + len(found.impossible), what)} (first: {some[0]!r})"
-
-
-def _are(some: Sequence[str]) -> str:
-    return "is" if len(some) == 1 else "are"
 
 
 def _tell_unseen(folder: Path) -> None:

@@ -86,7 +86,7 @@ def read_items_or_pairs(name: str, user_ids: IdMap, item_ids: IdMap, option: str
         columns = [known(what, table.columns) for what in ("user", "item")]
         if None in columns:
             return None, _ids_of(content, shown, item_ids, option)
-        pairs = table.select(columns).drop_nulls()  # type: ignore[arg-type]
+        pairs = table.select(columns).drop_nulls()
         if not pairs.height:
             raise UsageError(f"{option} {shown} has no pairs; give a user and an item a row")
         users, items = (_texts_of(pairs.to_series(place)) for place in (0, 1))
