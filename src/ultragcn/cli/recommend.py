@@ -59,12 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     output.check(arguments)
     rule_options.check(arguments)
-    given = [("--users_file", arguments.users_file), *(("--only", file) for file in arguments.only)]
-    from_stdin = [option for option, file in (*given, *(("--exclude", file) for file in arguments.exclude)) if file == ids.STDIN]
-    if len(from_stdin) > 1:
-        raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file to one of them")
     model = load_model(arguments.run_folder)
-    arguments.rules = rule_options.rules_of(arguments, model)
+    arguments.all_rules = rule_options.rules_of(arguments, model)
     if arguments.items:
         _recommend_for_items(arguments, model)
     else:
@@ -75,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _recommend_for_items(arguments: argparse.Namespace, model: "Recommender") -> None:
     listed = _meant(arguments, model.item_ids, arguments.items)
-    items, scores = model.recommend_for(listed, arguments.top_k, not arguments.include_seen, rules=arguments.rules)
+    items, scores = model.recommend_for(listed, arguments.top_k, not arguments.include_seen, rules=arguments.all_rules)
     named = output.item_cells(model, model.item_ids.rows(items))
     ranked = ((place, *cells, float(score)) for place, (cells, score) in enumerate(zip(named, scores, strict=True), start=1))
     output.write(arguments, ("rank", *output.item_columns(model), "score"), ranked)
@@ -94,7 +90,7 @@ def _frames(arguments: argparse.Namespace, model: "Recommender") -> Iterator["pl
         step = max(1, min(_BLOCK_USERS, _BLOCK_PLACES // max(1, min(arguments.top_k, len(model.item_ids)))))
         for start in range(0, max(1, len(users)), step):
             block = users[start : start + step]
-            yield model.recommend_frame(block, arguments.top_k, not arguments.include_seen, rules=arguments.rules)
+            yield model.recommend_frame(block, arguments.top_k, not arguments.include_seen, rules=arguments.all_rules)
 
     return blocks()
 

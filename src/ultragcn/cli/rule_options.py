@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ultragcn.rules import Rules
 
 UNKNOWN = ("error", "popular", "skip")
-FILES = ("candidates", "only", "exclude")
-"""Options that take a file of ids, which may be stdin."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what happens with ids that the run does not know: error; popular lists what most users have; skip leaves them out "
         "(default: error, or what --rules says)",
     )  # fmt: skip
-    group.add_argument(
-        "--only", "--candidates", metavar="FILE", action="append", default=[],
-        help="list only the items in this file: one id a line, or a column item_id",
-    )  # fmt: skip
+    for option in ("--only", "--candidates"):
+        group.add_argument(
+            option, metavar="FILE", action="append", default=[],
+            help="list only the items in this file: one id a line, or a column item_id" if option == "--only" else "the same as --only",
+        )  # fmt: skip
     group.add_argument(
         "--exclude", metavar="FILE", action="append", default=[],
         help="never list the items in this file; of a table with columns user_id and item_id, the item for that user alone",
@@ -60,6 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuse what does not go together, before any work."""
+    files = {f"--{name}": getattr(arguments, name) for name in ("users_file", "candidates", "only", "exclude")}
+    named = [(option, file) for option, given in files.items() for file in ([given] if isinstance(given, str) else given or [])]
+    from_stdin = [option for option, file in named if file == ids.STDIN]
+    if len(from_stdin) > 1:
+        raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file to one of them")
     for option in ("rule", "value"):
         if getattr(arguments, option) and not arguments.rules:
             raise UsageError(f"--{option} names something in a file of rules; give the file: --rules FILE")
@@ -82,8 +86,9 @@ def rules_of(arguments: argparse.Namespace, model: "Recommender") -> "Rules":
         where=arguments.where, max_per=arguments.max_per, diversity=arguments.diversity, promote=arguments.promote,
         unknown=arguments.unknown,
     )  # fmt: skip
-    for file in arguments.only:
-        rules &= Rules(only=_items_of(ids.read_ids(file, model.item_ids, "--only"), model.item_ids, f"--only {file}"))
+    for option in ("--candidates", "--only"):
+        for file in getattr(arguments, option[2:]):
+            rules &= Rules(only=_items_of(ids.read_ids(file, model.item_ids, option), model.item_ids, f"{option} {file}"))
     for file in arguments.exclude:
         rules &= _excluded(file, model)
     arguments.unknown = "error" if rules.unknown in (None, "raise") else rules.unknown

@@ -192,8 +192,7 @@ def _listed(given: Any, name: str, pairs: bool) -> Any:
         return given
     if isinstance(given, Interactions) and pairs:
         matrix = given.matrix
-        users = np.repeat(given.user_ids.ids, np.diff(matrix.indptr))
-        return Pairs(users, given.item_ids.ids[matrix.indices])
+        return Pairs(np.repeat(given.user_ids.ids, np.diff(matrix.indptr)), given.item_ids.ids[matrix.indices])
     if is_frame(given):
         return _of_frame(given, name, pairs)
     if isinstance(given, np.ndarray) and given.ndim:
