@@ -207,13 +207,13 @@ def _listed(given: Any, name: str, pairs: bool) -> Any:
 
 
 def _of_frame(frame: Any, name: str, pairs: bool) -> Any:
-    columns = {what: known(what, [str(column) for column in frame.columns]) for what in ("user", "item")}
+    taken = frame.collect() if hasattr(frame, "collect") else frame
+    columns = {what: known(what, [str(column) for column in taken.columns]) for what in ("user", "item")}
     if columns["item"] is None:
-        shown = ", ".join(map(str, frame.columns))
+        shown = ", ".join(map(str, taken.columns))
         raise UsageError(
             f"{name}: a frame needs a column of items, and which of its columns ({shown}) that is is not clear; call it item_id"
         )
-    taken = frame.collect() if hasattr(frame, "collect") else frame
     items = np.asarray(taken[columns["item"]].to_numpy())
     if columns["user"] is None or not pairs:
         return items
