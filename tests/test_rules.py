@@ -3,6 +3,7 @@
 import copy
 import datetime
 import math
+import pickle
 import random
 
 import numpy as np
@@ -223,6 +224,8 @@ def test_the_same_rules_by_name_as_texts_and_as_an_object_give_the_same_lists(mo
     combined = model.recommend(users, 6, rules=both, max_per=["brand=1"], promote="fresh=0.5")
     for other in (texts, combined):
         assert all(np.array_equal(one, same) for one, same in zip(whole, other, strict=True))
+    assert np.array_equal(pickle.loads(pickle.dumps(both)).bind(model.user_ids, model.item_ids, model.items_table_).items.candidates,
+                          both.bind(model.user_ids, model.item_ids, model.items_table_).items.candidates)  # fmt: skip
     assert repr(both) == repr(both & Rules())
     assert "where=('price < 40',)" in repr(both)
 

@@ -15,6 +15,12 @@ FEW = 1000
 """Items that are left out by longer lists, which are then shortened; more of them are left out by listing candidates alone."""
 
 
+_FEW_USERS = 16
+_MANY = 8
+"""For so few users, and candidates that are more than one item in so many, all items are ranked and the others left out, as what is seen:
+half the time of taking the candidates' rows out of all tables, for one user and half of gowalla's items."""
+
+
 class Allowed(NamedTuple):
     """Which items may be listed, as rows."""
 
@@ -47,12 +53,28 @@ def ranked(scorer: Scoring, users: np.ndarray, top_k: int, seen: sp.csr_matrix |
     if candidates is not None and len(candidates) == 0:
         yield users, *empty_lists(len(users), top_k)
         return
+    if candidates is not None and len(users) <= _FEW_USERS and _MANY * len(candidates) > scorer.num_items:
+        seen, candidates = _others(seen, candidates, np.asarray(users, np.int64), scorer.num_items), None
     for block, listed, scores in scorer.rank(users, top_k + len(left_out), seen, candidates):
         if len(left_out):
             # A list that is longer by as many places has enough others: they move up.
             order = np.argsort(np.isin(listed, left_out), axis=1, kind="stable")[:, :top_k]
             listed, scores = (np.take_along_axis(table, order, axis=1) for table in (listed, scores))
         yield block, listed, scores
+
+
+def _others(seen: sp.csr_matrix | None, candidates: np.ndarray, users: np.ndarray, num_items: int) -> sp.csr_matrix:
+    """Return what may not be listed for `users` (B,): what they have seen, and all that are no candidates."""
+    is_other = np.ones(num_items, bool)
+    is_other[candidates] = False
+    own, rows = np.unique(users), []
+    for user in own.tolist():
+        is_out = is_other.copy()
+        if seen is not None:
+            is_out[seen.indices[seen.indptr[user] : seen.indptr[user + 1]]] = True
+        rows.append(np.flatnonzero(is_out))
+    shape = (int(own[-1]) + 1 if seen is None else seen.shape[0], num_items)
+    return rows_of(shape, own, np.array([len(row) for row in rows]), np.concatenate(rows))
 
 
 def empty_lists(num_lists: int, top_k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -113,6 +113,10 @@ class Rules:
         object.__setattr__(self, "_last", None)
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a copy of the rules holds: all but the rows of a model."""
+        return vars(self) | {"_last": None}
+
     def __repr__(self) -> str:
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         return f"Rules({', '.join(f'{name}={value!r}' for name, value in values.items() if value not in ((), {}, None))})"
