@@ -12,6 +12,7 @@ from ultragcn.config.ultragcn import EXACT_GRAPH_WEIGHT, EXACT_GRAPH_WEIGHTS, EX
 from ultragcn.loss.objective import Objective
 from ultragcn.models.refit import unfitted_for_refit
 from ultragcn.solvers.fold_in import FrozenItems, fold_in
+from ultragcn.training.choices import on_some_users
 
 QUICK = {"embedding_dim": 16, "negative_weight": 50.0}
 
@@ -140,3 +141,20 @@ def test_a_run_says_what_was_chosen(tmp_path, capsys, more):
     assert (
         f"chosen on held-out pairs: l2 {chosen['l2']:.3g}, item_graph_weight {chosen['item_graph_weight']:.3g}\n" in capsys.readouterr().err
     )
+
+
+def test_training_measures_itself_on_so_many_users_as_are_asked_for(data):
+    given = {"item_graph_weight": 0.0, "l2_user": 0.1, "l2_item": 0.1}
+    model = UltraGCN(**QUICK, epochs=2, seed=0, select_users=50, **given).fit(data.train, data.valid)
+    some = on_some_users(data.valid, 50)
+    assert np.count_nonzero(some.user_degrees) == 50
+    with_pairs = some.user_degrees > 0
+    np.testing.assert_array_equal(some.user_degrees[with_pairs], data.valid.user_degrees[with_pairs])
+    best = model.history_[model.best_epoch_ - 1]
+    assert best["recall@20"] == evaluate(model, some)["recall@20"]
+    assert best["recall@20"] != evaluate(model, data.valid)["recall@20"]
+
+
+def test_of_fewer_users_than_are_asked_for_all_take_part(data):
+    assert on_some_users(data.valid, data.valid.num_users) is data.valid
+    assert on_some_users(data.valid, None) is data.valid

@@ -276,7 +276,7 @@ def test_resolved_has_no_none_that_the_solver_needs_and_keeps_what_is_given():
         assert given.items() <= resolved.to_dict().items()
         assert resolved.resolved() == resolved
         left = {name for name, value in resolved.to_dict().items() if value is None}
-        assert left == {"tile_megabytes"} | ({"l2_user", "l2_item"} if config.solver == "sgd" else set())
+        assert left == {"tile_megabytes", "num_clusters"} | ({"l2_user", "l2_item", "select_users"} if config.solver == "sgd" else set())
     assert (Config().resolved().patience, Config(l2_user=0.1, l2_item=0.1).resolved().patience) == (8, 3)
     assert Config(solver="sgd").resolved().epochs == 2000
     assert Config().fingerprint() != Config().resolved().fingerprint()  # the one chooses, the other has what it stands for without

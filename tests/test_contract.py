@@ -30,6 +30,7 @@ from ultragcn.rules import masks
 TORCH = ("ultragcn-sgd", "lightgcn")
 NO_TASTE = ("popularity",)
 ONLY_KNOWN_USERS = ("bpr", "lightgcn")
+NO_REASONS = ("popularity", "bpr", "lightgcn")
 NO_USER_EMBEDDINGS = ("popularity", "itemknn", "rp3beta", "ease", "sparse-ease")
 _EXACT = {"embedding_dim": 8, "epochs": 30}
 ENOUGH = {
@@ -579,7 +580,6 @@ def test_a_changed_hyper_parameter_asks_for_another_fit_and_threads_do_not(name)
 def test_threads_change_no_list_and_are_kept_to_in_every_verb_and_restored(name, monkeypatch):
     blas, during = numba_cpu.threads._blas(), []
     before = [library.get_num_threads() for library in blas.lib_controllers]
-    rank_users, top_k = numba_cpu.rank_users, numba_cpu.top_k
 
     def noted(kernel):
         def call(*arguments):
@@ -588,8 +588,8 @@ def test_threads_change_no_list_and_are_kept_to_in_every_verb_and_restored(name,
 
         return call
 
-    monkeypatch.setattr(numba_cpu, "rank_users", noted(rank_users))
-    monkeypatch.setattr(numba_cpu, "top_k", noted(top_k))
+    for kernel in ("rank_users", "top_k", "pair_scores"):
+        monkeypatch.setattr(numba_cpu, kernel, noted(getattr(numba_cpu, kernel)))
     model = model_of(name).set_params(num_threads=1)
     model.fit(of(BOARD & ~HELD_OUT), of(HELD_OUT))
     if name == "ease":  # whose inverse LAPACK rounds otherwise on several threads
@@ -621,6 +621,23 @@ def test_several_threads_may_ask_one_model(name):
         np.testing.assert_array_equal(items, lists_of(model)[0])
         np.testing.assert_array_equal(scores, lists_of(model)[1])
     assert len(found) == 3
+
+
+# ---------------------------------------------------------------------- why
+
+
+def test_it_says_what_each_item_of_a_user_adds_to_a_score_or_that_it_cannot(name):
+    model = fitted(name)
+    if name in NO_REASONS:
+        for ask in (lambda: model.explain("u00", "i00"), lambda: model.explain_for(["i02"], "i00")):
+            with pytest.raises(UsageError, match=f"{type(model).__name__} "):
+                ask()
+        return
+    for why in (model.explain("u00", "i00"), model.explain_for(ITEMS[2::2], "i00")):
+        assert sorted(why.item_ids) == ITEMS[2::2]
+        assert why.contributions.sum() + why.trend + why.rest == pytest.approx(why.score)
+        assert why.contributions.sum() > 0  # even users like even items, so they speak for i00
+        assert why.contributions.sum() > model.explain("u00", "i01").contributions.sum()
 
 
 # ----------------------------------------------------------------- what is refused

@@ -257,8 +257,21 @@ def test_folding_in_a_train_user_lands_where_training_put_it(demo):
 def test_a_user_alone_is_folded_in_as_among_others(demo):
     data, model = demo
     alone = np.concatenate([model.fold_in(data.train.matrix[[user]]) for user in range(20)])
-    among = model.fold_in(data.train.matrix[:200])[:20]
-    assert (np.linalg.norm(alone - among, axis=1) < 5e-3 * np.linalg.norm(among, axis=1)).all()
+    np.testing.assert_array_equal(alone, model.fold_in(data.train.matrix[:200])[:20])
+
+
+def test_clusters_of_items_change_no_solution(demo, monkeypatch):
+    data, model = demo
+    matrix = data.train.matrix[:50]
+    objective = Objective.of(data.train, model.config.replace(num_clusters=8))
+    some = FrozenItems(objective, model.item_embedding_)
+    monkeypatch.setattr("ultragcn.solvers.fold_in._ITEMS_EACH", 10**6)
+    every = FrozenItems(objective, model.item_embedding_)
+    assert (len(some.shared.centre), len(every.shared.centre)) == (8, data.train.num_items)
+    expected = fold_in(every, matrix, max_steps=200, tolerance=1e-5)
+    length = np.linalg.norm(expected, axis=1)
+    assert (np.linalg.norm(fold_in(some, matrix, max_steps=200, tolerance=1e-4) - expected, axis=1) < 1e-3 * length).all()
+    assert (np.linalg.norm(fold_in(some, matrix) - expected, axis=1) < 1e-2 * length).all()
 
 
 def cosines(x, y):
@@ -324,6 +337,19 @@ def test_clusters_are_of_columns_that_score_alike():
     again, _ = cluster_columns(x, y, np.ones((2, 100), np.float32), np.ones(2, np.float32), 20, random, labels)
     np.testing.assert_allclose(again.mass.sum(axis=1), [100, 100])
     assert clusters.spread.max() < 1e-2
+
+
+def test_rows_that_all_point_one_way_have_clusters_too():
+    random = np.random.default_rng(2)
+    way = random.standard_normal(64)
+    x, y = ((np.abs(random.standard_normal((rows, 1))) * way).astype(np.float32) for rows in (3000, 400))
+    clusters, labels = cluster_columns(x, y, np.ones((2, 400), np.float32), np.ones(2, np.float32), 20, random)
+    assert len(set(labels)) > 10
+    scores = y @ way
+    within = [np.ptp(scores[labels == label]) for label in set(labels)]
+    assert max(within) < 0.5 * np.ptp(scores)
+    assert np.isfinite(clusters.centre).all()
+    assert np.isfinite(clusters.spread).all()
 
 
 @pytest.mark.parametrize(

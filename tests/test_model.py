@@ -93,6 +93,7 @@ import sys
 from numba.core.dispatcher import Dispatcher
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.models import registry, ultragcn
+from ultragcn.solvers import Sizes
 
 def compiled():
     modules = [module for name, module in sys.modules.items() if name.startswith("ultragcn.kernels.numba_cpu")]
@@ -102,7 +103,8 @@ def compiled():
 data = load_dataset("demo")
 if sys.argv[1] in ("graph", "paper"):
     model = UltraGCN(epochs=2) if sys.argv[1] == "graph" else UltraGCN(epochs=2, item_graph_weight=0.0, item_item_weight=0.0)
-    ultragcn._compile_kernels(model.config)
+    train = data.train
+    ultragcn._compile_kernels(model.config, Sizes(train.num_users, train.num_items, len(train)))
 else:
     model = getattr(registry, sys.argv[1])()
     model._prepare()

@@ -10,17 +10,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
 
-from ultragcn import Interactions, ItemKNN, Popularity, UltraGCN, storage
+from ultragcn import Interactions, ItemKNN, Popularity, UltraGCN, load_model, storage
 from ultragcn.cli import ids, main, output
 from ultragcn.data.ids import IdMap
 from ultragcn.errors import UsageError
-from ultragcn.progress import Bars
+from ultragcn.progress import Bars, Silent
 from ultragcn.scoring.similar import most_together
 
 SRC = Path(__file__).parents[1] / "src"
@@ -190,6 +191,95 @@ def test_lists_of_many_blocks_have_one_header_and_every_user(tmp_path, capsys, m
     assert table["user_id"].unique(maintain_order=True).to_list() == model.user_ids.ids.tolist()
     assert [line["user_id"] for line in map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())] == [line[0] for line in whole[1:]]
     assert [line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines()] == whole
+
+
+def test_numbers_are_written_as_python_writes_them():
+    random = np.random.default_rng(0)
+    scores = np.concatenate([
+        random.standard_normal(20_000), 10 ** random.uniform(-9, 17, 20_000), -(2.0 ** np.arange(-40, 60)), np.arange(0, 4000) / 512,
+        [0.0, -0.0, 9.999995, 0.9999995, 99999.5, 999995, 1e-4, 9.9999e-5, 1e15, 1e16],
+    ]).astype(np.float32)  # fmt: skip
+    column = pl.Series("score", scores)
+    assert output._in_digits(column).to_list() == [f"{score:.6g}" for score in scores.tolist()]
+    assert output._json_cells(column).to_list() == [json.dumps(score) for score in scores.tolist()]
+
+
+def test_texts_are_written_as_python_writes_them():
+    for texts in (["tea", "차", "a\x7fb"], ["tea", 'say "tea"', "back\\slash", "a\tb\r\nc", "\x01", ""]):
+        assert output._json_cells(pl.Series("title", texts)).to_list() == [json.dumps(text, ensure_ascii=False) for text in texts]
+
+
+def test_a_long_parquet_file_goes_by_way_of_parts_and_leaves_none(words, tmp_path, capsys, monkeypatch):
+    asked = ("recommend", words, "--all", "--top_k", 3, "--output")
+    assert run(capsys, *asked, tmp_path / "whole.parquet")[0] == 0
+    monkeypatch.setattr("ultragcn.cli.recommend._BLOCK_USERS", 2)
+    for rows in (1, 7, 1000):
+        monkeypatch.setattr(output, "_FRAME_ROWS", rows)
+        assert run(capsys, *asked, tmp_path / "parts.parquet")[0] == 0
+        assert pl.read_parquet(tmp_path / "parts.parquet").equals(pl.read_parquet(tmp_path / "whole.parquet"))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["parts.parquet", "whole.parquet"]
+
+
+def test_a_long_parquet_file_that_fails_leaves_nothing(words, tmp_path, monkeypatch):
+    model = load_model(words)
+    monkeypatch.setattr(output, "_FRAME_ROWS", 1)
+
+    def frames():
+        yield model.recommend_frame(["u1"], 2)
+        yield model.recommend_frame(["u2"], 2)
+        raise UsageError("enough")
+
+    with pytest.raises(UsageError, match="enough"):
+        output.write_frames(SimpleNamespace(output=str(tmp_path / "out" / "x.parquet"), format="parquet", bom=False), frames())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_shards_below_each_other_are_the_whole(words, capsys):
+    asked = ("recommend", words, "--all", "--top_k", 2)
+    header, *whole = run(capsys, *asked)[1]
+    for parts in (1, 3, 20):
+        shards = [run(capsys, *asked, "--shard", f"{part}/{parts}")[1] for part in range(1, parts + 1)]
+        assert all(lines[0] == header for lines in shards)
+        assert [line for lines in shards for line in lines[1:]] == whole
+    for shard in ("0/3", "4/3", "1", "1/0", "x/y", "-1/2", "1/2/3"):
+        status, lines, err = run(capsys, *asked, f"--shard={shard}")
+        assert (status, lines) == (2, [])
+        assert err == f"ultragcn: --shard must be I/N with I from 1 to N, such as 1/4, not {shard!r}\n"
+    assert "--shard shares out users; drop it" in run(capsys, "recommend", words, "--items", "a", "--shard", "1/2")[2]
+
+
+def test_stats_are_the_last_line_on_stderr_and_count_what_was_written(words, tmp_path, capsys):
+    _, lines, err = run(capsys, "recommend", words, "--users", "u1", "zoe", "u2", "--top_k", 3, "--unknown", "popular", "--stats")
+    stats = json.loads(err.splitlines()[-1])
+    assert (stats["users"], stats["rows"], stats["fallbacks"]) == (3, len(lines) - 1, 1)
+    assert stats["seconds"] > 0
+    assert set(stats) == {"users", "rows", "fallbacks", "seconds", "model"}
+    again = json.loads(run(capsys, "recommend", words, "--all", "--output", tmp_path / "x.parquet", "--stats")[2])
+    assert again["model"] == stats["model"] == f"itemknn-{storage.read_checksum(Path(words) / 'model.safetensors')}"
+    assert (again["users"], again["rows"]) == (11, len(pl.read_parquet(tmp_path / "x.parquet")))
+    new = json.loads(run(capsys, "recommend", words, "--items", "zz", "--top_k", 3, "--unknown", "popular", "--stats")[2].splitlines()[-1])
+    assert (new["users"], new["rows"], new["fallbacks"]) == (1, 3, 1)
+    assert run(capsys, "recommend", words, "--all")[2] == ""
+
+
+def test_progress_is_shown_in_a_terminal_alone_and_while_a_file_is_written(words, tmp_path, capsys, monkeypatch):
+    steps = []
+
+    class Noted(Silent):
+        def start(self, what, total, unit):
+            steps.append((what, total, unit))
+
+        def advance(self, number, figures=None):
+            steps.append(number)
+
+    monkeypatch.setattr("ultragcn.cli.recommend.Bars", Noted)
+    monkeypatch.setattr("ultragcn.cli.recommend._BLOCK_USERS", 4)
+    asked = ("recommend", words, "--all", "--output", tmp_path / "x.tsv")
+    assert run(capsys, *asked)[0] == 0
+    assert steps == []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run(capsys, *asked)[0] == 0
+    assert steps == [("recommending", 11, "user"), 4, 4, 3]
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "a.txt", "plain", "A.CSV"])

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from ultragcn.scoring.scorer import OwnedScorer, Scorer, scores
+from ultragcn.kernels import numba_cpu
+from ultragcn.scoring.scorer import OwnedScorer, Scorer
+from ultragcn.scoring.similar import Directions, Together
 
 USERS, ITEMS, DIM = 7, 23, 4
 
@@ -58,7 +60,7 @@ def test_the_score_of_a_pair_is_the_number_that_ranks_and_the_sum_of_its_parts()
     items, values = lists(scorer, np.arange(USERS), 5)
     users, listed = np.repeat(np.arange(USERS), 5), items.ravel()
     order = np.random.default_rng(1).permutation(len(users))
-    found = scores(scorer, users[order], listed[order])
+    found = scorer.scores(users[order], listed[order])
     assert (found == values.ravel()[order]).all()
     parts = scorer.parts(users[order], listed[order])
     assert set(parts) == {"embeddings", "item graph", "trend"}
@@ -73,9 +75,50 @@ def test_the_scores_of_many_pairs_are_those_of_the_lists_to_the_last_bit():
     scorer = Scorer(*tables, owned, random.standard_normal(items).astype(np.float32), graph, 0.4)
     listed, values = lists(scorer, np.arange(users), 12)
     pairs = random.permutation(users * 12)
-    found = scores(scorer, np.repeat(np.arange(users), 12)[pairs], listed.ravel()[pairs])
+    found = scorer.scores(np.repeat(np.arange(users), 12)[pairs], listed.ravel()[pairs])
     assert (found == values.ravel()[pairs]).all()
-    assert scores(scorer, np.zeros(0, int), np.zeros(0, int)).shape == (0,)
+    assert scorer.scores(np.zeros(0, int), np.zeros(0, int)).shape == (0,)
+
+
+@pytest.mark.parametrize("with_ties", [True, False])
+def test_a_thousand_users_alone_get_the_lists_of_all_together_to_the_last_bit(with_ties):
+    random, users, items = np.random.default_rng(3), 1000, 1300
+    if with_ties:
+        tables = [random.integers(-2, 3, (rows, 8)).astype(np.float32) for rows in (users, items)]
+    else:
+        tables = [random.standard_normal((rows, 32)).astype(np.float32) for rows in (users, items)]
+    owned = sp.csr_matrix((random.random((users, items)) < 0.02).astype(np.float32))
+    graph = sp.random(items, items, 0.02, "csr", np.float32, 0)
+    if with_ties:
+        graph.data = np.ceil(2 * graph.data)
+    scorer = Scorer(*tables, owned, item_graph=graph, graph_weight=0.5)
+    if with_ties:
+        vars(scorer)["unit_scale"] = 2.0
+    together = lists(scorer, np.arange(users), 20, owned)
+    for user in range(users):
+        alone = lists(scorer, np.array([user]), 20, owned)
+        np.testing.assert_array_equal(alone[0][0], together[0][user])
+        np.testing.assert_array_equal(alone[1][0], together[1][user])
+    if with_ties:
+        assert (np.diff(together[1], axis=1) == 0).any()
+
+
+def test_one_user_sets_no_limit_and_starts_no_thread(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a lone call needs no other thread and no BLAS")
+
+    scorer = made()
+    assert scorer.scale > 0  # is found once
+    monkeypatch.setattr(numba_cpu.threads, "blas_threads", refuse)
+    monkeypatch.setattr(numba_cpu.threads, "ThreadPoolExecutor", refuse)
+    monkeypatch.setattr(numba_cpu.threads, "_pool", None)
+    monkeypatch.setattr(numba_cpu.threads, "num_threads", lambda: 8)
+    lists(scorer, np.array([3]), 5, scorer.owned)
+    scorer.scores(np.array([3, 3]), np.array([1, 2]))
+    Directions(scorer.item_embedding).nearest(np.array([4]), 5)
+    Together(scorer.owned).nearest(np.array([4]), 5)
+    with pytest.raises(AssertionError, match="a lone call"):
+        lists(scorer, np.arange(USERS), 5)
 
 
 def test_new_users_are_ranked_with_the_scale_of_the_users_of_training():
@@ -110,7 +153,7 @@ def test_a_scorer_of_owned_items_agrees_with_the_product_it_is_made_of():
     for user in range(USERS):
         allowed = [item for item in (0, 7, 9) if owned[user, item] == 0]
         assert items[user][items[user] >= 0].tolist() == sorted(allowed, key=lambda item: (-whole[user, item], item))
-    np.testing.assert_allclose(scores(scorer, np.arange(USERS), np.arange(USERS)), whole[np.arange(USERS), np.arange(USERS)])
+    np.testing.assert_allclose(scorer.scores(np.arange(USERS), np.arange(USERS)), whole[np.arange(USERS), np.arange(USERS)])
 
 
 def test_threads_share_a_scorer():

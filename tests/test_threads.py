@@ -109,7 +109,7 @@ def noted(monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["train --dataset demo --model bpr --embedding_dim 4 --epochs 1 --out new --quiet", "evaluate run",
-                                     "recommend run --all", "similar run --user user-0001"])  # fmt: skip
+                                     "recommend run --all"])  # fmt: skip
 def test_a_command_keeps_to_num_threads(command, noted, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--dataset", "demo", "--model", "bpr", "--embedding_dim", "4", "--epochs", "1", "--out", "run", "--quiet"]) == 0

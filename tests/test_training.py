@@ -44,7 +44,7 @@ def trained(solver, values=None, **limits):
 
     ended = train(
         solver, course, placed.append, None if values is None else measure, started=0.0, show=Silent(),
-        checkpoints=Checkpoint(None, 0, {}, ()), on_epoch=seen.append, **limits,
+        checkpoints=Checkpoint(None, None, {}, ()), on_epoch=seen.append, **limits,
     )  # fmt: skip
     assert seen == course.history
     return ended, course, [int(user[0]) for user, _ in placed]
@@ -155,3 +155,16 @@ def test_lightgcn_goes_on_from_its_state_to_the_same_bits(held_out):
     assert [again.step() for _ in range(2)] == [whole.step() for _ in range(2)]
     for ours, theirs in zip(again.embeddings(), whole.embeddings(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_where_l2_rises_two_values_far_below_the_best_end_training():
+    course = Course(0, l2=0.1)
+    for value in (0.5, 0.46, 0.44, 0.46, 0.44):
+        course.note(value)
+        assert not course.is_lost
+    course.note(0.43)
+    assert course.is_lost
+    given = Course(0)
+    for value in (0.5, 0.1, 0.1):
+        given.note(value)
+    assert not given.is_lost

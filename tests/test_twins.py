@@ -22,6 +22,7 @@ from ultragcn.kernels.arguments import (
     Clusters,
     Curvature,
     Entries,
+    Frozen,
     GraphTerm,
     Groups,
     Parabola,
@@ -38,11 +39,13 @@ from ultragcn.models.lightgcn import normalised_adjacency
 
 # What modules of kernels export besides kernels, and why it has no twin.
 NOT_KERNELS = {
+    "FEW_USERS": "a size",
     "PIECE_PRODUCT": "a size",
     "PIECE_ROWS": "a size",
     "COMPILED": "is about compiling",
     "compile_kernels": "is about compiling",
     "interrupts_kept": "is about signals",
+    "interrupts_named": "is about signals",
     "numba_threads": "is about threads",
     "blas_threads": "is about threads",
     "cpu_threads": "is about threads",
@@ -147,6 +150,8 @@ def ranked(shape, integers, graph_weight, k):
     seen, owned = (random_interactions(num_users, num_items, density).matrix for density in (0.2, 0.1))
     graph = sp.random_array((num_items, num_items), density=0.1, format="csr", dtype=np.float32, rng=random)
     graph.data -= np.float32(0.3)
+    graph.sort_indices()
+    graph.sort_indices()
     users = random.integers(0, num_users, 2 * num_users)
     term = GraphTerm(owned.indptr, owned.indices, graph.indptr, graph.indices, graph.data, graph_weight)
     return *tables, users, k, (seen.indptr, seen.indices), term, 8, 64
@@ -162,9 +167,23 @@ def scores_with_an_item_graph(shape, weight):
     return ranked(shape, False, weight, 10)
 
 
+@cases("pair_scores", crossed(shape=[(1, 2, 1), (9, 31, 4), (300, 700, 16)], weight=[0.0, 3.0]), rtol=1e-5, atol=1e-6)
+def pairs_of_users_and_items(shape, weight):
+    *tables, users, _, _, term, _, _ = ranked(shape, False, weight, 10)
+    return *tables, users, np.random.default_rng(5).integers(0, shape[1], len(users)), term
+
+
 # ------------------------------------------------------------------ graphs and sparse matrices
 
 GRAPHS = [(1, 1, 1), (4, 3, 0.5), (1, 40, 0.5), (30, 90, 0.1), (50, 8, 0.9), (5, 5, 0)]
+
+
+@cases("cooccurrences", crossed(shape=GRAPHS))
+def some_items_and_who_has_what(shape):
+    train = random_interactions(*shape)
+    by_item = train.matrix.T.tocsr()
+    items = np.random.default_rng(6).integers(0, shape[1], 5)
+    return items, by_item.indptr, by_item.indices, train.matrix.indptr, train.matrix.indices, shape[1]
 
 
 # Weights that are equal in exact arithmetic may differ in the last digit, so ties may be ordered differently.
@@ -303,6 +322,31 @@ def rows_with_quadratic_negatives(shape, strips):
     grams = np.stack([(y * weight[:, None]).T @ y for weight in column_weight])
     parabola = Parabola(grams, column_weight @ y, np.float32(0.3), np.float32(0.2))
     return x, y, rows, parabola, system, strips, np.empty_like(x)
+
+
+@cases(
+    "fold_in_rows", crossed(shape=[(1, 1, 1), (1, 90, 5), (37, 90, 5), (5, 700, 17)], clusters=[1, 9, None], exclude=[False, True]),
+    outcome=lambda _, arguments: arguments[-1:], rtol=2e-3, atol=2e-4,
+)  # fmt: skip
+def rows_to_be_solved(shape, clusters, exclude):
+    """Return the problem of `problem`, each column a cluster of its own or some of them together, which changes no solution."""
+    x, y, rows, column_weight, _ = problem(*shape, exclude)
+    num_columns, size = y.shape
+    # What is excluded is no more than there is.
+    of_entry = np.repeat(np.arange(len(x)), np.diff(rows.indptr))
+    most = np.einsum("nr,rn->n", rows.weight[of_entry], column_weight[:, rows.indices])
+    rows = rows._replace(excluded=rows.excluded * most if exclude else rows.excluded)
+    labels = np.arange(num_columns) if clusters is None else np.arange(num_columns) % clusters
+    mass = np.stack([np.bincount(labels, weight) for weight in column_weight]).astype(np.float32)
+    number = np.bincount(labels)
+    centre = np.stack([np.bincount(labels, y[:, d]) / number for d in range(size)], axis=1).astype(np.float32)
+    away = y - centre[labels]
+    grams = np.stack([(y * weight[:, None]).T @ y for weight in column_weight])
+    shared = Frozen(
+        column_weight, mass, centre, away.T @ away / np.float32(num_columns), np.ones(len(number), np.float32), grams,
+        column_weight @ y, np.eye(size, dtype=np.float32),
+    )  # fmt: skip
+    return y, rows, shared, 200, 1e-4, np.empty_like(x)
 
 
 @cases("nearest_centres", crossed(shape=[(0, 1, 3), (1, 1, 1), (9, 4, 2), (600, 70, 20)]), outcome=lambda _, arguments: arguments[-1:])

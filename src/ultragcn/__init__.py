@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ultragcn.data.interactions import Interactions
     from ultragcn.data.options import DataOptions
     from ultragcn.data.reading import read_interactions
+    from ultragcn.evaluation.difference import diff
     from ultragcn.evaluation.evaluate import evaluate
     from ultragcn.models.bpr import BPR
     from ultragcn.models.ease import EASE
@@ -44,6 +45,7 @@ __all__ = [
     "Rules",
     "SparseEASE",
     "UltraGCN",
+    "diff",
     "evaluate",
     "load_dataset",
     "load_model",
@@ -65,6 +67,7 @@ _HOME = {
     "Rules": "ultragcn.rules",
     "SparseEASE": "ultragcn.models.sparse_ease",
     "UltraGCN": "ultragcn.models.ultragcn",
+    "diff": "ultragcn.evaluation.difference",
     "evaluate": "ultragcn.evaluation.evaluate",
     "load_dataset": "ultragcn.data.datasets",
     "load_model": "ultragcn.models.registry",

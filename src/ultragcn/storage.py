@@ -103,6 +103,17 @@ def _remove_abandoned(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def scratch_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside `path`, which is removed when the block ends, or by the next writer of `path` after a kill."""
+    with contextlib.ExitStack() as held:
+        scratch = _new_part(path, held)
+        try:
+            yield scratch
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def output_path(path: Path) -> Iterator[Path]:
     """Yield where to write what is to come out at `path`: as `atomic_path`, but into a device or a pipe, which has no place beside it."""
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -175,12 +186,21 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], form: str, about:
 
 def read_form(path: Path) -> str:
     """Return the `form` of a file that `write_arrays` wrote, "" of another safetensors file. The rest of the file is not read."""
+    return _read_metadata(path).get("format", "")
+
+
+def read_checksum(path: Path) -> str:
+    """Return the checksum that a file of `write_arrays` says that it has, "" of another safetensors file: it tells one file from others."""
+    return _read_metadata(path).get("checksum", "")
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(_PREFIX), "little")
             if size > os.fstat(file.fileno()).st_size - _PREFIX:
                 raise _damaged(path, "its header is longer than the file")
-            return _header(path, file.read(size))[1].get("format", "")
+            return _header(path, file.read(size))[1]
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 

@@ -11,14 +11,14 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from ultragcn.errors import UsageError
-from ultragcn.storage import output_path
+from ultragcn.storage import output_path, scratch_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,6 +35,8 @@ _OTHER_KINDS = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".pkl", ".
                 ".db", ".npy", ".npz", ".html", ".xml", ".h5", ".hdf5")  # fmt: skip
 """What a file of such a name holds is never what is written here, whatever --format says."""
 _PACKED = ".gz"
+_LEAST_PLAIN = 1e-4  # smaller numbers are written with an exponent
+_FRAME_ROWS = 2**20  # rows of a Parquet file that are held in memory: about 60 megabytes
 _KILLED = 128 + 15
 """Exit status of a process that SIGTERM ended, as shells count it."""
 
@@ -132,14 +134,37 @@ def write_frames(arguments: argparse.Namespace, frames: Iterable["pl.DataFrame"]
         return
     with file_at(Path(arguments.output)) as place:
         if arguments.format == "parquet":
-            import polars as pl
-
-            wide = {"rank": pl.Int64, "score": pl.Float64}
-            pl.concat(list(frames)).cast(wide).write_parquet(place)  # type: ignore[arg-type]
+            _write_parquet(place, Path(arguments.output), frames)
         else:
             with text_file(place, arguments.output, arguments.bom) as file:
                 for number, frame in enumerate(frames):
                     file.write(_text_of(frame, arguments.format, header=number == 0).encode())
+
+
+def _write_parquet(place: Path, path: Path, frames: Iterable["pl.DataFrame"]) -> None:
+    """Write frames below each other to `place`, by way of parts beside `path` where there are many rows, so that memory does not grow."""
+    import polars as pl
+
+    def joined(some: list["pl.DataFrame"]) -> "pl.DataFrame":
+        return pl.concat(some).cast({"rank": pl.Int64, "score": pl.Float64})
+
+    with contextlib.ExitStack() as held:
+        parts: list[Path] = []
+        waiting: list[pl.DataFrame] = []
+        for frame in frames:
+            waiting.append(frame)
+            if sum(map(len, waiting)) >= _FRAME_ROWS and place != path:  # what is written straight into a pipe has no place beside it
+                parts.append(held.enter_context(scratch_path(path)))
+                joined(waiting).write_parquet(parts[-1], compression="lz4")
+                waiting.clear()
+        if not parts:
+            joined(waiting).write_parquet(place)
+            return
+        if waiting:
+            parts.append(held.enter_context(scratch_path(path)))
+            joined(waiting).write_parquet(parts[-1], compression="lz4")
+            waiting.clear()
+        pl.scan_parquet(parts, glob=False).sink_parquet(place)
 
 
 @contextlib.contextmanager
@@ -194,13 +219,12 @@ def _lines(kind: str, names: tuple[str, ...], rows: Iterable[Row]) -> Iterator[s
 
 
 def _text_of(frame: "pl.DataFrame", kind: str, header: bool) -> str:
-    """Return the text of a frame of ranked lists, as `_lines` writes its rows; no tuple is made for a row of TSV or CSV."""
+    """Return the text of a frame of ranked lists, as `_lines` writes its rows; no object of Python is made for a row."""
     import polars as pl
 
     if kind == "json":
-        return "".join(_lines(kind, tuple(frame.columns), frame.iter_rows()))
-    scores = pl.Series("score", [f"{score:.6g}" for score in frame["score"].to_list()], dtype=pl.String)
-    texts = frame.with_columns(scores)
+        return _json_of(frame)
+    texts = frame.with_columns(_in_digits(frame["score"]))
     if kind == "csv":
         # polars would write "" for a title that is empty.
         empty = pl.col(pl.String).replace("", None)
@@ -210,6 +234,57 @@ def _text_of(frame: "pl.DataFrame", kind: str, header: bool) -> str:
         if len(unfit):
             _cell(unfit[0])
     return texts.write_csv(include_header=header, separator="\t", quote_style="never")
+
+
+def _in_digits(scores: "pl.Series") -> "pl.Series":
+    """Return numbers as texts of six digits, as f"{score:.6g}" writes them."""
+    import polars as pl
+
+    values = scores.to_numpy().astype(np.float64)
+    size = np.abs(values)
+    plain = (size >= _LEAST_PLAIN) & (size < 1e5)
+    size = np.where(plain, size, 1.0)
+    factor = 10.0 ** (5 - np.floor(np.log10(size)))
+    scaled = size * factor
+    plain &= np.abs(scaled - np.floor(scaled) - 0.5) > 1e-6  # at a half, the last digit is decided by digits that were lost
+    rounded = np.copysign(np.rint(scaled) / factor, values)
+    texts = pl.Series(scores.name, rounded).cast(pl.String).str.strip_suffix(".0")
+    return _replaced(texts, ~plain, values, "{:.6g}".format)
+
+
+def _replaced(texts: "pl.Series", where: np.ndarray, values: np.ndarray, text_of: Callable[[float], str]) -> "pl.Series":
+    """Return `texts` with those of a few values made by Python."""
+    places = np.flatnonzero(where)
+    return texts.scatter(places, [text_of(value) for value in values[places].tolist()]) if len(places) else texts
+
+
+def _json_of(frame: "pl.DataFrame") -> str:
+    """Return an object a line, in the text that Python's json makes of it."""
+    import polars as pl
+
+    cells: list[Any] = []
+    for column in frame:
+        cells += [pl.lit(f"{', ' if cells else '{'}{json.dumps(column.name, ensure_ascii=False)}: "), _json_cells(column)]
+    lines = frame.select(pl.concat_str([*cells, pl.lit("}")]).alias("line"))
+    return str(lines.write_csv(include_header=False, quote_style="never"))
+
+
+def _json_cells(column: "pl.Series") -> "pl.Series":
+    """Return the texts that JSON has for strings, integers or scores."""
+    import polars as pl
+
+    if column.dtype == pl.String:
+        if not column.str.contains(r'["\\\x00-\x1f]').any():
+            return pl.select(pl.concat_str([pl.lit('"'), column, pl.lit('"')])).to_series()
+        distinct = column.unique()
+        quoted = [json.dumps(text, ensure_ascii=False) for text in distinct.to_list()]
+        return column.replace_strict(distinct, quoted, return_dtype=pl.String)
+    if not column.dtype.is_float():
+        return column.cast(pl.String)
+    wide = column.cast(pl.Float64)
+    values = wide.to_numpy()
+    odd = ~((np.abs(values) >= _LEAST_PLAIN) & (np.abs(values) < 1e15))
+    return _replaced(wide.cast(pl.String), odd, values, json.dumps)
 
 
 def _text(value: object) -> str:

@@ -130,6 +130,19 @@ class Sums(NamedTuple):
     column_loss: np.ndarray  # (T,) float32
 
 
+class Frozen(NamedTuple):
+    """Columns held still, as the problems of many rows share them (`fold_in_rows`)."""
+
+    weight: np.ndarray  # (2, I) float32, the second factor of the negatives' weight
+    mass: np.ndarray  # (2, K) float32, of the clusters of columns: the sum of their weights, by term
+    centre: np.ndarray  # (K, D) float32
+    spread: np.ndarray  # (D, D) float32, the mean covariance of columns around their centre
+    share: np.ndarray  # (K,) float32, how much a cluster is spread out, relative to that
+    grams: np.ndarray  # (2, D, D) float32, sum_j weight[r, j] y_j y_j^T
+    sums: np.ndarray  # (2, D) float32, sum_j weight[r, j] y_j
+    inverse: np.ndarray  # (D, D) float32, about the inverse of a row's curvature
+
+
 class GraphTerm(NamedTuple):
     """What an item graph adds to the scores of `rank_users`: scale times the sum of the weights from the items that a user owns."""
 

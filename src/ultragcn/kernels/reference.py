@@ -167,6 +167,17 @@ def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile
     return top_k(scores, k)
 
 
+def pair_scores(user_embedding, item_embedding, users, items, term):
+    """Return the scores of pairs: e_u . e_i + scale g_ui."""
+    scores = np.einsum("nd,nd->n", np.asarray(user_embedding, np.float64)[users], np.asarray(item_embedding, np.float64)[items])
+    if term.scale != 0:
+        for n, (user, item) in enumerate(zip(users, items, strict=True)):
+            for own in term.owned_indices[term.owned_indptr[user] : term.owned_indptr[user + 1]]:
+                places = np.arange(term.graph_indptr[own], term.graph_indptr[own + 1])
+                scores[n] += term.scale * term.graph_weights[places[term.graph_indices[places] == item]].sum()
+    return scores
+
+
 def find_hits(ranking, users, indptr, indices):
     """Return hits[b, n] = whether ranking[b, n] is among the items of user users[b]."""
     hits = [np.isin(ranking[b], indices[indptr[user] : indptr[user + 1]]) for b, user in enumerate(users)]
@@ -183,6 +194,15 @@ def list_statistics(hits, lengths):
             first = 1 / n[r > 0][0] if r.any() else 0.0
             statistics[:, c, q] = r.sum(), np.sum(r / np.log2(n + 1)), np.sum(r * h / n), np.sum(h / n), first
     return statistics
+
+
+def cooccurrences(items, item_indptr, item_users, user_indptr, user_items, num_items):
+    """Return how many users have each item of some, and each of all items: (B, I)."""
+    counts = np.zeros((len(items), num_items))
+    for row, item in zip(counts, items, strict=True):
+        for user in item_users[item_indptr[item] : item_indptr[item + 1]]:
+            np.add.at(row, user_items[user_indptr[user] : user_indptr[user + 1]], 1)
+    return counts
 
 
 def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_diagonal):
@@ -327,6 +347,27 @@ def half_sweep(x, y, rows, cells, blocks, system, out):
             sparse_loss, predicted = newton_row(x[u], y, entries, Curvature(gram, scale[i], rows.l2[u], inverse), system.steps, work)
             out.x[u] = x[u] + work.move
             out.stats[u] = loss[i].sum(), sparse_loss, row_loss(out.x[u], y, entries), predicted
+
+
+def fold_in_rows(y, rows, frozen, max_steps, tolerance, out):
+    """Write the solution of each row's problem into `out`: Newton's method on all columns, steps halved where the loss rises."""
+    for u in range(len(out)):
+        entries, weight, x = _entries_of(rows, u), rows.weight[u] @ frozen.weight, np.zeros(y.shape[1])
+        own, excluded = y[entries.indices], entries.excluded if len(entries.excluded) else np.zeros(len(entries.indices))
+
+        def loss(x, weight=weight, entries=entries, u=u):
+            return weight @ softplus(y @ x) + row_loss(x, y, entries) + rows.l2[u] / 2 * x @ x
+
+        for _ in range(100):
+            scores, among = y @ x, own @ x
+            gradient = (weight * sigmoid(scores)) @ y - (entries.positive * sigmoid(-among) + excluded * sigmoid(among)) @ own
+            curved = weight * sigmoid(scores) * sigmoid(-scores), (entries.positive - excluded) * sigmoid(among) * sigmoid(-among)
+            hessian = sum((part * values[:, None]).T @ part for part, values in zip((y, own), curved, strict=True))
+            step = -np.linalg.pinv(hessian + rows.l2[u] * np.eye(len(x))) @ (gradient + rows.l2[u] * x)
+            while loss(x + step) > loss(x) and np.abs(step).max() > 1e-12:
+                step = step / 2
+            x = x + step
+        out[u] = x
 
 
 def quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new):

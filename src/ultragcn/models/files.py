@@ -23,7 +23,7 @@ from ultragcn.data.items_table import KINDS, ItemsTable
 from ultragcn.errors import UsageError
 from ultragcn.forms import misfit
 from ultragcn.machine import ask_for
-from ultragcn.storage import read_arrays, read_form
+from ultragcn.storage import read_arrays, read_checksum, read_form
 
 MODEL_FILE = "model.safetensors"
 ITEMS_TABLE = "items_table"
@@ -41,6 +41,12 @@ _STATE: dict[str, Any] = {
 def kind_of_model(folder: str | Path) -> str:
     """Return the `kind` of the model that `save` wrote into `folder`."""
     return _kind_in(read_form(_model_file(folder)))
+
+
+def model_id(folder: str | Path) -> str:
+    """Return what tells the model in `folder` from others: its kind and the checksum of its file, such as "ease-1b2f00c4"."""
+    path = _model_file(folder)
+    return f"{_kind_in(read_form(path))}-{read_checksum(path)}"
 
 
 def _kind_in(name_and_version: str) -> str:

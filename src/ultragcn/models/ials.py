@@ -5,6 +5,7 @@ Krichene, Zhang, Koren: Revisiting the performance of iALS on item recommendatio
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +16,7 @@ from ultragcn.data.interactions import Interactions
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.recommender import EmbeddingRecommender
 from ultragcn.progress import Progress
+from ultragcn.solvers.reasons import Terms, additions
 
 
 class IALS(Baseline, EmbeddingRecommender):
@@ -67,10 +69,24 @@ class IALS(Baseline, EmbeddingRecommender):
         """
         return self._solve(self._as_rows(matrix), self.item_embedding_)
 
+    def _reasons(self, scorer: Any, user: int, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
+        x, y = scorer.user_embedding[user].astype(np.float64), self.item_embedding_
+        # Halves of the terms of the loss: the gradient of (1 - s)^2 / 2 is -(1 - s) y, its Hessian y y^T.
+        of_own = y[own].astype(np.float64)
+        terms = Terms(own[:, None], (1 - of_own @ x)[:, None], np.ones((len(own), 1)))
+        gram = self.config.unobserved_weight * (y.T @ y).astype(np.float64)
+        hessian = gram + of_own.T @ of_own + self._l2(np.array([len(own)]), len(y))[0] * np.eye(len(x))
+        return {"embeddings": additions(hessian, y, terms, item)}
+
+    def _l2(self, degrees: np.ndarray, num_columns: int) -> np.ndarray:
+        """Return the L2 strengths of rows with `degrees` (R,) on the side whose other side has `num_columns` rows: (R,) float64."""
+        result: np.ndarray = self.config.l2 * (degrees + self.config.unobserved_weight * num_columns) ** self.config.l2_exponent
+        return result
+
     def _solve(self, matrix: sp.csr_matrix, y: np.ndarray) -> np.ndarray:
         """Return the rows that minimise the loss given the other side's `y`, (columns, D): (rows, D) float32."""
         alpha = self.config.unobserved_weight
-        l2 = self.config.l2 * (np.diff(matrix.indptr) + alpha * len(y)) ** self.config.l2_exponent
+        l2 = self._l2(np.diff(matrix.indptr), len(y))
         x = np.empty((matrix.shape[0], y.shape[1]), np.float32)
         with kernels.numba_threads():
             kernels.ridge_rows(y, np.float32(alpha) * (y.T @ y), matrix.indptr.astype(np.int64), matrix.indices, l2.astype(np.float32), x)

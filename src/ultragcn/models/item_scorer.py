@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.models.baseline import Baseline
+from ultragcn.models.explanations import weights_of
 from ultragcn.scoring.scorer import OwnedScorer
 from ultragcn.scoring.similar import heaviest
 
@@ -58,6 +59,9 @@ class ItemWeightModel(ItemScorer):
 
     def _make_scorer(self) -> OwnedScorer:
         return OwnedScorer(partial(_product, self.item_weights_), self.train_.matrix)
+
+    def _reasons(self, scorer: Any, user: int, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
+        return {"item weights": weights_of(self.item_weights_, own, item)}
 
 
 def _product(item_weights: sp.csr_matrix | np.ndarray, matrix: sp.csr_matrix) -> np.ndarray:

@@ -18,8 +18,8 @@ from ultragcn.models.verbs import verb
 from ultragcn.rules import Rules
 from ultragcn.rules.bound import Bound
 from ultragcn.rules.masks import empty_lists, joined
-from ultragcn.scoring.scorer import Ranking, Scoring, scores
-from ultragcn.scoring.similar import WAYS, most_together
+from ultragcn.scoring.scorer import Ranking, Scoring
+from ultragcn.scoring.similar import WAYS
 
 
 class RankingVerbs:
@@ -385,7 +385,7 @@ class RankingVerbs:
         """
         self._check_fitted()
         one, rows, columns = lists.pairs_of(self.user_ids, self.item_ids, user_id, item_ids)
-        found = scores(self.scorer, rows, columns)
+        found = self.scorer.scores(rows, columns)
         return float(found[0]) if one else found
 
     @verb
@@ -477,7 +477,7 @@ class RankingVerbs:
 
     def _items_together(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the items that the same users have as those at `rows` (B,): rows and values, (B, K) each, -1 and -inf in empty places."""
-        return most_together(self.train_.matrix, rows, top_k)
+        raise NotImplementedError
 
     def _items_near(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the items whose embeddings point most nearly the same way, likewise."""

@@ -25,6 +25,7 @@ from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
 from ultragcn.machine import limited_threads, thread_limit
+from ultragcn.models.explanations import ExplainingVerbs
 from ultragcn.models.files import (
     ITEMS_TABLE,
     MODEL_FILE,
@@ -44,11 +45,11 @@ from ultragcn.models.ranking_verbs import RankingVerbs
 from ultragcn.models.verbs import verb
 from ultragcn.progress import Progress
 from ultragcn.scoring.scorer import Scorer, Scoring
-from ultragcn.scoring.similar import nearest_rows
+from ultragcn.scoring.similar import Directions, Together
 from ultragcn.storage import read_form, write_arrays
 
 
-class Recommender(RankingVerbs):
+class Recommender(RankingVerbs, ExplainingVerbs):
     """The verbs that all models share.
 
     Attributes
@@ -82,6 +83,9 @@ class Recommender(RankingVerbs):
     _scorer: Scoring | None = None
     """`scorer`, made for the first list."""
 
+    _together: Together | None = None
+    """Who has what, from both sides, made for the first similar items."""
+
     _format: ClassVar[str]
     """Name and version of the model's file."""
     _learned: ClassVar[dict[str, str]]
@@ -91,8 +95,10 @@ class Recommender(RankingVerbs):
     """
     _recorded: ClassVar[tuple[str, ...]] = ("train_seconds_",)
     """Attributes that `save` writes as JSON."""
-    _caches: ClassVar[tuple[str, ...]] = ("_seen", "_scorer", "_table")
+    _caches: ClassVar[tuple[str, ...]] = ("_seen", "_scorer", "_together", "_table")
     """Attributes that are made again when they are needed; None in the class."""
+    _made_of_learned: ClassVar[tuple[str, ...]] = ("_scorer", "_together")
+    """Those of them that are made anew when an attribute changes that holds learned state."""
 
     def __repr__(self) -> str:
         threads = {} if self.num_threads is None else {"num_threads": self.num_threads}
@@ -106,7 +112,7 @@ class Recommender(RankingVerbs):
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
         if name.endswith("_"):  # learned state has changed, so what ranks by it is made anew
-            vars(self)["_scorer"] = None
+            vars(self).update(dict.fromkeys(self._made_of_learned))
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         for name in self._learned:  # of other data, if it was fitted before: nothing that may be asked until this fit has learned its own
@@ -311,6 +317,11 @@ class Recommender(RankingVerbs):
         """Return the scorer of what was learned."""
         raise NotImplementedError
 
+    def _items_together(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._together is None:
+            self._together = Together(self.train_.matrix)
+        return self._together.nearest(rows, top_k)
+
     def _scorer_of(self, matrix: sp.csr_matrix) -> Scoring:
         """Return the scorer of users that training has not seen, given by their items: a (B, I) matrix."""
         raise NotImplementedError
@@ -433,6 +444,12 @@ class EmbeddingRecommender(Recommender):
     similar_by: ClassVar[str | None] = "embeddings"
 
     _learned: ClassVar[dict[str, str]] = {"user_embedding_": "UD", "item_embedding_": "ID"}
+    _items_by_direction: Directions | None = None
+    """Directions of the items' embeddings, made for the first similar items."""
+    _users_by_direction: Directions | None = None
+    """Directions of the users' embeddings, made for the first similar users."""
+    _caches = (*Recommender._caches, "_items_by_direction", "_users_by_direction")
+    _made_of_learned = (*Recommender._made_of_learned, "_items_by_direction", "_users_by_direction")
 
     def _make_scorer(self) -> Scorer:
         return Scorer(self.user_embedding_, self.item_embedding_, self.train_.matrix)
@@ -449,10 +466,14 @@ class EmbeddingRecommender(Recommender):
         )
 
     def _items_near(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        return nearest_rows(self.item_embedding_, rows, top_k, self.train_.item_degrees > 0)
+        if self._items_by_direction is None:
+            self._items_by_direction = Directions(self.item_embedding_, self.train_.item_degrees > 0)
+        return self._items_by_direction.nearest(rows, top_k)
 
     def _similar_users(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        return nearest_rows(self.user_embedding_, rows, top_k, self.train_.user_degrees > 0)
+        if self._users_by_direction is None:
+            self._users_by_direction = Directions(self.user_embedding_, self.train_.user_degrees > 0)
+        return self._users_by_direction.nearest(rows, top_k)
 
 
 def checked_threads(num_threads: Any) -> int | None:

@@ -16,6 +16,7 @@ from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
 from ultragcn.errors import UsageError
 from ultragcn.loss.objective import Objective
 from ultragcn.machine import ask_for
+from ultragcn.models.explanations import graph_part
 from ultragcn.models.files import MODEL_FILE
 from ultragcn.models.recommender import EmbeddingRecommender, checked_threads
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
@@ -184,7 +185,7 @@ class UltraGCN(EmbeddingRecommender):
         self._refuse_unfit(train, valid, select_on)
         self._ask_for_memory(train)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
-        compile_seconds = _compile_kernels(self.config)
+        compile_seconds = _compile_kernels(self.config, solvers.Sizes(train.num_users, train.num_items, len(train)))
         started, settings = time.perf_counter(), cast(Any, self.config.resolved())
         targets = valid if select_on is None else select_on
         targets = targets and choices.on_some_users(targets, settings.select_users)
@@ -337,16 +338,30 @@ class UltraGCN(EmbeddingRecommender):
         Each row is solved to convergence, items held still; folding in a train user gives what training converges to. A user without
         items gets the mean of the train users, as in training.
         """
-        from ultragcn.solvers.fold_in import FrozenItems, fold_in
+        from ultragcn.solvers.fold_in import fold_in
 
         matrix = self._as_rows(matrix)
-        if self._frozen_items is None or self._frozen_items.embedding is not self.item_embedding_:
-            self._frozen_items = FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
+        frozen = self._frozen()
         # In batches, because folding in remembers several steps of every row.
         starts = range(0, matrix.shape[0], _FOLD_IN_ROWS)
-        folded = [fold_in(self._frozen_items, matrix[start : start + _FOLD_IN_ROWS]) for start in starts]
+        folded = [fold_in(frozen, matrix[start : start + _FOLD_IN_ROWS]) for start in starts]
         embedding = np.concatenate([np.zeros((0, self.config.embedding_dim), np.float32), *folded])
         return _mean_where_empty(embedding, np.diff(matrix.indptr), self._mean_user)
+
+    def _frozen(self) -> Any:
+        """Return what the row problems of users have in common, `FrozenItems` of what was learned; made when first needed."""
+        from ultragcn.solvers.fold_in import FrozenItems
+
+        frozen = self._frozen_items
+        if frozen is None or frozen.embedding is not self.item_embedding_:
+            frozen = FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
+            self._frozen_items = frozen
+        return frozen
+
+    def _reasons(self, scorer: Any, user: int, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
+        from ultragcn.solvers.reasons import reasons
+
+        return {"embeddings": reasons(self._frozen(), scorer.user_embedding[user], own, item)} | graph_part(scorer, own, item)
 
 
 def _mean_where_empty(embedding: np.ndarray, degrees: np.ndarray, mean: Callable[[], np.ndarray]) -> np.ndarray:
@@ -369,14 +384,14 @@ UltraGCN.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-define
 )
 
 
-def _compile_kernels(config: Config) -> float:
+def _compile_kernels(config: Config, sizes: solvers.Sizes) -> float:
     """Compile the kernels that training needs, or load them from the cache on disk; return the seconds."""
     started = time.perf_counter()
     with kernels.interrupts_kept():
         kernels.compile_kernels("rank_users", "find_hits", "list_statistics")
         if config.item_item_weight > 0:
             kernels.compile_kernels("item_neighbors")
-        solvers.compile_kernels(config)
+        solvers.compile_kernels(config, sizes)
         if config.resolved().item_graph_weight:
             item_weights.compile_kernels()
     return time.perf_counter() - started

@@ -4,6 +4,7 @@ U users, I items, D dimensions, B users of a block, K list length.
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
@@ -57,8 +58,37 @@ def graph_scale(user_embedding: np.ndarray, item_embedding: np.ndarray, owned: s
     return float(product.mean() / deviation) if deviation > 0 else 0.0
 
 
-def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None,
-         graph: GraphTerm | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:  # fmt: skip
+class Rows(NamedTuple):
+    """What belongs to each user, as kernels take it: CSR rows without their values."""
+
+    indptr: np.ndarray  # (U + 1,) int64
+    indices: np.ndarray  # int32, ascending within a row where it matters
+
+
+def rows_of(matrix: sp.csr_matrix) -> Rows:
+    """Return the rows of a matrix with the types that kernels are compiled for."""
+    return Rows(matrix.indptr.astype(np.int64, copy=False), matrix.indices.astype(np.int32, copy=False))
+
+
+def no_rows(number: int) -> Rows:
+    """Return so many rows without entries."""
+    return Rows(np.zeros(number + 1, np.int64), np.zeros(0, np.int32))
+
+
+def term_of(graph: GraphTerm) -> arguments.GraphTerm:
+    """Return the term of the item graph as kernels take it."""
+    weights = graph.weights if graph.weights.has_sorted_indices else graph.weights.sorted_indices()
+    return arguments.GraphTerm(*rows_of(graph.owned), *rows_of(weights), weights.data, float(graph.scale))
+
+
+def no_term() -> arguments.GraphTerm:
+    """Return the term of the item graph where there is none."""
+    return arguments.GraphTerm(*no_rows(0), *no_rows(0), np.zeros(0, np.float32), 0.0)
+
+
+def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarray, top_k: int,
+         seen: sp.csr_matrix | Rows | None = None, graph: GraphTerm | arguments.GraphTerm | None = None,
+         ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:  # fmt: skip
     """Yield, block by block, the top_k items of `users`, by (higher score, then lower item index).
 
     Parameters
@@ -69,10 +99,10 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
         User rows to rank for.
     top_k : int
         K >= 1; may exceed I.
-    seen : csr_matrix, U x I, optional
+    seen : csr_matrix, U x I, or Rows, optional
         Items that are never listed.
     graph : GraphTerm, optional
-        A second term of the score.
+        A second term of the score; whoever ranks often gives it as `term_of` makes it.
 
     Yields
     ------
@@ -84,25 +114,26 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     """
     users = np.asarray(users, dtype=np.int64)
     tables = (np.ascontiguousarray(user_embedding, np.float32), np.ascontiguousarray(item_embedding, np.float32))
-    nothing = np.zeros(len(user_embedding) + 1, np.int64), np.zeros(0, np.int32)
-    seen_rows = nothing if seen is None else _rows(seen)
-    block = _BLOCK
-    if graph is None:
-        term = arguments.GraphTerm(*nothing, *nothing, np.zeros(0, np.float32), 0.0)
-    else:
-        term = arguments.GraphTerm(*_rows(graph.owned), *_rows(graph.weights), graph.weights.data, float(graph.scale))
-        block = int(np.clip(_GRAPH_BYTES // (4 * len(item_embedding)), 1, _BLOCK))
+    seen_rows = no_rows(len(user_embedding)) if seen is None else seen if isinstance(seen, Rows) else rows_of(seen)
+    term = no_term() if graph is None else term_of(graph) if isinstance(graph, GraphTerm) else graph
+    block = _BLOCK if term.scale == 0 else int(np.clip(_GRAPH_BYTES // (4 * len(item_embedding)), 1, _BLOCK))
     step = batch_users(top_k)
     for start in range(0, len(users), step):
         batch = users[start : start + step]
-        with kernels.numba_threads():
-            lists = kernels.rank_users(*tables, batch, min(top_k, len(item_embedding)), seen_rows, term, block, _TILE)
+        with limits_for(len(batch)):
+            lists = kernels.rank_users(*tables, batch, min(top_k, len(item_embedding)), tuple(seen_rows), term, block, _TILE)
         yield batch, *_padded(lists, top_k)
+
+
+def limits_for(num_users: int) -> AbstractContextManager[None]:
+    """Return what surrounds a kernel that ranks so many users: few of them need no BLAS, so no limit is set for it."""
+    context: AbstractContextManager[None] = kernels.interrupts_named() if num_users <= kernels.FEW_USERS else kernels.numba_threads()
+    return context
 
 
 def best_columns(scores: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the top_k columns of largest score of each row of (B, N) float32, and the scores: (B, K) each, as `rank` yields them."""
-    with kernels.numba_threads():
+    with kernels.interrupts_named():
         lists = kernels.top_k(scores, min(top_k, scores.shape[1]))
     return _padded(lists, top_k)
 
@@ -113,10 +144,7 @@ def _padded(lists: tuple[np.ndarray, np.ndarray], top_k: int) -> tuple[np.ndarra
     Time and memory of the kernels grow with the places of a list, so they are not asked for more than there are items.
     """
     items, scores = lists
+    if items.shape[1] == top_k:
+        return items, scores
     width = ((0, 0), (0, top_k - items.shape[1]))
     return np.pad(items, width, constant_values=-1), np.pad(scores, width, constant_values=-np.inf)
-
-
-def _rows(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Return indptr and indices with the types that the kernel is compiled for."""
-    return matrix.indptr.astype(np.int64, copy=False), matrix.indices.astype(np.int32, copy=False)

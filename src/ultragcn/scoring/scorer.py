@@ -15,8 +15,9 @@ import scipy.sparse as sp
 
 from ultragcn import kernels
 from ultragcn.errors import NumericalError
+from ultragcn.kernels import arguments
 from ultragcn.scoring.item_weights import blocks, mean_deviation
-from ultragcn.scoring.ranking import GraphTerm, batch_users, best_columns, graph_scale, rank
+from ultragcn.scoring.ranking import GraphTerm, batch_users, best_columns, graph_scale, no_rows, no_term, rank, rows_of
 
 Ranking = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Blocks of (users (B,) int64, items (B, K) int32, scores (B, K) float32), as `ranking.rank` yields them."""
@@ -54,12 +55,15 @@ class Scoring(Protocol):
             -inf there.
         """
 
+    def scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return the scores of pairs, the same numbers that rank: users (N,) and items (N,) to (N,) float32."""
+
     def parts(self, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
         """Return what the scores of N pairs are made of: name of the part to (N,) float64. The parts add up to the score."""
 
 
-def scores(scorer: Scoring, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return the scores of pairs, the same numbers that rank: users (N,) and items (N,) to (N,) float32."""
+def scores_by_ranking(scorer: Scoring, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the scores of pairs (N,) as `Scoring.scores` does, out of lists of the pairs' items alone."""
     users, items = np.asarray(users, np.int64), np.asarray(items, np.int64)
     result = np.empty(len(users), np.float32)
     order = np.argsort(users, kind="stable")
@@ -137,6 +141,21 @@ class Scorer:
         deviation = mean_deviation(self.item_graph, self.owned) if self.deviation is None else self.deviation
         return graph_scale(self.user_embedding, self.item_embedding, self.owned, deviation)
 
+    @cached_property
+    def _graph_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The item graph as kernels take it: indptr, indices, ascending in each row, and weights."""
+        if self.item_graph is None:
+            return *no_rows(self.num_items), np.zeros(0, np.float32)
+        graph = self.item_graph if self.item_graph.has_sorted_indices else self.item_graph.sorted_indices()
+        return *rows_of(graph), graph.data
+
+    @cached_property
+    def _term(self) -> arguments.GraphTerm:
+        """What the item graph adds, as kernels take it."""
+        if self.item_graph is None or self.scale == 0:
+            return no_term()
+        return arguments.GraphTerm(*rows_of(self.owned), *self._graph_rows, float(self.scale))
+
     @property
     def scale(self) -> float:
         """What the graph's scores are multiplied by; 0 without a graph."""
@@ -157,20 +176,19 @@ class Scorer:
 
     def with_graph_weight(self, weight: float) -> Self:
         """Return the scorer with another weight of the item graph."""
-        return self._sharing("tables", "unit_scale", graph_weight=weight)
+        return self._sharing("tables", "unit_scale", "_graph_rows", graph_weight=weight)
 
     def with_item_bias(self, bias: np.ndarray | None) -> Self:
         """Return the scorer with another bias of the items, (I,) float32."""
-        return self._sharing("unit_scale", item_bias=bias)
+        return self._sharing("unit_scale", "_graph_rows", item_bias=bias)
 
     def of_users(self, user_embedding: np.ndarray, owned: sp.csr_matrix) -> Self:
         """Return the scorer of other users, such as new ones: their embeddings (B, D) and what they have (B, I)."""
         if self.graph_weight != 0:
-            _ = self.unit_scale  # is that of the users it was made for
-        other = self._sharing("unit_scale", user_embedding=user_embedding, owned=owned)
+            _ = self.unit_scale, self._graph_rows  # the scale is that of the users it was made for
+        other = self._sharing("unit_scale", "_graph_rows", user_embedding=user_embedding, owned=owned)
         if self.item_bias is not None:
-            ones = np.ones(len(user_embedding), np.float32)
-            vars(other)["tables"] = np.column_stack([user_embedding, ones]), self.tables[1]
+            vars(other)["tables"] = np.column_stack([user_embedding, np.ones(len(user_embedding), np.float32)]), self.tables[1]
         return other
 
     def _sharing(self, *known: str, **changes: object) -> Self:
@@ -180,11 +198,18 @@ class Scorer:
 
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None) -> Ranking:
         """Yield the top_k items of `users`; see `Scoring.rank`."""
-        graph = self.item_graph if self.scale != 0 else None
         if candidates is None:
-            term = None if graph is None else GraphTerm(graph, self.owned, self.scale)
-            return rank(*self.tables, users, top_k, seen, term)
+            return rank(*self.tables, users, top_k, seen, self._term)
+        graph = self.item_graph if self.scale != 0 else None
         return self._rank_some(np.asarray(users, np.int64), top_k, seen, np.asarray(candidates, np.int64), graph)
+
+    def scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return the scores of pairs, the same numbers that rank; see `Scoring.scores`."""
+        tables = (np.ascontiguousarray(table, np.float32) for table in self.tables)
+        pairs = (np.ascontiguousarray(side, np.int64) for side in (users, items))
+        with kernels.interrupts_named():
+            found: np.ndarray = kernels.pair_scores(*tables, *pairs, self._term)
+        return found
 
     def _rank_some(
         self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None, candidates: np.ndarray, graph: sp.csr_matrix | None
@@ -249,9 +274,13 @@ class OwnedScorer:
                 columns, best = best_columns(np.ascontiguousarray(values[:, candidates]), top_k)
                 yield rows, _named(columns, candidates), best
 
+    def scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return the scores of pairs, the same numbers that rank; see `Scoring.scores`."""
+        return scores_by_ranking(self, users, items)
+
     def parts(self, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
         """Return the scores of pairs as their one part; see `Scoring.parts`."""
-        return {"item weights": scores(self, users, items).astype(np.float64)}
+        return {"item weights": self.scores(users, items).astype(np.float64)}
 
 
 def _named(columns: np.ndarray, candidates: np.ndarray) -> np.ndarray:

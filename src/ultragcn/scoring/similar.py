@@ -8,13 +8,47 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn import kernels
 from ultragcn.scoring.item_weights import blocks
-from ultragcn.scoring.ranking import best_columns, rank
+from ultragcn.scoring.ranking import Rows, best_columns, rank, rows_of
 
 WAYS = ("together", "embeddings")
 """By what items can be alike."""
 SHRINKAGE = 10.0
 """Added to the denominator of cosines of co-occurrence, as `ItemKNN` does by default: pulls cosines made of few users towards 0."""
+
+
+class Directions:
+    """Where the rows of a table point: what does not change between questions about the nearest of them.
+
+    Parameters
+    ----------
+    table : (N, D) float32
+    among : (N,) bool, optional
+        The rows that something is known of: others are never listed, and nothing is listed for them. Default: all.
+    """
+
+    def __init__(self, table: np.ndarray, among: np.ndarray | None = None):
+        self._known = np.arange(len(table)) if among is None else np.flatnonzero(among)
+        table = table if len(self._known) == len(table) else table[self._known]
+        lengths = np.linalg.norm(table, axis=1)
+        self._unit = (table / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]).astype(np.float32, copy=False)
+
+    def nearest(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the top_k rows of largest cosine with each of `rows` (B,); see `nearest_rows`."""
+        known, unit = self._known, self._unit
+        neighbors, cosines = np.full((len(rows), top_k), -1, np.int32), np.full((len(rows), top_k), -np.inf, np.float32)
+        if len(known) == 0:
+            return neighbors, cosines
+        own = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+        asked = np.flatnonzero(known[own] == rows)
+        own = own[asked]
+        places = np.arange(len(asked))
+        itself = Rows(np.arange(len(asked) + 1, dtype=np.int64), own.astype(np.int32))
+        for block, found, values in rank(unit[own], unit, places, top_k, itself):
+            neighbors[asked[block]] = np.where(found >= 0, known[found], -1)
+            cosines[asked[block]] = values
+        return neighbors, cosines
 
 
 def nearest_rows(table: np.ndarray, rows: np.ndarray, top_k: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +60,7 @@ def nearest_rows(table: np.ndarray, rows: np.ndarray, top_k: int, among: np.ndar
     rows : (B,) int
     top_k : int
     among : (N,) bool, optional
-        The rows that something is known of: others are never listed, and nothing is listed for them. Default: all.
+        As in `Directions`, which is for whoever asks several times.
 
     Returns
     -------
@@ -40,22 +74,7 @@ def nearest_rows(table: np.ndarray, rows: np.ndarray, top_k: int, among: np.ndar
     >>> nearest_rows(np.array([[1, 0], [2, 1], [0, 1]], np.float32), np.array([0]), 2)[0].tolist()
     [[1, 2]]
     """
-    known = np.arange(len(table)) if among is None else np.flatnonzero(among)
-    neighbors, cosines = np.full((len(rows), top_k), -1, np.int32), np.full((len(rows), top_k), -np.inf, np.float32)
-    if len(known) == 0:
-        return neighbors, cosines
-    table = table if len(known) == len(table) else table[known]
-    lengths = np.linalg.norm(table, axis=1)
-    unit = (table / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]).astype(np.float32, copy=False)
-    own = np.minimum(np.searchsorted(known, rows), len(known) - 1)
-    asked = np.flatnonzero(known[own] == rows)
-    own = own[asked]
-    places = np.arange(len(asked))
-    itself = sp.csr_matrix((np.ones(len(asked), np.float32), (places, own)), shape=(len(asked), len(unit)))
-    for block, found, values in rank(unit[own], unit, places, top_k, itself):
-        neighbors[asked[block]] = np.where(found >= 0, known[found], -1)
-        cosines[asked[block]] = values
-    return neighbors, cosines
+    return Directions(table, among).nearest(rows, top_k)
 
 
 def heaviest(weights_of: Callable[[np.ndarray], np.ndarray], num_items: int, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +111,32 @@ def heaviest(weights_of: Callable[[np.ndarray], np.ndarray], num_items: int, row
     return items, values
 
 
+class Together:
+    """Who has what, from both sides: what does not change between questions about what the same users have.
+
+    Parameters
+    ----------
+    matrix : csr_matrix (U, I)
+        A, who has what.
+    """
+
+    def __init__(self, matrix: sp.csr_matrix):
+        by_item = matrix.T.tocsr()
+        self._num_items = matrix.shape[1]
+        self._rows = *rows_of(by_item), *rows_of(matrix)
+        self._lengths = np.sqrt(np.diff(by_item.indptr)).astype(np.float32)
+
+    def nearest(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the top_k items that the users of each of `rows` (B,) have most; see `most_together`."""
+        return heaviest(self._cosines, self._num_items, rows, top_k)
+
+    def _cosines(self, items: np.ndarray) -> np.ndarray:
+        with kernels.interrupts_named():
+            together: np.ndarray = kernels.cooccurrences(np.asarray(items, np.int64), *self._rows, self._num_items)
+        together /= self._lengths[items, None] * self._lengths + np.float32(SHRINKAGE)
+        return together
+
+
 def most_together(matrix: sp.csr_matrix, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the top_k items that the users of each of `rows` (B,) have most, for how many users they have: the shrunk cosine
 
@@ -100,7 +145,7 @@ def most_together(matrix: sp.csr_matrix, rows: np.ndarray, top_k: int) -> tuple[
     Parameters
     ----------
     matrix : csr_matrix (U, I)
-        A, who has what.
+        A, who has what. `Together` is for whoever asks several times.
     rows : (B,) int
         Items.
     top_k : int
@@ -115,11 +160,4 @@ def most_together(matrix: sp.csr_matrix, rows: np.ndarray, top_k: int) -> tuple[
     >>> most_together(sp.csr_matrix([[1, 1, 0], [1, 1, 0], [0, 1, 1]], dtype=np.float32), np.array([0, 2]), 2)[0].tolist()
     [[1, -1], [1, -1]]
     """
-    lengths = np.sqrt(np.bincount(matrix.indices, minlength=matrix.shape[1])).astype(np.float32)
-
-    def cosines(items: np.ndarray) -> np.ndarray:
-        together: np.ndarray = (matrix[:, items].T.tocsr() @ matrix).toarray().astype(np.float32, copy=False)
-        together /= lengths[items, None] * lengths + np.float32(SHRINKAGE)
-        return together
-
-    return heaviest(cosines, matrix.shape[1], rows, top_k)
+    return Together(matrix).nearest(rows, top_k)

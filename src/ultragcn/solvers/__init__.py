@@ -1,7 +1,7 @@
 """Solvers: ways to minimise the one objective. They differ in speed, never in meaning.
 
-A solver's module has its class, `choose_device(device)`, which refuses a device that is not there, and `compile_kernels(config)`, which
-returns the seconds it took.
+A solver's module has its class, `choose_device(device)`, which refuses a device that is not there, and `compile_kernels(config, sizes)`,
+which returns the seconds it took.
 """
 
 from collections.abc import Mapping
@@ -109,9 +109,9 @@ def check_runnable(config: Config) -> None:
     import_module(f"ultragcn.solvers.{config.solver}").choose_device(config.device)
 
 
-def compile_kernels(config: Config) -> float:
-    """Compile what the chosen solver needs, or load it from the cache on disk; return the seconds it took."""
-    seconds: float = import_module(f"ultragcn.solvers.{config.solver}").compile_kernels(config)
+def compile_kernels(config: Config, sizes: Sizes | None = None) -> float:
+    """Compile what the chosen solver needs for data of these sizes, or of any, or load it from the cache on disk; return the seconds."""
+    seconds: float = import_module(f"ultragcn.solvers.{config.solver}").compile_kernels(config, sizes)
     return seconds
 
 

@@ -28,12 +28,12 @@ def num_clusters(config: Config, num_users: int, num_items: int) -> tuple[int, i
     """Return how many clusters of users and of items stand for the negatives; None: every cell is to be visited."""
     if config.negatives == "full":
         return None
-    users, items = (_number(config, rows) for rows in (num_users, num_items))
+    users, items = (usual_clusters(config, rows) for rows in (num_users, num_items))
     is_cheaper = _CELL_COST * (num_users * items + num_items * users) < num_users * num_items
     return (users, items) if config.negatives == "clusters" or is_cheaper else None
 
 
-def _number(config: Config, rows: int) -> int:
+def usual_clusters(config: Config, rows: int) -> int:
     """Return how many clusters there are of so many rows."""
     usual = max(16, round(_CLUSTERS * (rows / _ROWS) ** _POWER / 16) * 16)
     return min(rows, usual if config.num_clusters is None else config.num_clusters)

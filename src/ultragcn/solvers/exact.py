@@ -261,17 +261,21 @@ def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray, lanczos: np.random
     return y * np.float32(_LEADING_STD * np.sqrt(len(y)))
 
 
-def compile_kernels(config: Config) -> float:
-    """Compile the solver's kernels, or load them from the cache on disk, by running them on a tiny input; return the seconds."""
+def compile_kernels(config: Config, sizes: Sizes | None = None) -> float:
+    """Compile the solver's kernels, or load them from the cache on disk, by running them on a tiny input; return the seconds.
+
+    `sizes` of the data say which of them will be needed.
+    """
     started = time.perf_counter()
+    clustered = None if sizes is None else num_clusters(config, sizes.num_users, sizes.num_items) is not None
     x = np.ones((1, 1), np.float32)
     row = np.ones((1, 2), np.float32)
     side = Side(np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1)
     kernels.compile_kernels("positive_rows")
     with kernels.numba_threads():
-        if config.negatives != "clusters":
+        if config.negatives != "clusters" and clustered is not True:
             half_sweep(side, x, x, x[0])
-        if config.negatives != "full":
+        if config.negatives != "full" and clustered is not False:
             clusters, _ = cluster_columns(x, x, side.column_weight, row[0], 1, rng.stream(0, "compile"))
             clustered_half_sweep(side, x, x, x[0], clusters)
         quadratic_half_sweep(side, x, x, grams_of(row, x), 0.5, 0.25)

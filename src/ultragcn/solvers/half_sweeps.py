@@ -160,17 +160,6 @@ class Side:
         vars(other).update({name: value for name, value in vars(self).items() if name in ("total", "mean_weight", "_column_share")})
         return other
 
-    def rows(self, chosen: np.ndarray) -> "Side":
-        """Return the side of some rows alone."""
-        lengths = np.diff(self.indptr)[chosen]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(self.indptr.dtype)
-        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
-        return replace(
-            self, indptr=indptr, indices=self.indices[entries], positive=self.positive[entries],
-            excluded=self.excluded[entries] if len(self.excluded) else self.excluded, row_weight=self.row_weight[chosen],
-            l2=self.l2[chosen],
-        )  # fmt: skip
-
 
 def _tile_sizes(num_rows: int, config: Config) -> tuple[int, int]:
     """Return rows of a block and columns of a tile: long blocks amortise the Gram matrix, but a small side needs some to share out."""
@@ -237,15 +226,7 @@ class Half:
     loss: float  # without the L2 part of the other side
 
 
-def half_sweep(
-    side: Side,
-    x: np.ndarray,
-    y: np.ndarray,
-    damping: np.ndarray,
-    share: float = 1.0,
-    random: np.random.Generator | None = None,
-    shuffled: tuple[np.ndarray, np.ndarray] | None = None,
-) -> Half:
+def half_sweep(side: Side, x: np.ndarray, y: np.ndarray, damping: np.ndarray) -> Half:
     """Step every row of `x` against the frozen `y`, and measure the loss before the step.
 
     Parameters
@@ -254,12 +235,6 @@ def half_sweep(
     x, y : (R, D) and (columns, D) float32
     damping : (R,) float32
         Of the steps: larger ones are shorter.
-    share : float
-        Below 1, each block of rows looks at that part of the tiles only.
-    random : Generator, optional
-        Draws which tiles; needed with a `share` below 1.
-    shuffled : tuple, optional
-        Columns that tiles are a fair sample of, from `shuffle_columns`; made here where they are not given.
 
     Raises
     ------
@@ -268,18 +243,13 @@ def half_sweep(
     """
     x_new, stats = np.empty_like(x), np.zeros((len(x), 4))
     column_loss = np.zeros((side.strips, len(y)), np.float32)
-    num_visited = max(1, round(share * side.num_tiles))
-    cells_y, column_weight, first = y, side.column_weight, np.zeros(side.num_blocks, np.int64)
-    if num_visited < side.num_tiles and random is not None:
-        cells_y, column_weight = shuffled or shuffle_columns(y, column_weight, random)
-        first = random.integers(0, side.num_tiles, side.num_blocks)
+    first = np.zeros(side.num_blocks, np.int64)
     side.sweeper.half_sweep(
-        x, y, side.problem(damping), Cells(cells_y, transposed(side, cells_y), column_weight),
-        Blocks(_similar_together(x, side.block), side.block, side.tile, first, num_visited, gram_share(side, y)),
+        x, y, side.problem(damping), Cells(y, transposed(side, y), side.column_weight),
+        Blocks(_similar_together(x, side.block), side.block, side.tile, first, side.num_tiles, gram_share(side, y)),
         System(side.prior(y), _NEWTON_STEPS), Swept(x_new, stats, column_loss),
     )  # fmt: skip
-    negative = stats[:, 0] * (side.num_tiles / num_visited)
-    loss = negative + stats[:, 1] + side.ridge(x)
+    loss = stats[:, 0] + stats[:, 1] + side.ridge(x)
     if not np.isfinite(loss).all():
         raise NumericalError(f"the loss is no longer a finite number; {_ADVICE}")
     return Half(checked(x_new), Pending(x, loss, stats[:, 2], stats[:, 3]), column_loss.sum(axis=0, dtype=np.float64), float(loss.sum()))
@@ -352,12 +322,6 @@ def transposed(side: Side, y: np.ndarray) -> np.ndarray:
     out[: whole * dim].reshape(-1, dim, side.tile)[:] = y[:whole].reshape(-1, side.tile, dim).transpose(0, 2, 1)
     out[whole * dim :].reshape(dim, -1)[:] = y[whole:].T
     return out
-
-
-def shuffle_columns(y: np.ndarray, column_weight: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return columns, (I, D), and their weights, (2, I), in a random order, in which every tile is a fair sample of them."""
-    order = random.permutation(len(y))
-    return y[order], np.ascontiguousarray(column_weight[:, order])
 
 
 def gram_share(side: Side, y: np.ndarray) -> int:

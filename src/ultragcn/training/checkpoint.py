@@ -104,7 +104,7 @@ class Checkpoint:
             raise UsageError(f"{self.path} is damaged: its epochs do not fit its history")
         if any(not is_finite(value) for record in course.history for value in record.values()):
             raise UsageError(f"{self.path} is damaged: its history has something else than numbers")
-        if course.seed < 0 or course.without_better < 0 or course.seconds < 0:
+        if course.seed < 0 or course.without_better < 0 or course.low < 0 or course.seconds < 0:
             raise UsageError(f"{self.path} is damaged: a number is below 0")
         if course.l2 is not None and (course.l2 <= 0 or any("l2" not in record for record in course.history)):
             raise UsageError(f"{self.path} is damaged: the L2 strength is not in its history")

@@ -69,7 +69,7 @@ def train(
             on_epoch(record)
         figures = {name: figure for name, figure in record.items() if name not in ("epoch", "seconds")}
         show.advance(1, figures | ({"best": course.best} if measured else {}))
-        if course.without_better >= patience:
+        if course.without_better >= patience or course.is_lost:
             return "patience"
         if solver.epoch >= epochs:
             return "epochs"

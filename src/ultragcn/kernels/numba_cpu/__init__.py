@@ -4,6 +4,7 @@ ranking.py      seen items left out, the best of each row, hits, statistics of l
 sparse.py       a product of sparse matrices, the largest entries of each row
 cooccurrence.py the strongest neighbours of each item, and P with them
 sweeps.py       half-sweeps of the exact solver, over blocks of cells
+fold_in.py      the problem of one row to convergence, the other side frozen
 clusters.py     half-sweeps over clusters of columns, and what makes the clusters
 rows.py         the problem of one row, and small systems of D x D
 least_squares.py  a ridge regression a row: implicit ALS, the sparse factor of an inverse
@@ -20,18 +21,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ultragcn.kernels.arguments import GraphTerm, Strength, Triples, Wide
+from ultragcn.kernels.arguments import Frozen, GraphTerm, Rows, Strength, Triples, Wide
 from ultragcn.kernels.numba_cpu import rows, sweeps
 from ultragcn.kernels.numba_cpu.clusters import cluster_moments, clustered_half_sweep, nearest_centres
 from ultragcn.kernels.numba_cpu.compiling import on_its_own
-from ultragcn.kernels.numba_cpu.cooccurrence import item_neighbors, positive_rows
+from ultragcn.kernels.numba_cpu.cooccurrence import cooccurrences, item_neighbors, positive_rows
+from ultragcn.kernels.numba_cpu.fold_in import fold_in_rows
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
-from ultragcn.kernels.numba_cpu.ranking import find_hits, list_statistics, mask_seen, rank_users, top_k
+from ultragcn.kernels.numba_cpu.ranking import FEW_USERS, find_hits, list_statistics, mask_seen, pair_scores, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import row_work_space
 from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product, strongest_beside, strongest_of_product
 from ultragcn.kernels.numba_cpu.sweeps import PIECE_PRODUCT, PIECE_ROWS, half_sweep, quadratic_half_sweep
-from ultragcn.kernels.numba_cpu.threads import blas_threads, interrupts_kept, numba_threads
+from ultragcn.kernels.numba_cpu.threads import blas_threads, interrupts_kept, interrupts_named, numba_threads
 
 # What kernels are made of, for whoever wants to try one alone.
 activate_tile, cholesky_solve, invert, newton_row, row_loss, row_system = map(
@@ -40,6 +42,7 @@ activate_tile, cholesky_solve, invert, newton_row, row_loss, row_system = map(
 
 __all__ = [
     "COMPILED",
+    "FEW_USERS",
     "PIECE_PRODUCT",
     "PIECE_ROWS",
     "activate_tile",
@@ -49,9 +52,12 @@ __all__ = [
     "cluster_moments",
     "clustered_half_sweep",
     "compile_kernels",
+    "cooccurrences",
     "find_hits",
+    "fold_in_rows",
     "half_sweep",
     "interrupts_kept",
+    "interrupts_named",
     "inverse_factor",
     "invert",
     "item_neighbors",
@@ -61,6 +67,7 @@ __all__ = [
     "nearest_centres",
     "newton_row",
     "numba_threads",
+    "pair_scores",
     "positive_rows",
     "quadratic_half_sweep",
     "rank_users",
@@ -100,18 +107,25 @@ def compile_kernels(*names: str) -> float:
 
 _INDPTR, _INDICES = np.array([0, 1], np.int64), np.zeros(1, np.int32)
 _OF_SCIPY, _USERS, _ONE = _INDPTR.astype(np.int32), np.zeros(1, np.int64), np.ones((1, 1), np.float32)
+_MANY = np.zeros(FEW_USERS + 1, np.int64)
 _STRENGTH = Strength(_ONE[0], _ONE[0], np.float32(1), np.zeros(0, np.int64))
 _WIDE = Wide(_INDICES, _ONE, _INDPTR, _INDICES, np.ones(1, np.int64))
 _MATRIX = _INDPTR, _INDICES, _ONE[0]
 _TERM = GraphTerm(_INDPTR, _INDICES, _INDPTR, _INDICES, _ONE[0], 0.0)
+_ROWS = Rows(_INDPTR, _INDICES, _ONE[0], _ONE[0, :0], np.ones((1, 2), np.float32), _ONE[0], _ONE[0, :0], _ONE[0, :0])
+_PAIR = np.ones((2, 1), np.float32)
+_FROZEN = Frozen(_PAIR, _PAIR, _ONE, _ONE, _ONE[0], np.ones((2, 1, 1), np.float32), _PAIR, _ONE)
 
 COMPILED: dict[str, Callable[[], object]] = {
-    "rank_users": lambda: rank_users(_ONE, _ONE, _USERS, 1, (_INDPTR, _INDICES), _TERM, 1, 1),
+    "rank_users": lambda: [rank_users(_ONE, _ONE, users, 1, (_INDPTR, _INDICES), _TERM, 1, 1) for users in (_USERS, _MANY)],
+    "pair_scores": lambda: pair_scores(_ONE, _ONE, _USERS, _USERS, _TERM),
     "find_hits": lambda: find_hits(_INDICES[:, None], _USERS, _OF_SCIPY, _INDICES),
     "list_statistics": lambda: list_statistics(np.ones((1, 1), np.bool_), np.ones(1, np.int64)),
     "mask_seen": lambda: mask_seen(_ONE.copy(), _USERS, _OF_SCIPY, _INDICES),
     "top_k": lambda: top_k(_ONE, 1),
     "item_neighbors": lambda: item_neighbors(_INDPTR, _INDICES, _INDPTR, _INDICES, np.ones(1, np.int64), 1, True),
+    "cooccurrences": lambda: cooccurrences(_USERS, _INDPTR, _INDICES, _INDPTR, _INDICES, 1),
+    "fold_in_rows": lambda: fold_in_rows(_ONE, _ROWS, _FROZEN, 1, 1.0, _ONE.copy()),
     "positive_rows": lambda: positive_rows(_INDPTR, _INDICES, _ONE[0], _INDICES[:, None], _ONE, np.float32(0.5)),
     "sparse_product": lambda: sparse_product(_INDPTR, _INDICES, _ONE[0], _INDPTR, _INDICES, _ONE[0], 1),
     "strongest_of_product": lambda: strongest_of_product(_MATRIX, _MATRIX, _ONE[0], _INDPTR[:0], 1),

@@ -13,6 +13,40 @@ from ultragcn.kernels.numba_cpu.threads import share_out, take_next
 _PIECES = 64
 
 
+def cooccurrences(items, item_indptr, item_users, user_indptr, user_items, num_items):
+    """Return how many users have each item of some, and each of all items: rows of G.
+
+    Parameters
+    ----------
+    items : (B,) int64
+    item_indptr, item_users : CSR rows of A^T
+    user_indptr, user_items : CSR rows of A
+    num_items : int
+
+    Returns
+    -------
+    (B, I) float32
+    """
+    counts = np.zeros((len(items), num_items), np.float32)
+    share_out(len(items), lambda counter: _count_rows(counter, items, (item_indptr, item_users), (user_indptr, user_items), counts))
+    return counts
+
+
+@kernel
+def _count_rows(counter, items, users_of_items, items_of_users, counts):
+    """Count for item after item, as long as the counter has any."""
+    item_indptr, item_users = users_of_items
+    user_indptr, user_items = items_of_users
+    while True:
+        b = take_next(counter)
+        if b >= len(items):
+            break
+        for position in range(item_indptr[items[b]], item_indptr[items[b] + 1]):
+            u = item_users[position]
+            for other in range(user_indptr[u], user_indptr[u + 1]):
+                counts[b, user_items[other]] += np.float32(1)
+
+
 def item_neighbors(user_indptr, user_items, item_indptr, item_users, g, k, keep_diagonal):
     """Return the k neighbours of largest omega of each item, by (larger omega, lower index).
 

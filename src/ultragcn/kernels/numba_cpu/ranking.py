@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ultragcn.kernels.numba_cpu.compiling import inlined, kernel
+from ultragcn.kernels.numba_cpu.compiling import fast_inlined, inlined, kernel
 from ultragcn.kernels.numba_cpu.search import first_at_least
 from ultragcn.kernels.numba_cpu.threads import share_out, take_next
-from ultragcn.kernels.numba_cpu.vectors import prefer_wide_vectors
+from ultragcn.kernels.numba_cpu.vectors import ZERO, prefer_wide_vectors
 
 # Scores looked at together when searching for one above the list's last: long enough to vectorise, short enough to skip.
 _STRIP = 64
@@ -18,6 +18,12 @@ _STRIP = 64
 _SPARE = 6
 # Rows that a thread takes at a time where each is little work.
 _ROWS = 128
+_PAIRS = 1024  # pairs that a thread scores at a time
+FEW_USERS = 4
+"""So many users at most are ranked one after the other by `rank_users`, without BLAS and without another thread.
+
+For more of them, the products of matrices of BLAS are faster.
+"""
 
 
 def mask_seen(scores, users, indptr, indices):
@@ -106,18 +112,24 @@ def _best_of_rows(counter, scores, columns, values):
 
 
 @inlined
+def _exact_score(x, y, graph, scale):
+    """Return x . y + scale graph, in double precision until the end, in which the order of the sum is always the same."""
+    total = 0.0
+    for d in range(len(x)):
+        total += np.float64(x[d]) * np.float64(y[d])
+    if scale != 0:
+        total += scale * graph
+    return np.float32(total)
+
+
+@inlined
 def _best_again(user, item_embedding, graph, scale, candidates, best, where):
     """Put the candidates (-1 ends them) into the list `best`, `where` by (higher score, lower item), scores in double precision."""
     for n in range(len(candidates)):
         item = candidates[n]
         if item < 0:
             return
-        total = 0.0
-        for d in range(len(user)):
-            total += np.float64(user[d]) * np.float64(item_embedding[item, d])
-        if scale != 0:
-            total += scale * graph[item]
-        score = np.float32(total)
+        score = _exact_score(user, item_embedding[item], graph[item] if scale != 0 else np.float32(0.0), scale)
         place = len(best)
         while place > 0 and (best[place - 1] < score or (best[place - 1] == score and where[place - 1] > item)):
             place -= 1
@@ -166,7 +178,8 @@ def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile
         -inf there.
     """
     num_items, size = item_embedding.shape
-    width, block = k + _SPARE, min(block, max(1, len(users)))
+    width, few = k + _SPARE, len(users) <= FEW_USERS
+    block = 1 if few else min(block, len(users))
     lists = _empty_lists(len(users), k)
 
     def run(counter):
@@ -174,10 +187,81 @@ def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile
             np.empty((block, size), np.float32), np.empty(block, np.int64), np.empty(block * tile, np.float32),
             *_empty_lists(block, width), np.empty((block, num_items if term.scale != 0 else 0), np.float32),
         )  # fmt: skip
-        _rank_blocks(counter, (user_embedding, item_embedding), users, seen, term, tile, lists, work)
+        rank = _rank_few if few else _rank_blocks
+        rank(counter, (user_embedding, item_embedding), users, seen, term, tile, lists, work)
 
-    share_out(-(-len(users) // block), run)
+    share_out(1 if few else -(-len(users) // block), run)
     return lists
+
+
+@inlined
+def _sum_graph(user, term, graph):
+    """Write what the item graph adds to the scores of one user, but for its scale, into `graph` (I,)."""
+    for j in range(len(graph)):
+        graph[j] = 0.0
+    for own in range(term.owned_indptr[user], term.owned_indptr[user + 1]):
+        j = term.owned_indices[own]
+        for place in range(term.graph_indptr[j], term.graph_indptr[j + 1]):
+            graph[term.graph_indices[place]] += term.graph_weights[place]
+
+
+@inlined
+def _list_tile(scores, start, user, factor, graph, seen, position, values, candidates):
+    """Add the graph to the scores of a tile of items, leave out seen ones, and list the best; return the next seen item's place."""
+    columns = len(scores)
+    seen_indptr, seen_indices = seen
+    if len(graph) > 0:
+        for j in range(columns):
+            scores[j] += factor * graph[start + j]
+    place, end = position, seen_indptr[user + 1]
+    while place < end and seen_indices[place] < start + columns:
+        scores[seen_indices[place] - start] = -np.inf
+        place += 1
+    for low in range(0, columns, _STRIP):
+        _insert(scores, low, min(low + _STRIP, columns), start, values, candidates)
+    return place
+
+
+@inlined
+def _start_list(values, candidates):
+    """Empty the list of candidates of one user."""
+    for n in range(len(candidates)):
+        candidates[n] = -1
+        values[n] = -np.inf
+
+
+@fast_inlined
+def _products(x, y, start, scores):
+    """Write the products of `x` (D,) with rows of `y` from `start` on into `scores`, without BLAS, which might start threads."""
+    prefer_wide_vectors()
+    for j in range(len(scores)):
+        total = ZERO
+        for d in range(len(x)):
+            total += x[d] * y[start + j, d]
+        scores[j] = total
+
+
+@kernel
+def _rank_few(counter, tables, users, seen, term, tile, lists, work):
+    """Write the lists of a few users, one after the other; the scores in them have the same bits as those of `_rank_blocks`."""
+    prefer_wide_vectors()
+    user_embedding, item_embedding = tables
+    items, best_scores = lists
+    row, candidates, values, graph = work.rows[0], work.candidates[0], work.values[0], work.graph[0]
+    num_items = len(item_embedding)
+    for i in range(len(users)):
+        user = users[i]
+        for d in range(len(row)):
+            row[d] = user_embedding[user, d]
+        position = np.int64(seen[0][user])
+        _start_list(values, candidates)
+        if term.scale != 0:
+            _sum_graph(user, term, graph)
+        for start in range(0, num_items, tile):
+            scores = work.scores[: min(tile, num_items - start)]
+            _products(row, item_embedding, start, scores)
+            position = _list_tile(scores, start, user, np.float32(term.scale), graph, seen, position, values, candidates)
+        _best_again(row, item_embedding, graph, term.scale, candidates, best_scores[i], items[i])
 
 
 @kernel
@@ -185,12 +269,10 @@ def _rank_blocks(counter, tables, users, seen, term, tile, lists, work):
     """Write the lists of block after block of users, as long as the counter has any."""
     prefer_wide_vectors()
     user_embedding, item_embedding = tables
-    seen_indptr, seen_indices = seen
     items, best_scores = lists
     rows, position, candidates, values, graph = work.rows, work.seen, work.candidates, work.values, work.graph
     num_items, size = item_embedding.shape
-    block, width = candidates.shape
-    factor = np.float32(term.scale)
+    block = len(candidates)
     while True:
         first = take_next(counter) * block
         if first >= len(users):
@@ -200,34 +282,60 @@ def _rank_blocks(counter, tables, users, seen, term, tile, lists, work):
             user = users[first + i]
             for d in range(size):
                 rows[i, d] = user_embedding[user, d]
-            position[i] = seen_indptr[user]
-            for n in range(width):
-                candidates[i, n] = -1
-                values[i, n] = -np.inf
+            position[i] = seen[0][user]
+            _start_list(values[i], candidates[i])
             if term.scale != 0:
-                for j in range(num_items):
-                    graph[i, j] = 0.0
-                for own in range(term.owned_indptr[user], term.owned_indptr[user + 1]):
-                    j = term.owned_indices[own]
-                    for place in range(term.graph_indptr[j], term.graph_indptr[j + 1]):
-                        graph[i, term.graph_indices[place]] += term.graph_weights[place]
+                _sum_graph(user, term, graph[i])
         for start in range(0, num_items, tile):
             columns = min(tile, num_items - start)
             scores = work.scores[: count * columns].reshape(count, columns)
             np.dot(rows[:count], item_embedding[start : start + columns].T, scores)
             for i in range(count):
-                if term.scale != 0:
-                    for j in range(columns):
-                        scores[i, j] += factor * graph[i, start + j]
-                place, end = position[i], seen_indptr[users[first + i] + 1]
-                while place < end and seen_indices[place] < start + columns:
-                    scores[i, seen_indices[place] - start] = -np.inf
-                    place += 1
-                position[i] = place
-                for low in range(0, columns, _STRIP):
-                    _insert(scores[i], low, min(low + _STRIP, columns), start, values[i], candidates[i])
+                position[i] = _list_tile(
+                    scores[i], start, users[first + i], np.float32(term.scale), graph[i], seen, position[i], values[i], candidates[i]
+                )
         for i in range(count):
             _best_again(rows[i], item_embedding, graph[i], term.scale, candidates[i], best_scores[first + i], items[first + i])
+
+
+def pair_scores(user_embedding, item_embedding, users, items, term):
+    """Return the scores of pairs, with the same bits as in the lists of `rank_users`.
+
+    Parameters
+    ----------
+    user_embedding, item_embedding : (U, D) and (I, D) float32
+    users, items : (N,) int64
+    term : GraphTerm
+        Columns ascending within a row of the graph.
+
+    Returns
+    -------
+    (N,) float32
+    """
+    result = np.empty(len(users), np.float32)
+    share_out(-(-len(users) // _PAIRS), lambda counter: _score_pairs(counter, (user_embedding, item_embedding), users, items, term, result))
+    return result
+
+
+@kernel
+def _score_pairs(counter, tables, users, items, term, result):
+    """Score some pairs after others, as long as the counter has any."""
+    user_embedding, item_embedding = tables
+    while True:
+        first = take_next(counter) * _PAIRS
+        if first >= len(users):
+            break
+        for n in range(first, min(first + _PAIRS, len(users))):
+            user, item = users[n], items[n]
+            graph = np.float32(0.0)
+            if term.scale != 0:
+                for own in range(term.owned_indptr[user], term.owned_indptr[user + 1]):
+                    j = term.owned_indices[own]
+                    low, high = term.graph_indptr[j], term.graph_indptr[j + 1]
+                    place = first_at_least(term.graph_indices, low, high, item)
+                    if place < high and term.graph_indices[place] == item:
+                        graph += term.graph_weights[place]
+            result[n] = _exact_score(user_embedding[user], item_embedding[item], graph, term.scale)
 
 
 def find_hits(ranking, users, indptr, indices):

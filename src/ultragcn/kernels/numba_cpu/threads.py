@@ -1,5 +1,6 @@
 """Threads: kernels share out their work themselves, so the BLAS that they call must not start threads of its own."""
 
+import math
 import os
 import signal
 import threading
@@ -36,9 +37,24 @@ def num_threads() -> int:
     except ValueError:  # nobody set the number of Numba's own threads; to ask for it would start them
         most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
         if "NUMBA_NUM_THREADS" not in os.environ:
-            most = min(most, num_cores())  # Numba does not know the quota of a container
+            most = min(most, _cores())  # Numba does not know the quota of a container
     limit = thread_limit()
     return most if limit is None else min(limit, most)
+
+
+_cores_known: tuple[float, int] = -math.inf, 1  # when the cores were counted, and how many they were
+_CORES_LAST = 1.0  # seconds: counting them reads several files, which takes as long as the lists of several users
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, as of a second ago at most."""
+    global _cores_known
+    now = time.monotonic()
+    counted, cores = _cores_known
+    if now - counted > _CORES_LAST:
+        cores = num_cores()
+        _cores_known = now, cores
+    return cores
 
 
 def share_out(pieces: int, run: Callable[[np.ndarray], object]) -> None:
@@ -55,7 +71,7 @@ def share_out(pieces: int, run: Callable[[np.ndarray], object]) -> None:
     """
     global _pool
     counter = np.zeros(1, np.int64)
-    helpers = min(num_threads(), pieces) - 1
+    helpers = min(num_threads(), pieces) - 1 if pieces > 1 else 0
     if helpers <= 0:
         run(counter)
         return
@@ -101,9 +117,15 @@ def numba_threads() -> Iterator[None]:
     What a signal's handler raises while a kernel runs, an interrupt (Ctrl-C) or an exit, is raised as that, not as the `SystemError`
     that Numba makes of it.
     """
+    with interrupts_named(), _inside(), blas_threads(1):
+        yield
+
+
+@contextmanager
+def interrupts_named() -> Iterator[None]:
+    """Run kernels that do not call BLAS: what a signal's handler raises meanwhile is raised as that, as `numba_threads` does it."""
     try:
-        with _inside(), blas_threads(1):
-            yield
+        yield
     except SystemError as error:
         cause: BaseException | None = error
         while isinstance(cause, SystemError):
