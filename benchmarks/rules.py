@@ -18,7 +18,7 @@ import polars as pl
 from ultragcn import Rules, UltraGCN, load_dataset
 from ultragcn.models.recommender import Recommender
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def items_table(num_items: int, item_ids: np.ndarray) -> pl.DataFrame:

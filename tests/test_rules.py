@@ -186,7 +186,8 @@ def random_rules(draw, with_diversity):
 
 @pytest.mark.parametrize(("kind", "count"), [("embeddings", 300), ("weights", 100), ("ties", 100)])
 def test_lists_under_random_rules_equal_those_of_a_reference_that_looks_at_every_item(models, kind, count, monkeypatch):
-    monkeypatch.setattr(choosing, "_TOGETHER", 2)  # several blocks
+    for name in ("_TOGETHER", "_TOGETHER_OTHERS"):
+        monkeypatch.setattr(choosing, name, 2)  # several blocks
     model, draw = models[kind], random.Random(kind)
     reference = Reference(model, getattr(model, "item_embedding_", None))
     holds = dict(CONDITIONS)

@@ -35,7 +35,9 @@ POOL = 10
 _SPARE = 4
 """The same with limits alone, where the size of the pool changes no list: as many as are seldom all used up."""
 _TOGETHER = 128
-"""Users whose lists are chosen together: their pools and what a limit leaves out of them stay within some 20 MB."""
+"""Users whose items' vectors are looked at together, or of whom a limit leaves many items out: some 20 MB."""
+_TOGETHER_OTHERS = 1024
+"""Users whose lists are chosen together where there are no such things: more make calls for a new pool rarer."""
 
 
 class Limit(NamedTuple):
@@ -44,6 +46,11 @@ class Limit(NamedTuple):
     codes: np.ndarray
     """Which items have the same value: (I,) int32, -1 for items without one, which no limit holds for."""
     most: int
+
+    @property
+    def num_values(self) -> int:
+        """Return how many values there are."""
+        return int(self.codes.max(initial=-1)) + 1
 
 
 class Promise(NamedTuple):
@@ -97,8 +104,9 @@ def chosen(scorer: Scoring, users: np.ndarray, top_k: int, seen: sp.csr_matrix |
         return
     for block, pool, scores in ranked(scorer, users, min(choice.pool(top_k), scorer.num_items), seen, items):
         made = []
-        for start in range(0, len(block), _TOGETHER):
-            part = slice(start, start + _TOGETHER)
+        step = _TOGETHER if choice.diversity else _TOGETHER_OTHERS
+        for start in range(0, len(block), step):
+            part = slice(start, start + step)
             making = _Making(scorer, block[part], top_k, seen, items, choice, pool[part], scores[part])
             made.append(making.lists())
         yield block, *joined(made, top_k)
@@ -182,34 +190,43 @@ class _Making:
             if pool is None:
                 pool = self._next_pool(lists, at, items)
             taken = self._take(lists, at, *pool, wanted, self._choice.limits)
-            is_more = pool[0][:, -1] >= 0  # else the pool was all there was
+            is_more = (pool[0][:, -1] >= 0) & (taken > 0)  # else the pool was all there was
             at, wanted, pool = at[is_more], (wanted - taken)[is_more], None
 
     def _next_pool(self, lists: _Lists, at: np.ndarray, items: Allowed) -> tuple[np.ndarray, np.ndarray]:
         """Return the best of the items that may still be taken, and their scores, (A, N) each."""
         size = min(self._choice.pool(self._top_k), self._scorer.num_items)
-        users, first = np.unique(self._users[at], return_index=True)
-        out = [self._taken_up(lists, row) for row in at[first]]
-        if self._seen is not None:
-            seen = self._seen[users]
-            out = [np.union1d(own, seen.indices[a:b]) for own, a, b in zip(out, seen.indptr[:-1], seen.indptr[1:], strict=True)]
-        shape = (int(users[-1]) + 1 if self._seen is None else self._seen.shape[0], self._scorer.num_items)
-        counts = np.array([len(own) for own in out], np.int64)
-        matrix = rows_of(shape, users, counts, np.concatenate(out)) if counts.any() else self._seen
-        blocks = [(listed, scores) for _, listed, scores in ranked(self._scorer, self._users[at], size, matrix, items)]
+        step, blocks = _TOGETHER if self._choice.limits else max(1, len(at)), []
+        for start in range(0, len(at), step):
+            some = at[start : start + step]
+            left_out = self._left_out(lists, some)
+            blocks += [(listed, scores) for _, listed, scores in ranked(self._scorer, self._users[some], size, left_out, items)]
         return joined(blocks, size)
 
-    def _taken_up(self, lists: _Lists, row: int) -> np.ndarray:
-        """Return the items that can no longer be taken into a list, ascending: its own, and those with a value at its limit."""
-        own = lists.items[row, : lists.length[row]]
-        gone = [own]
-        for limit in self._choice.limits:
-            codes = limit.codes[own]
-            values, counts = np.unique(codes[codes >= 0], return_counts=True)
-            full = values[counts >= limit.most]
-            if len(full):
-                gone.append(np.flatnonzero(np.isin(limit.codes, full)))
-        return np.unique(np.concatenate(gone))
+    def _left_out(self, lists: _Lists, at: np.ndarray) -> sp.csr_matrix | None:
+        """Return what may not be taken into the lists `at` (A,), of users by their rows.
+
+        That is what is seen, what they have, and what has a value at its limit.
+        """
+        if not lists.length[at].any():
+            return self._seen
+        users, first = np.unique(self._users[at], return_index=True)
+        rows = []
+        for user, row in zip(users.tolist(), at[first].tolist(), strict=True):
+            own = lists.items[row, : lists.length[row]]
+            is_out = np.zeros(self._scorer.num_items, bool)
+            is_out[own] = True
+            if self._seen is not None:
+                is_out[self._seen.indices[self._seen.indptr[user] : self._seen.indptr[user + 1]]] = True
+            for limit in self._choice.limits:
+                values, counts = np.unique(limit.codes[own], return_counts=True)
+                is_full = np.zeros(limit.num_values + 1, bool)
+                is_full[values[counts >= limit.most]] = True
+                is_full[-1] = False  # where items without a value look
+                is_out |= is_full[limit.codes]
+            rows.append(np.flatnonzero(is_out))
+        shape = (int(users[-1]) + 1 if self._seen is None else self._seen.shape[0], self._scorer.num_items)
+        return rows_of(shape, users, np.array([len(row) for row in rows], np.int64), np.concatenate(rows))
 
     def _take(
         self, lists: _Lists, at: np.ndarray, pool: np.ndarray, scores: np.ndarray, wanted: np.ndarray, limits: Sequence[Limit]
@@ -217,8 +234,6 @@ class _Making:
         """Move the items of largest worth from pools (A, N) to the lists `at` (A,); return how many, (A,), at most `wanted`."""
         is_free = pool >= 0
         own = lists.items[at]
-        if lists.length[at].any():
-            is_free &= ~(pool[:, :, None] == own[:, None, :]).any(axis=2)
         codes, room = [], []
         for limit in limits:
             of_pool, of_own = np.where(is_free, limit.codes[pool], -1), np.where(own >= 0, limit.codes[own], -1)
@@ -269,7 +284,8 @@ class _Worth:
     def after(self, rows: np.ndarray, taken: np.ndarray) -> None:
         """Take note that the lists at `rows` have one more item, at the place `taken` of their pool."""
         if self._diversity:
-            cosines = np.einsum("and,ad->an", self._unit[rows], self._unit[rows, taken])
+            some = self._unit if len(rows) == len(self._unit) else self._unit[rows]  # a copy, which would take as long as the product
+            cosines = np.einsum("and,ad->an", some, self._unit[rows, taken])
             self._nearest[rows] = np.maximum(self._nearest[rows], cosines)
             self._count()
 
