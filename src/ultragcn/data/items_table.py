@@ -42,7 +42,7 @@ class ItemsTable:
     Examples
     --------
     >>> ids = IdMap.of(["jam", "pie", "tea"], "item")
-    >>> table = ItemsTable.of(pl.DataFrame({"item": ["tea", "pie"], "price": [3.5, 12.0]}), ids)
+    >>> table = ItemsTable.of(pl.DataFrame({"item": ["tea", "pie", "jam"], "price": [3.5, 12.0, None]}), ids)
     >>> table.holds("price < 10").tolist()
     [False, False, True]
     """
