@@ -25,6 +25,7 @@ from ultragcn.kernels import numba_cpu
 from ultragcn.models import lists
 from ultragcn.models.refit import chooses_epochs
 from ultragcn.models.registry import MODELS, hyper_parameters, make_model
+from ultragcn.rules import masks
 
 TORCH = ("ultragcn-sgd", "lightgcn")
 NO_TASTE = ("popularity",)
@@ -280,9 +281,9 @@ def test_validation_items_count_as_seen(name):
     assert all(ITEMS[(user + 2) % SIZE] not in items[user] for user in range(SIZE))
 
 
-@pytest.mark.parametrize("few", [lists._FEW, 0])
+@pytest.mark.parametrize("few", [masks.FEW, 0])
 def test_candidates_and_exclusions_are_masks_before_the_list_is_made(name, few, monkeypatch):
-    monkeypatch.setattr(lists, "_FEW", few)
+    monkeypatch.setattr(masks, "FEW", few)
     model = fitted(name)
     for seen in (True, False):
         whole, numbers = model.recommend(USERS, SIZE, seen)

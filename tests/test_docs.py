@@ -170,6 +170,14 @@ def test_the_python_of_the_data_page_runs_as_it_stands(tmp_path, monkeypatch):
     assert len(found["pairs"]) == 3
 
 
+def test_the_python_of_the_rules_page_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = names_after("docs/rules.md")
+    prices = dict(found["table"].select("item_id", "price").rows())
+    assert [prices[item] < 20 for item in found["items"]] == [True] * 4
+    assert len({item.split("(")[1] for item in found["items"]}) == 4
+
+
 def test_the_python_of_the_training_page_runs_as_it_stands_and_goes_on_when_called_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     whole, again = (names_after("docs/training.md")["model"] for _ in range(2))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ultragcn.models.rp3beta import RP3beta
     from ultragcn.models.sparse_ease import SparseEASE
     from ultragcn.models.ultragcn import UltraGCN
+    from ultragcn.rules import Rules
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "LightGCN",
     "Popularity",
     "RP3beta",
+    "Rules",
     "SparseEASE",
     "UltraGCN",
     "diff",
@@ -62,6 +64,7 @@ _HOME = {
     "LightGCN": "ultragcn.models.lightgcn",
     "Popularity": "ultragcn.models.popularity",
     "RP3beta": "ultragcn.models.rp3beta",
+    "Rules": "ultragcn.rules",
     "SparseEASE": "ultragcn.models.sparse_ease",
     "UltraGCN": "ultragcn.models.ultragcn",
     "diff": "ultragcn.evaluation.difference",

@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--valid", metavar="FILE", help="validation interactions, held out already")
     group.add_argument("--titles", metavar="FILE", help="item ids and titles, shown beside recommendations")
     group.add_argument(
+        "--items_table", metavar="FILE", help="item ids and anything else known of the items, such as price: what rules for lists ask for"
+    )
+    group.add_argument(
         "--protocol",
         choices=("clean", "authors"),
         default="clean",
@@ -63,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def arguments_of_load(arguments: argparse.Namespace, source: str) -> dict[str, Any]:
     """Return what the options say as arguments of `load_dataset`, for a data set that is called `source`."""
     choices = {name: value for name in DATA_OPTIONS if (value := getattr(arguments, f"data_{name}")) is not None}
-    named = {name: getattr(arguments, name) for name in ("data_dir", "test", "valid", "titles", "protocol", "split_seed")}
+    named = {name: getattr(arguments, name) for name in ("data_dir", "test", "valid", "titles", "items_table", "protocol", "split_seed")}
     return {"source": source} | named | choices
 
 

@@ -94,7 +94,9 @@ def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     from ultragcn.experiments.runs.manifest import load_manifest, load_run_data
     from ultragcn.models.registry import load_model
 
-    moved = {name: value for name in ("dataset", "test", "valid", "titles") if (value := getattr(arguments, name)) is not None}
+    moved = {
+        name: value for name in ("dataset", "test", "valid", "titles", "items_table") if (value := getattr(arguments, name)) is not None
+    }
     of_data = {f"--{name}": getattr(arguments, name) for name in ("protocol", "split_seed")}
     of_data |= {f"--{name}": getattr(arguments, f"data_{name}") for name in DATA_OPTIONS}
     if given := [option for option, value in of_data.items() if value is not None]:

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn.cli import ids, output, threads
+from ultragcn.cli import ids, output, rule_options, threads
 from ultragcn.cli.messages import tell
-from ultragcn.errors import UsageError, counted
+from ultragcn.cli.rule_options import are, of
+from ultragcn.errors import UsageError
 from ultragcn.progress import Bars, Progress, Silent
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ultragcn.data.ids import Id, IdMap
     from ultragcn.models.recommender import Recommender
 
-UNKNOWN = ("error", "popular", "skip")
 _BLOCK_USERS = 8192  # whose lists are written at a time
 _BLOCK_PLACES = 2**22  # places of those lists at most
 
@@ -42,13 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--all", action="store_true", help="every user")
     parser.add_argument("--top_k", type=int, default=20, metavar="K", help="items for each user (default: 20)")
     parser.add_argument("--include_seen", action="store_true", help="also list what the user already has")
-    parser.add_argument(
-        "--unknown", choices=UNKNOWN, default="error",
-        help="what happens with ids that the run does not know: error; popular lists what most users have; skip leaves them out "
-        "(default: error)",
-    )  # fmt: skip
-    parser.add_argument("--candidates", metavar="FILE", help="list only the items in this file: one id a line, or a column item_id")
-    parser.add_argument("--exclude", metavar="FILE", help="never list the items in this file")
+    rule_options.add_arguments(parser)
     parser.add_argument(
         "--shard", metavar="I/N", help="only the I-th of N parts of the users, 1/N to N/N, for N processes or machines; the parts below "
         "each other are the whole",
@@ -79,11 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     output.check(arguments)
+    rule_options.check(arguments)
     shard = _shard_of(arguments)
-    from_stdin = [option for option in ("--users_file", "--candidates", "--exclude") if getattr(arguments, option[2:]) == ids.STDIN]
-    if len(from_stdin) > 1:
-        raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file to one of them")
     model = load_model(arguments.run_folder)
+    arguments.all_rules = rule_options.rules_of(arguments, model)
     if arguments.items:
         done = _recommend_for_items(arguments, model)
     else:
@@ -122,7 +115,7 @@ def _shard_of(arguments: argparse.Namespace) -> tuple[int, int]:
 
 def _recommend_for_items(arguments: argparse.Namespace, model: "Recommender") -> _Done:
     listed = _meant(arguments, model.item_ids, arguments.items)
-    items, scores = model.recommend_for(listed, arguments.top_k, not arguments.include_seen, **_rules(arguments, model))
+    items, scores = model.recommend_for(listed, arguments.top_k, not arguments.include_seen, rules=arguments.all_rules)
     named = output.item_cells(model, model.item_ids.rows(items))
     ranked = ((place, *cells, float(score)) for place, (cells, score) in enumerate(zip(named, scores, strict=True), start=1))
     output.write(arguments, ("rank", *output.item_columns(model), "score"), ranked)
@@ -140,7 +133,6 @@ def _frames(arguments: argparse.Namespace, model: "Recommender", shard: tuple[in
         users = _meant(arguments, model.user_ids, given)
     part, parts = shard
     users = users[len(users) * (part - 1) // parts : len(users) * part // parts]
-    rules = _rules(arguments, model)
     step = max(1, min(_BLOCK_USERS, _BLOCK_PLACES // max(1, min(arguments.top_k, len(model.item_ids)))))
     is_watched = len(users) > step and bool(arguments.output) and sys.stderr is not None and sys.stderr.isatty()
     show: Progress = Bars() if is_watched else Silent()
@@ -150,7 +142,7 @@ def _frames(arguments: argparse.Namespace, model: "Recommender", shard: tuple[in
         try:
             for start in range(0, max(1, len(users)), step):
                 block = users[start : start + step]
-                frame = model.recommend_frame(block, arguments.top_k, not arguments.include_seen, **rules)
+                frame = model.recommend_frame(block, arguments.top_k, not arguments.include_seen, rules=arguments.all_rules)
                 done.users, done.rows = done.users + len(block), done.rows + len(frame)
                 if arguments.unknown == "popular":
                     done.fallbacks += int((model.user_ids.find(block) < 0).sum())
@@ -160,23 +152,6 @@ def _frames(arguments: argparse.Namespace, model: "Recommender", shard: tuple[in
             show.finish()
 
     return blocks()
-
-
-def _rules(arguments: argparse.Namespace, model: "Recommender") -> dict[str, Any]:
-    """Return what may be listed and what happens with unknown ids, as the verbs of a model take it."""
-    rules: dict[str, Any] = {"unknown": "raise" if arguments.unknown == "error" else arguments.unknown}
-    for name in ("candidates", "exclude"):
-        if getattr(arguments, name):
-            rules[name] = _items_in(getattr(arguments, name), model.item_ids, f"--{name}")
-    return rules
-
-
-def _items_in(file: str, item_ids: "IdMap", option: str) -> list["Id"]:
-    found = ids.typed(item_ids, ids.read_ids(file, item_ids, option))
-    if strangers := [*found.impossible, *found.unknown]:
-        tell(f"{_of(strangers, found, 'item')} in {option} {file} {_are(strangers)} not known to the model, and cannot be listed anyway")
-    unknown = set(found.unknown)
-    return [item for item in found.ids if str(item) not in unknown]
 
 
 def _meant(arguments: argparse.Namespace, known: "IdMap", texts: Sequence[str]) -> list["Id"]:
@@ -191,20 +166,12 @@ def _meant(arguments: argparse.Namespace, known: "IdMap", texts: Sequence[str]) 
         return listed
     left_out = [*found.impossible, *(found.unknown if arguments.unknown == "skip" else ())]
     if left_out:
-        tell(f"{_of(left_out, found, known.what)} {_are(left_out)} not known to the model, and left out")
+        tell(f"{of(left_out, found, known.what)} {are(left_out)} not known to the model, and left out")
     if arguments.unknown == "popular" and found.unknown:
         what = "get the items that most users have" if known.what == "user" else "do not count"
-        tell(f"{_of(found.unknown, found, known.what)} {_are(found.unknown)} not known to the model, and {what}")
+        tell(f"{of(found.unknown, found, known.what)} {are(found.unknown)} not known to the model, and {what}")
     unknown = set(found.unknown) if arguments.unknown == "skip" else ()
     return [one for one in found.ids if str(one) not in unknown]
-
-
-def _of(some: Sequence[str], found: ids.Typed, what: str) -> str:
-    return f"{len(some)} of {counted(len(found.ids) + len(found.impossible), what)} (first: {some[0]!r})"
-
-
-def _are(some: Sequence[str]) -> str:
-    return "is" if len(some) == 1 else "are"
 
 
 def _tell_unseen(folder: Path) -> None:

@@ -134,8 +134,8 @@ def _said(arguments: argparse.Namespace) -> dict[str, Any]:
     from ultragcn.experiments.studies.model_study import read_study_file
 
     said = read_study_file(Path(arguments.study)) if arguments.study else {}
-    names = ("dataset", "data_dir", "test", "valid", "titles", "protocol", "split_seed", "model", "sampler", "sampler_seed", "trials",
-             "choose_by")  # fmt: skip
+    names = ("dataset", "data_dir", "test", "valid", "titles", "items_table", "protocol", "split_seed", "model",
+             "sampler", "sampler_seed", "trials", "choose_by")  # fmt: skip
     said |= {name: value for name in names if (value := getattr(arguments, name)) is not None}
     said |= {name: value for name in DATA_OPTIONS if (value := getattr(arguments, f"data_{name}")) is not None}
     if arguments.metrics is not None:

@@ -9,5 +9,5 @@ The way of an interaction from a file:
 5. `coding` makes rows of id maps of the ids; `look` warns of what is odd; a `Log` is the result (`log`).
 6. `events` makes distinct pairs of it, `split` holds some of them out, `interactions` keeps them as a sparse matrix with ids.
 
-`load_dataset` (`datasets`) goes that way with the `options` that it is given, and adds the `titles`.
+`load_dataset` (`datasets`) goes that way with the `options` that it is given, and adds the `titles` and the items table (`items_table`).
 """

@@ -15,6 +15,7 @@ from ultragcn.data.events import Events, events_of, k_core
 from ultragcn.data.folders import Files, absolute, files_in, find_files
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, refuse_leaks
+from ultragcn.data.items_table import ItemsTable, as_items_table
 from ultragcn.data.log import Log, read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.data.sources import SOURCES, Source, _check_sizes, _provide, data_folder, dataset_names
@@ -50,11 +51,14 @@ class Dataset:
     options: DataOptions = field(default_factory=DataOptions)
     """How it was read and split."""
     origin: Mapping[str, str] | None = None
-    """What to give `load_dataset` to get it again: `source`, and `test`, `valid`, `titles` if given; None for data in memory."""
+    """What to give `load_dataset` to get it again: `source`, and `test`, `valid`, `titles`, `items_table` if given; None for data in
+    memory."""
     notes: tuple[str, ...] = ()
     """What was read and kept, a sentence each."""
     item_titles: np.ndarray | None = None
     """(I,) array of str: what to call each item when showing it to people, "" where there is no title; None without titles."""
+    items_table: ItemsTable | None = None
+    """What is known of the items besides who has them, which rules for lists can ask for; None without such a table."""
     one_log: bool = False
     """Whether everything was one log, of which test was held out when it was loaded."""
 
@@ -81,6 +85,7 @@ def load_dataset(
     test: Any = None,
     valid: Any = None,
     titles: Any = None,
+    items_table: Any = None,
     options: DataOptions | None = None,
     protocol: str = "clean",
     split_seed: int = 0,
@@ -102,6 +107,8 @@ def load_dataset(
         Interactions that are held out already; `source` is all train then.
     titles : str, Path or frame, optional
         A table of item ids and titles.
+    items_table : str, Path or frame, optional
+        A table of item ids and anything else that is known of the items, such as price and brand: what rules for lists can ask for.
     options : DataOptions, optional
         How files are read and split; by default as is best for a named data set, else `DataOptions()`.
     protocol : {"clean", "authors"}
@@ -144,7 +151,7 @@ def load_dataset(
         if len(given) > 1 or options.changed():
             unwanted = [name for name in (*given, *options.changed()) if name != "source"]
             raise UsageError(f"demo is made on the spot and split already; drop {', '.join(unwanted)}")
-        return demo_dataset(protocol, split_seed)
+        return _with_items(demo_dataset(protocol, split_seed), items_table, options)
     check_time_format(options.time_format)
     home = data_folder(data_dir)
     with contextlib.ExitStack() as stack:
@@ -162,7 +169,18 @@ def load_dataset(
             origin = {name: absolute(value) for name, value in given.items()} | ({"source": public.name} if public else {})
         published = public if public is not None and test is None and public.num_test is not None else None
         where = {"folder": str(home.resolve()) if public else None, "origin": origin}
-        return _make(files, options, protocol, split_seed, published, tell or (lambda note: None), heard=tell is not None, **where)
+        made = _make(files, options, protocol, split_seed, published, tell or (lambda note: None), heard=tell is not None, **where)
+        return _with_items(made, items_table, options)
+
+
+def _with_items(dataset: Dataset, items: Any, options: DataOptions) -> Dataset:
+    """Return a data set with an items table, which it has to be given when it is loaded again."""
+    if items is None:
+        return dataset
+    origin = dataset.origin
+    if origin is not None:
+        origin = dict(origin) | {"items_table": absolute(items)} if isinstance(items, (str, Path)) else None
+    return replace(dataset, items_table=as_items_table(items, dataset.train.item_ids, options), origin=origin)
 
 
 def as_dataset(name: str, train: Interactions, test: Interactions, protocol: str, split_seed: int = 0) -> Dataset:

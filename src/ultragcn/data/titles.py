@@ -98,9 +98,9 @@ def _checked(titles: pl.Series, table: Table, item: str, item_ids: IdMap) -> np.
     return np.array(titles.fill_null("").to_list(), dtype=object)
 
 
-def _cells(table: Table) -> pl.DataFrame:
-    """Return the columns of a table of titles. Where lines have more cells than the first, a title has the separator in it."""
-    looked_at = table.names[:_MOST_COLUMNS]
+def _cells(table: Table, most: int = _MOST_COLUMNS) -> pl.DataFrame:
+    """Return the first columns of a table of items. Where lines have more cells than the first, a title has the separator in it."""
+    looked_at = table.names[:most]
     try:
         found = table.collect(table.plan(looked_at))
         if found[ROW].null_count():

@@ -105,12 +105,13 @@ class Baseline(Recommender):
         >>> EASE(l2=100.0).fit(load_dataset("demo")).is_fitted
         True
         """
-        train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
+        taken = self._given(data, valid, select_on, reading)
+        train, valid, select_on = taken.train, taken.valid, taken.select_on
         show = progress_of(progress)
         refuse_empty(train)
         refuse_leaks(train, valid, select_on)
         self._set_data(train, valid)
-        self.item_titles_ = titles
+        self.item_titles_, self.items_table_ = taken.item_titles, taken.items_table
         if hasattr(self.config, "seed"):
             self.seed_ = rng.given_or_fresh(self.config.seed)
         self.check_runnable()

@@ -13,17 +13,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import scipy.sparse as sp
 
 from ultragcn.config import HyperParameters
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.items_table import KINDS, ItemsTable
 from ultragcn.errors import UsageError
 from ultragcn.forms import misfit
 from ultragcn.machine import ask_for
 from ultragcn.storage import read_arrays, read_checksum, read_form
 
 MODEL_FILE = "model.safetensors"
+ITEMS_TABLE = "items_table"
+"""What the columns of the items table are called in the file of a model: items_table.0 and so on; their names and kinds are JSON."""
 
 _AMOUNT = (float, None)
 _STATE: dict[str, Any] = {
@@ -69,6 +73,7 @@ class Contents(NamedTuple):
     train: Interactions
     valid: Interactions | None
     item_titles: np.ndarray | None
+    items_table: ItemsTable | None
     learned: dict[str, np.ndarray | sp.csr_matrix]
     """What the model learned, by the names of the attributes."""
 
@@ -96,6 +101,7 @@ def read_model(path: Path, form: str, settings: type[HyperParameters], learned: 
     ask_for(path.stat().st_size, f"the model in {path}", "load it on a machine with more memory")
     arrays, about = read_arrays(path, form)
     names = {name.rstrip("_"): _STATE.get(name.rstrip("_"), object) for name in recorded}
+    columns = about.pop(ITEMS_TABLE, None)
     if wrong := misfit(about, {"config": {one.name: object for one in fields(settings)}, **names}):
         raise DamagedError(path, wrong)
     if extra := (about.keys() - names - {"config"}) | (about["config"].keys() - {one.name for one in fields(settings)}):
@@ -121,6 +127,7 @@ def read_model(path: Path, form: str, settings: type[HyperParameters], learned: 
         train,
         taken.pairs("valid", user_ids, item_ids) if "valid.indptr" in arrays else None,
         taken.titles() if "item_titles.ends" in arrays else None,
+        None if columns is None else taken.table(columns, item_ids),
         {name: taken.learned(name.rstrip("_"), letters) for name, letters in learned.items()},
     )
     if left := arrays.keys() - taken.names:
@@ -170,6 +177,31 @@ class _Taken:
         if len(titles) != self.sizes["I"]:
             raise DamagedError(self._path, f"{len(titles)} titles do not go with {self.sizes['I']} items")
         return titles
+
+    def table(self, columns: Any, item_ids: IdMap) -> ItemsTable:
+        """Return the items table, whose columns have these names and kinds."""
+        if wrong := misfit(columns, [{"name": str, "kind": set(KINDS)}], ITEMS_TABLE):
+            raise DamagedError(self._path, wrong)
+        names = [column["name"] for column in columns]
+        if len(set(names)) != len(names) or not names:
+            raise DamagedError(self._path, f"the names of the columns of {ITEMS_TABLE} are not distinct")
+        made = [self._column(f"{ITEMS_TABLE}.{number}", column["kind"]) for number, column in enumerate(columns)]
+        return ItemsTable(pl.DataFrame([values.alias(name) for name, values in zip(names, made, strict=True)]), item_ids)
+
+    def _column(self, name: str, kind: str) -> pl.Series:
+        """Return a column of the items table: values, and which of them are there."""
+        there = self._one(f"{name}.there", "u1")
+        if kind == "text":
+            texts = self._texts(name)
+            values = pl.Series(texts.tolist(), dtype=pl.String) if _is_unicode(texts) else None
+        else:
+            array = self._one(name, {"whole": "i8", "real": "f8", "flag": "u1"}[kind])
+            values = pl.Series(array == 1 if kind == "flag" else array)
+            if (kind == "flag" and (array > 1).any()) or (kind == "real" and np.isnan(array).any()):
+                values = None
+        if values is None or len(values) != self.sizes["I"] or len(there) != self.sizes["I"] or (there > 1).any():
+            raise DamagedError(self._path, f"{name} is not a column of {self.sizes['I']} items")
+        return values.set(pl.Series(there == 0), None)
 
     def pairs(self, name: str, user_ids: IdMap, item_ids: IdMap) -> Interactions:
         """Return pairs of users and items."""
@@ -258,6 +290,31 @@ def _pack_texts(name: str, texts: np.ndarray) -> dict[str, np.ndarray]:
     encoded = [str(text).encode("utf-8", "surrogatepass") for text in texts]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return {f"{name}.utf8": np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{name}.ends": ends}
+
+
+def _is_unicode(texts: np.ndarray) -> bool:
+    """Return whether texts can be written as UTF-8, as columns of a frame are."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _pack_table(table: ItemsTable) -> tuple[list[dict[str, str]], dict[str, np.ndarray]]:
+    """Return the names and kinds of the columns of an items table, and their arrays."""
+    name_of = {kind: name for name, kind in KINDS.items()}
+    columns, arrays = [], {}
+    for number, column in enumerate(table.kept):
+        name, kind = f"{ITEMS_TABLE}.{number}", name_of[column.dtype]  # type: ignore[index]
+        columns.append({"name": column.name, "kind": kind})
+        arrays[f"{name}.there"] = column.is_not_null().to_numpy().astype(np.uint8)
+        if kind == "text":
+            arrays |= _pack_texts(name, np.array(column.fill_null("").to_list(), dtype=object))
+        else:
+            values = column.fill_null(False if kind == "flag" else 0).to_numpy()
+            arrays[name] = values.astype(np.uint8) if kind == "flag" else values
+    return columns, arrays
 
 
 def _pack_pairs(name: str, pairs: Interactions) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ultragcn.data.datasets import Dataset
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.items_table import ItemsTable
 from ultragcn.data.reading import read_interactions, read_together
 from ultragcn.data.sources import dataset_names
 from ultragcn.errors import UsageError
@@ -21,6 +22,7 @@ class Given(NamedTuple):
     item_titles: np.ndarray | None = None
     log: Interactions | None = None
     """All pairs of a log of one's own, from which train, validation and test were made."""
+    items_table: ItemsTable | None = None
 
     @property
     def everything(self) -> Interactions:
@@ -56,7 +58,7 @@ def given(data: Any, valid: Any = None, select_on: Any = None, **reading: Any) -
         on_test = data.test if data.protocol == "authors" else None
         _refuse_reading(reading, "a data set")
         log = data.everything if data.one_log and data.known_as is None else None
-        return Given(data.train, data.valid, select_on if select_on is not None else on_test, data.item_titles, log)
+        return Given(data.train, data.valid, select_on if select_on is not None else on_test, data.item_titles, log, data.items_table)
     parts = [data, valid, select_on]
     for part in parts:
         if isinstance(part, Dataset):

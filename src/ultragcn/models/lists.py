@@ -1,25 +1,20 @@
-"""Ranked lists between ids and rows: which items may be listed, empty places, and frames of lists.
+"""Ranked lists between ids and rows: empty places, and frames of lists.
 
-Letters: U users, I items, B users asked about, K places of a list, C candidates, E items left out.
+Letters: U users, I items, B users asked about, K places of a list.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
-import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
 from ultragcn.errors import UsageError
 from ultragcn.machine import ask_for, refuse_lost_threads
-from ultragcn.scoring.ranking import BATCH_USERS, batch_users, best_columns
-from ultragcn.scoring.scorer import Ranking, Scoring
-
-UNKNOWN = ("raise", "popular", "skip")
-"""What can be done about users that a model does not know."""
-_FEW = 1000
-"""Items that are left out by longer lists, which are then shortened; more of them are left out by listing candidates alone."""
+from ultragcn.rules.masks import empty_lists, joined
+from ultragcn.scoring.ranking import BATCH_USERS, batch_users
+from ultragcn.scoring.scorer import Ranking
 
 
 def is_one(ids: Any) -> bool:
@@ -41,12 +36,6 @@ def checked_top_k(top_k: Any, most: int) -> int:
     return min(int(top_k), most)
 
 
-def check_unknown(unknown: Any) -> None:
-    """Raise `UsageError` unless `unknown` says what to do about users that a model does not know."""
-    if unknown not in UNKNOWN:
-        raise UsageError(f"unknown must be raise, popular or skip, not {unknown!r}")
-
-
 _PLACE_BYTES = 32
 """Bytes of a place of a list: item and score of its block, those of all lists, and the id. A frame has columns instead."""
 
@@ -57,83 +46,25 @@ def ask_for_lists(num_lists: int, top_k: int) -> None:
     ask_for(_PLACE_BYTES * num_lists * top_k, what, "take fewer users at a time, or a smaller top_k")
 
 
-class Allowed(NamedTuple):
-    """Which items may be listed, as rows."""
-
-    candidates: np.ndarray | None
-    """The only ones, (C,) ascending; None: all."""
-    left_out: np.ndarray
-    """Of those the ones that may not, (E,) ascending."""
-
-
-def allowed(item_ids: IdMap, candidates: Any, exclude: Any) -> Allowed:
-    """Return which items may be listed, given the ids of the only ones that may and of those that may not."""
-    left_out = np.zeros(0, np.int64) if exclude is None else np.unique(_rows(item_ids, exclude, "exclude"))
-    if candidates is None and len(left_out) <= _FEW:
-        return Allowed(None, left_out)
-    among = np.arange(len(item_ids)) if candidates is None else np.unique(_rows(item_ids, candidates, "candidates"))
-    return Allowed(np.setdiff1d(among, left_out, assume_unique=True), left_out[:0])
-
-
-def _rows(item_ids: IdMap, ids: Any, name: str) -> np.ndarray:
-    try:
-        return item_ids.rows(one_or_many(ids)[1])
-    except UsageError as error:
-        raise UsageError(f"{name} has an id that cannot be meant: {error}") from None
-
-
-def ranked(scorer: Scoring, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None, items: Allowed) -> Ranking:
-    """Yield the top_k allowed items of user rows in blocks; see `scoring.scorer.Scoring.rank`."""
-    candidates, left_out = items
-    if candidates is not None and len(candidates) == 0:
-        yield users, *empty_lists(len(users), top_k)
-        return
-    for block, listed, scores in scorer.rank(users, top_k + len(left_out), seen, candidates):
-        if len(left_out):
-            # A list that is longer by as many places has enough others: they move up.
-            order = np.argsort(np.isin(listed, left_out), axis=1, kind="stable")[:, :top_k]
-            listed, scores = (np.take_along_axis(table, order, axis=1) for table in (listed, scores))
-        yield block, listed, scores
-
-
-def popular(item_degrees: np.ndarray, top_k: int, items: Allowed) -> tuple[np.ndarray, np.ndarray]:
-    """Return the top_k allowed items that most users have, and how many do: (K,) each."""
-    scores = item_degrees.astype(np.float32)
-    if items.candidates is not None:
-        scores = np.full_like(scores, -np.inf)
-        scores[items.candidates] = item_degrees[items.candidates]
-    scores[items.left_out] = -np.inf
-    listed, values = best_columns(scores[None, :], top_k)
-    return listed[0], values[0]
-
-
-def empty_lists(num_lists: int, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return lists without items: (B, K) int32 of -1 and (B, K) float32 of -inf."""
-    return np.full((num_lists, top_k), -1, np.int32), np.full((num_lists, top_k), -np.inf, np.float32)
-
-
-def joined(blocks: Iterable[tuple[np.ndarray, np.ndarray]], top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return items and scores of all blocks, (B, K) each."""
-    items, scores = zip(*(empty_lists(0, top_k), *blocks), strict=True)
-    return np.concatenate(items), np.concatenate(scores)
-
-
 def lists_in_blocks(
-    scorer: Scoring | None, rows: np.ndarray, top_k: int, seen: sp.csr_matrix | None, items: Allowed, instead: tuple[Any, ...] | None
+    rank: Callable[[np.ndarray], Ranking] | None, rows: np.ndarray, top_k: int, instead: tuple[np.ndarray, np.ndarray] | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the lists of user rows (B,) in order, a block of them at a time: items (b, K) and scores (b, K).
 
-    Row -1 is a user that the model does not know, who gets the list `instead`, or an empty one. `scorer` may be None where all are.
+    Row -1 is a user that the model does not know. The first of them gets the first list of `instead` and so on, or all get empty ones.
+    `rank` gives the lists of the others; it may be None where there are no others.
     """
-    step = min(BATCH_USERS, batch_users(top_k))
+    step, done = min(BATCH_USERS, batch_users(top_k)), 0
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
         listed, scores = empty_lists(len(block), top_k)
         known = np.flatnonzero(block >= 0)
-        if scorer is not None and len(known):
-            listed[known], scores[known] = joined(((one, own) for _, one, own in ranked(scorer, block[known], top_k, seen, items)), top_k)
+        if rank is not None and len(known):
+            listed[known], scores[known] = joined(((one, own) for _, one, own in rank(block[known])), top_k)
         if instead is not None:
-            listed[block < 0], scores[block < 0] = instead
+            unknown = np.flatnonzero(block < 0)
+            listed[unknown], scores[unknown] = (table[done : done + len(unknown)] for table in instead)
+            done += len(unknown)
         yield listed, scores
 
 

@@ -1,8 +1,8 @@
 """The verbs by which a fitted model is asked for items: recommend, recommend_frame, recommend_for, score, similar items and users."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -10,9 +10,14 @@ import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.items_table import ItemsTable, as_items_table
+from ultragcn.data.options import DataOptions
 from ultragcn.errors import UsageError
 from ultragcn.models import lists
 from ultragcn.models.verbs import verb
+from ultragcn.rules import Rules
+from ultragcn.rules.bound import Bound
+from ultragcn.rules.masks import empty_lists, joined
 from ultragcn.scoring.scorer import Ranking, Scoring
 from ultragcn.scoring.similar import WAYS
 
@@ -24,6 +29,8 @@ class RankingVerbs:
     user_ids: IdMap
     item_ids: IdMap
     item_titles_: np.ndarray | None
+    items_table_: ItemsTable | None
+    _table: tuple[tuple[Any, ...], ItemsTable] | None
     similar_by: ClassVar[str | None] = "together"
     """By what `similar_items` compares items when nothing is given; None: something must be given."""
 
@@ -67,8 +74,14 @@ class RankingVerbs:
         exclude_seen: bool = True,
         *,
         candidates: Sequence[Id] | np.ndarray | None = None,
-        exclude: Sequence[Id] | np.ndarray | None = None,
-        unknown: str = "raise",
+        only: Sequence[Id] | np.ndarray | None = None,
+        exclude: Any = None,
+        where: str | Sequence[str] | None = None,
+        max_per: Mapping[str, int] | str | None = None,
+        diversity: float | None = None,
+        promote: Mapping[str, float] | str | None = None,
+        unknown: str | None = None,
+        rules: Rules | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the items with the highest scores for one user or several.
 
@@ -81,13 +94,25 @@ class RankingVerbs:
             K >= 1; of more than there are items, as many are taken.
         exclude_seen : bool
             Leave out what the user has in train and validation.
-        candidates : list of item ids, optional
-            List only these.
-        exclude : list of item ids, optional
-            Never list these.
-        unknown : {"raise", "popular", "skip"}
-            What users get whom the model does not know: an error; the items that most users have, with the number of those users as
-            score; or a list without items.
+        candidates, only : list of item ids, optional
+            List only these: two names of the same rule.
+        exclude : list of item ids, or pairs, optional
+            Never list these. Pairs of a user and an item are left out for that user alone: a list of tuples, a frame with columns of
+            users and items, or `Interactions`.
+        where : str or list of str, optional
+            List only items of which this is true: a condition in SQL on the columns of the items table (`set_items_table`), such as
+            "price < 20 and genre in ('jazz', 'folk')".
+        max_per : dict of str -> int, or str, optional
+            At most so many items of a list with the same value of a column, such as {"brand": 2} or "brand=2".
+        diversity : float, optional
+            From 0, by score alone, to 1, as unlike each other as can be; of models that learn vectors of items. Scores do not descend.
+        promote : dict of str -> float, or str, optional
+            At least this share of the places has items of which a condition is true, such as {"price < 20": 0.2} or "price < 20=20%".
+        unknown : {"raise", "popular", "skip"}, optional
+            What users get whom the model does not know: an error (the default); the items that most users have, with the number of those
+            users as score; or a list without items.
+        rules : Rules, optional
+            The same rules as one object, such as `Rules.read` makes of a file; both these and those given by name are kept.
 
         Returns
         -------
@@ -100,7 +125,7 @@ class RankingVerbs:
         Raises
         ------
         UsageError
-            Unknown user or item, or top_k below 1.
+            Unknown user or item, top_k below 1, or a rule that cannot be meant.
 
         Examples
         --------
@@ -114,10 +139,11 @@ class RankingVerbs:
         >>> model.recommend(["ann", "zoe"], top_k=2, exclude=["tea"], unknown="popular")[0].tolist()
         [['jam', ''], ['jam', 'pie']]
         """
-        one, top_k, _, rows, items = self._asked(user_ids, top_k, candidates, exclude, unknown)
+        bound = self._bound(rules, candidates, only, exclude, where, max_per, diversity, promote, unknown)
+        one, top_k, ids, rows = self._asked(user_ids, top_k, bound)
         lists.ask_for_lists(len(rows), top_k)
-        blocks = self._lists(rows, top_k, exclude_seen, items, unknown)
-        return lists.named(self.item_ids, *lists.joined(blocks, top_k), one)
+        blocks = self._lists(ids, rows, top_k, exclude_seen, bound)
+        return lists.named(self.item_ids, *joined(blocks, top_k), one)
 
     @verb
     def recommend_frame(
@@ -127,14 +153,20 @@ class RankingVerbs:
         exclude_seen: bool = True,
         *,
         candidates: Sequence[Id] | np.ndarray | None = None,
-        exclude: Sequence[Id] | np.ndarray | None = None,
-        unknown: str = "raise",
+        only: Sequence[Id] | np.ndarray | None = None,
+        exclude: Any = None,
+        where: str | Sequence[str] | None = None,
+        max_per: Mapping[str, int] | str | None = None,
+        diversity: float | None = None,
+        promote: Mapping[str, float] | str | None = None,
+        unknown: str | None = None,
+        rules: Rules | None = None,
     ) -> pl.DataFrame:
         """Return the lists of `recommend` as a frame, a row an item.
 
         Parameters
         ----------
-        user_ids, top_k, exclude_seen, candidates, exclude, unknown
+        user_ids, top_k, exclude_seen, candidates, only, exclude, where, max_per, diversity, promote, unknown, rules
             As in `recommend`. A user who is skipped has no rows.
 
         Returns
@@ -150,41 +182,107 @@ class RankingVerbs:
         >>> model.recommend_frame([1, 2]).rows()
         [(2, 1, 'pie', 1.0)]
         """
-        _, top_k, ids, rows, items = self._asked(user_ids, top_k, candidates, exclude, unknown)
+        bound = self._bound(rules, candidates, only, exclude, where, max_per, diversity, promote, unknown)
+        _, top_k, ids, rows = self._asked(user_ids, top_k, bound)
         lists.ask_for_lists(len(rows), top_k)
-        frames, start = [lists.frame_of(ids[:0], *lists.empty_lists(0, 1), self.item_ids, self.item_titles_)], 0
-        for listed, own in self._lists(rows, top_k, exclude_seen, items, unknown):
+        frames, start = [lists.frame_of(ids[:0], *empty_lists(0, 1), self.item_ids, self.item_titles_)], 0
+        for listed, own in self._lists(ids, rows, top_k, exclude_seen, bound):
             block = ids[start : start + len(listed)]
             frames.append(lists.frame_of(block, listed, own, self.item_ids, self.item_titles_))
             start += len(listed)
         return pl.concat(frames)
 
-    def _asked(
-        self, user_ids: Any, top_k: Any, candidates: Any, exclude: Any, unknown: Any
-    ) -> tuple[bool, int, np.ndarray, np.ndarray, lists.Allowed]:
-        """Return whether one user is meant, the places of a list, the ids (B,), their rows (B,), and the allowed items.
+    def set_items_table(self, items: Any, **reading: Any) -> Self:
+        """Give the model what is known of its items besides who has them, which rules can then ask for; return the model.
+
+        Parameters
+        ----------
+        items : str, Path, frame or ItemsTable
+            A table with a column of item ids and any others; None takes the table away. `save` keeps it with the model.
+        **reading
+            `item_column`, where the column of item ids is not found by its name.
+
+        Raises
+        ------
+        DataError
+            The table cannot be read, or has none of the items.
+
+        Examples
+        --------
+        >>> from ultragcn import Popularity
+        >>> import polars as pl
+        >>> model = Popularity().fit(pl.DataFrame({"user": [1, 1, 2], "item": ["tea", "pie", "tea"]}))
+        >>> model = model.set_items_table(pl.DataFrame({"item": ["tea", "pie"], "price": [3.5, 12.0]}))
+        >>> model.recommend(2, where="price > 10")[0].tolist()
+        ['pie']
+        """
+        self._check_fitted()
+        self.items_table_ = None if items is None else as_items_table(items, self.item_ids, DataOptions().replace(**reading))
+        return self
+
+    def _known_of_items(self) -> ItemsTable:
+        """Return the items table, with the ids and the titles of the items; these alone where the model has no table."""
+        kept = (self.items_table_, self.item_titles_, self.item_ids)
+        if self._table is None or any(one is not other for one, other in zip(self._table[0], kept, strict=True)):
+            frame = pl.DataFrame() if self.items_table_ is None else self.items_table_.kept
+            self._table = kept, ItemsTable(frame, self.item_ids, self.item_titles_)
+        return self._table[1]
+
+    def _bound(
+        self, rules: Any, candidates: Any, only: Any, exclude: Any, where: Any, max_per: Any, diversity: Any, promote: Any, unknown: Any
+    ) -> Bound:
+        """Return all rules that were given, over the rows of the model."""
+        self._check_fitted()
+        if rules is not None and not isinstance(rules, Rules):
+            raise UsageError(f"rules must be a Rules object, such as Rules(where=...), not a {type(rules).__name__}")
+        by_name = (only, exclude, where, max_per, diversity, promote, unknown)
+        if candidates is not None or rules is None or any(one is not None for one in by_name):
+            given = Rules(
+                only=only, exclude=exclude, where=where, max_per=max_per, diversity=diversity, promote=promote, unknown=unknown
+            )  # fmt: skip
+            if candidates is not None:
+                given = Rules(only=candidates, name_of_only="candidates") & given
+            rules = given if rules is None else rules & given
+        bound: Bound = rules.bind(self.user_ids, self.item_ids, self._known_of_items())
+        if not bound.choice.diversity:
+            return bound
+        vectors = getattr(self.scorer, "item_embedding", None)
+        if vectors is None:
+            raise UsageError(
+                f"diversity compares items by vectors, and {type(self).__name__} learns none; leave it out, limit lists by max_per, or use "
+                "UltraGCN or another model with embeddings"
+            )
+        return bound.with_vectors(vectors)
+
+    def _asked(self, user_ids: Any, top_k: Any, bound: Bound) -> tuple[bool, int, np.ndarray, np.ndarray]:
+        """Return whether one user is meant, the places of a list, the ids (B,), and their rows (B,).
 
         The row of an unknown user, where such are allowed, is -1.
         """
-        self._check_fitted()
         top_k = lists.checked_top_k(top_k, len(self.item_ids))
-        lists.check_unknown(unknown)
         one, listed = lists.one_or_many(user_ids)
         ids = as_ids(listed, "user")
-        rows = self.user_ids.rows(ids) if unknown == "raise" else self.user_ids.find(ids)
-        return one, top_k, ids, rows, lists.allowed(self.item_ids, candidates, exclude)
+        rows = self.user_ids.rows(ids) if bound.unknown == "raise" else self.user_ids.find(ids)
+        return one, top_k, ids, rows
 
     def _lists(
-        self, rows: np.ndarray, top_k: int, exclude_seen: bool, items: lists.Allowed, unknown: str
+        self, ids: np.ndarray, rows: np.ndarray, top_k: int, exclude_seen: bool, bound: Bound
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the lists of user rows (B,), -1 for unknown users, a block of users at a time."""
-        scorer = self.scorer if (rows >= 0).any() else None
-        instead = self._instead(rows, top_k, items, unknown)
-        return lists.lists_in_blocks(scorer, rows, top_k, self.seen_ if exclude_seen else None, items, instead)
+        """Yield the lists of users by their ids and rows (B,), -1 for unknown users, a block of users at a time."""
+        rank = None
+        if (rows >= 0).any():
+            scorer, seen = self.scorer, self.seen_ if exclude_seen else None
 
-    def _instead(self, rows: np.ndarray, top_k: int, items: lists.Allowed, unknown: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the list of users the model does not know, if there are such and they get one."""
-        return lists.popular(self.train_.item_degrees, top_k, items) if unknown == "popular" and (rows < 0).any() else None
+            def rank(users: np.ndarray) -> Ranking:
+                return bound.rank(scorer, users, top_k, seen)
+
+        return lists.lists_in_blocks(rank, rows, top_k, self._instead(ids, rows, top_k, bound))
+
+    def _instead(self, ids: np.ndarray, rows: np.ndarray, top_k: int, bound: Bound) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the lists of the users the model does not know, if there are such and they get some."""
+        if bound.unknown != "popular" or not (rows < 0).any():
+            return None
+        return bound.popular(self.train_.item_degrees, top_k, ids[rows < 0])
 
     @verb
     def recommend_for(
@@ -194,8 +292,14 @@ class RankingVerbs:
         exclude_seen: bool = True,
         *,
         candidates: Sequence[Id] | np.ndarray | None = None,
-        exclude: Sequence[Id] | np.ndarray | None = None,
-        unknown: str = "raise",
+        only: Sequence[Id] | np.ndarray | None = None,
+        exclude: Any = None,
+        where: str | Sequence[str] | None = None,
+        max_per: Mapping[str, int] | str | None = None,
+        diversity: float | None = None,
+        promote: Mapping[str, float] | str | None = None,
+        unknown: str | None = None,
+        rules: Rules | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the items with the highest scores for someone training has not seen, by what they have.
 
@@ -205,9 +309,9 @@ class RankingVerbs:
         ----------
         item_ids : list of ids, or list of such lists
             What one new user has, or several.
-        top_k, exclude_seen, candidates, exclude
-            As in `recommend`; seen is what was given.
-        unknown : {"raise", "popular", "skip"}
+        top_k, exclude_seen, candidates, only, exclude, where, max_per, diversity, promote, rules
+            As in `recommend`; seen is what was given. Pairs of a user and an item change nothing.
+        unknown : {"raise", "popular", "skip"}, optional
             What happens to items that the model does not know: an error, or they do not count. Who has no other items gets what most
             users have ("popular") or a list without items ("skip").
 
@@ -229,11 +333,9 @@ class RankingVerbs:
         >>> items.shape
         (5,)
         """
-        self._check_fitted()
+        bound = self._bound(rules, candidates, only, exclude, where, max_per, diversity, promote, unknown).without_pairs()
         top_k = lists.checked_top_k(top_k, len(self.item_ids))
-        lists.check_unknown(unknown)
-        items = lists.allowed(self.item_ids, candidates, exclude)
-        one, baskets = lists.baskets_of(self.item_ids, item_ids, unknown)
+        one, baskets = lists.baskets_of(self.item_ids, item_ids, bound.unknown)
         lists.ask_for_lists(len(baskets), top_k)
         sizes = np.array([len(basket) for basket in baskets], np.int64)
         users = np.repeat(np.cumsum(sizes > 0) - 1, sizes)
@@ -241,10 +343,15 @@ class RankingVerbs:
         shape = (int((sizes > 0).sum()), len(self.item_ids))
         matrix = self._as_rows(sp.csr_matrix((np.ones(len(users), np.float32), (users, columns)), shape=shape))
         rows = np.where(sizes > 0, np.cumsum(sizes > 0) - 1, -1)
-        scorer = self._scorer_of(matrix) if matrix.shape[0] else None
-        instead = self._instead(rows, top_k, items, unknown)
-        blocks = lists.lists_in_blocks(scorer, rows, top_k, matrix if exclude_seen else None, items, instead)
-        return lists.named(self.item_ids, *lists.joined(blocks, top_k), one)
+        rank = None
+        if matrix.shape[0]:
+            scorer, seen = self._scorer_of(matrix), matrix if exclude_seen else None
+
+            def rank(users: np.ndarray) -> Ranking:
+                return bound.rank(scorer, users, top_k, seen)
+
+        blocks = lists.lists_in_blocks(rank, rows, top_k, self._instead(np.arange(len(rows)), rows, top_k, bound))
+        return lists.named(self.item_ids, *joined(blocks, top_k), one)
 
     @verb
     def score(self, user_id: Id | Sequence[Id] | np.ndarray, item_ids: Id | Sequence[Id] | np.ndarray) -> float | np.ndarray:

@@ -18,6 +18,7 @@ from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.items_table import ItemsTable
 from ultragcn.data.reading import READING
 from ultragcn.errors import NotFittedError, NumericalError, UsageError
 from ultragcn.evaluation.dialects import Dialect
@@ -26,6 +27,7 @@ from ultragcn.evaluation.metrics import DEFAULT_LABELS
 from ultragcn.machine import limited_threads, thread_limit
 from ultragcn.models.explanations import ExplainingVerbs
 from ultragcn.models.files import (
+    ITEMS_TABLE,
     MODEL_FILE,
     DamagedError,
     _kind_in,
@@ -33,6 +35,7 @@ from ultragcn.models.files import (
     _pack,
     _pack_ids,
     _pack_pairs,
+    _pack_table,
     _pack_texts,
     is_finite,
     read_model,
@@ -71,6 +74,10 @@ class Recommender(RankingVerbs, ExplainingVerbs):
     train_seconds_: float
     item_titles_: np.ndarray | None = None
     """Titles of the items, (I,) array of str, "" where there is none; None when the data came without. May be set after `fit`."""
+    items_table_: ItemsTable | None = None
+    """What is known of the items besides who has them; None when there is no such table. See `set_items_table`."""
+    _table: tuple[tuple[Any, ...], ItemsTable] | None = None
+    """The items table with ids and titles, made for the first rule that asks for it, and what it was made of."""
     _seen: sp.csr_matrix | None = None
     """`seen_`, made for the first list."""
     _scorer: Scoring | None = None
@@ -88,7 +95,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
     """
     _recorded: ClassVar[tuple[str, ...]] = ("train_seconds_",)
     """Attributes that `save` writes as JSON."""
-    _caches: ClassVar[tuple[str, ...]] = ("_seen", "_scorer", "_together")
+    _caches: ClassVar[tuple[str, ...]] = ("_seen", "_scorer", "_together", "_table")
     """Attributes that are made again when they are needed; None in the class."""
     _made_of_learned: ClassVar[tuple[str, ...]] = ("_scorer", "_together")
     """Those of them that are made anew when an attribute changes that holds learned state."""
@@ -111,7 +118,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         for name in self._learned:  # of other data, if it was fitted before: nothing that may be asked until this fit has learned its own
             vars(self).pop(name, None)
         self.train_, self.valid_, self._seen = train, valid, None
-        self.item_titles_ = None
+        self.item_titles_ = self.items_table_ = None
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
 
     @property
@@ -273,13 +280,14 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         reading = {name: options.pop(name) for name in READING if name in options}
         if data is None:
             train, titles = self.train_ if self.valid_ is None else self.train_.union(self.valid_), self.item_titles_
+            table = self.items_table_
             if new._needs_times and train.times is None:
                 raise UsageError("this model needs the times of the interactions, which its file does not hold; give refit the data")
         else:
             taken = self._given(data, None, None, reading)
-            train, titles = taken.everything, taken.item_titles
+            train, titles, table = taken.everything, taken.item_titles, taken.items_table
         new.fit(train, progress=progress, **options)
-        new.item_titles_ = titles
+        new.item_titles_, new.items_table_ = titles, table
         return new
 
     @property
@@ -370,6 +378,9 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         if self.item_titles_ is not None:
             arrays |= _pack_texts("item_titles", self.item_titles_)
         state = {"config": self.config.to_dict()} | {name.rstrip("_"): getattr(self, name) for name in self._recorded}
+        if self.items_table_ is not None:
+            columns, packed = _pack_table(self.items_table_)
+            arrays, state = arrays | packed, state | {ITEMS_TABLE: columns}
         write_arrays(Path(folder) / MODEL_FILE, arrays, self._format, state)
         return Path(folder)
 
@@ -409,7 +420,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         except (UsageError, TypeError, ValueError) as error:
             raise DamagedError(path, f"of its hyper-parameters, {error}") from error
         model._set_data(held.train, held.valid)
-        model.item_titles_ = held.item_titles
+        model.item_titles_, model.items_table_ = held.item_titles, held.items_table
         for name, value in (held.learned | held.recorded).items():
             setattr(model, name, value)
         return model

@@ -179,7 +179,8 @@ class UltraGCN(EmbeddingRecommender):
         >>> UltraGCN(embedding_dim=8, epochs=3).fit(load_dataset("demo")).is_fitted
         True
         """
-        train, valid, select_on, titles, _ = self._given(data, valid, select_on, reading)
+        taken = self._given(data, valid, select_on, reading)
+        train, valid, select_on = taken.train, taken.valid, taken.select_on
         show = progress_of(progress)
         self._refuse_unfit(train, valid, select_on)
         self._ask_for_memory(train)
@@ -193,7 +194,7 @@ class UltraGCN(EmbeddingRecommender):
         course, state = checkpoints.read() or (first, None)
         started -= course.seconds
         self._set_data(train, valid)
-        self.item_titles_, self.compile_seconds_ = titles, compile_seconds
+        self.item_titles_, self.items_table_, self.compile_seconds_ = taken.item_titles, taken.items_table, compile_seconds
         self.seed_, self.history_, self.stopped_ = course.seed, course.history, "epochs"
         self.item_graph_ = item_graph(train, self.config, show)
         objective = Objective.of(train, self._config_with(course.l2))

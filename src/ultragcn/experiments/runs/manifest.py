@@ -117,7 +117,8 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None, moved: Mapping
     data_dir : str, optional
         Where named data sets are now.
     moved : dict of str -> path or list of paths, optional
-        Where files are now that are no longer in their place: `dataset`, `test`, `valid`, `titles`. Their content must be as it was.
+        Where files are now that are no longer in their place: `dataset`, `test`, `valid`, `titles`,
+        `items_table`. Their content must be as it was.
 
     Raises
     ------

@@ -160,8 +160,8 @@ class Trainings:
         return self.manifest["checkpoint_every"] or None  # runs of before had 0 for None
 
     def _save(self, model: Recommender, folder: Path) -> None:
-        """Write the model, which knows pairs alone, with the titles of the data set."""
-        model.item_titles_ = self.dataset.item_titles
+        """Write the model, which knows pairs alone, with the titles and the items table of the data set."""
+        model.item_titles_, model.items_table_ = self.dataset.item_titles, self.dataset.items_table
         model.save(folder)
 
     def _summary(self, chosen: Any, measured: Any, parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from ultragcn.experiments.studies.study import BEST, Study, Summary
 from ultragcn.models.registry import VARIANTS, every_value, hyper_parameters, make_model
 from ultragcn.models.ultragcn import UltraGCN
 
-_SOURCE = ("dataset", "data_dir", "test", "valid", "titles", "protocol", "split_seed", *DATA_OPTIONS)
+_SOURCE = ("dataset", "data_dir", "test", "valid", "titles", "items_table", "protocol", "split_seed", *DATA_OPTIONS)
 _WORDS = ("name", *_SOURCE, "model", "sampler", "sampler_seed", "trials", "seeds", "choose_by", "metrics", "prune", "kept", "vary", "fixed")
 """What a study file may say."""
 
