@@ -6,7 +6,8 @@
 The log is train and validation of `clean`; figures are of test. The old model is trained on a part of the log (it chooses on held-out
 pairs, and is refitted), and a full retrain is what it chose, trained on the whole log. Cases:
 
-    tenth     the old model lacks 10 % of the pairs, drawn at random, or the latest where times are known; one update adds them
+    half      the old model lacks half of the pairs, and one update adds them: more than an update is for
+    tenth     the old model lacks 10 % of the pairs, drawn at random (the latest, were times read); one update adds them
     ten       it lacks 10 %, and ten updates of 1 % add them one after the other
     items     it lacks 5 % of the items with all their pairs; an update adds them, and recall is that of these items alone
 
@@ -28,7 +29,7 @@ from ultragcn.data.interactions import Interactions
 from ultragcn.data.split import hold_out
 from ultragcn.scoring.item_graph import item_graph
 
-CASES = ("tenth", "ten", "items")
+CASES = ("tenth", "ten", "items", "half")
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -43,9 +44,8 @@ def lacking(log: Interactions, case: str, seed: int) -> np.ndarray:
     random = np.random.default_rng([seed, 29])
     if case == "items":
         return (random.random(log.num_items) < 0.05)[log.pairs[1]]
-    if log.times is not None:
-        return log.times >= np.quantile(log.times, 0.9)
-    return random.random(len(log)) < 0.1
+    share = 0.5 if case == "half" else 0.1
+    return random.random(len(log)) < share if log.times is None else log.times >= np.quantile(log.times, 1 - share)
 
 
 def shares(log: Interactions, new: np.ndarray, number: int, seed: int) -> list[Interactions]:
@@ -100,7 +100,15 @@ def measure(name: str, settings: str, case: str, seed: int, sweeps: int | None) 
     distance = told["distance"] or {"value": float("nan"), "low": float("nan"), "high": float("nan")}
     report(
         "update",
-        {"dataset": name, "settings": settings, "case": case, "seed": seed, "pairs": len(log), "new": int(new.sum()), "sweeps": found["sweeps"]}
+        {
+            "dataset": name,
+            "settings": settings,
+            "case": case,
+            "seed": seed,
+            "pairs": len(log),
+            "new": int(new.sum()),
+            "sweeps": found["sweeps"],
+        }
         | {"epochs": old.config.epochs, "old": None if case == "items" else old_figure(old, test)}
         | {f"updated {label}": value for label, value in ours.items()}
         | {f"retrain {label}": value for label, value in ideal.items()}

@@ -346,7 +346,9 @@ class Recommender(RankingVerbs):
         """Why `update` cannot teach this model more; None where it can."""
         if not self._update_by_refit_alone:
             return None
-        return f"{type(self).__name__} learns by samples, so update cannot go on from what it learned; refit it on old and new pairs together"
+        return (
+            f"{type(self).__name__} learns by samples, so update cannot go on from what it learned; refit it on old and new pairs together"
+        )
 
     @property
     def _update_by_refit_alone(self) -> bool:

@@ -103,7 +103,7 @@ def updated(
     grown.item_titles_ = _titles(model.item_titles_, growth)
     report = {"how": course.how, "sweeps": course.sweeps, "losses": course.losses} | counts | _overlap(model, grown, growth)
     report["held_out"] = report["distance"] = None
-    if measure != "none" and (found := _held_out(growth, new, getattr(model, "seed_", 0))) is not None:
+    if measure != "none" and (found := _held_out(growth, getattr(model, "seed_", 0))) is not None:
         report |= _measured(model, growth, *found, number, measure, show)
     report["advice"] = _advice(report)
     report["seconds"], report["measuring_seconds"] = seconds, time.perf_counter() - started - seconds
@@ -130,14 +130,16 @@ def _history(model: Any, history: Interactions | None) -> Interactions:
     """Return all pairs that `model` has seen, with their times where they are known."""
     seen: Interactions = model.train_ if model.valid_ is None else model.train_.union(model.valid_)
     if len(seen) == 0:
-        raise UsageError("this model was saved without the histories of its users, and update needs them; update the model with them, or refit")
+        raise UsageError(
+            "this model holds no histories of its users, and update needs them; update the model that has them, or refit on all pairs"
+        )
     if history is None:
         return seen
     same = history.user_ids == seen.user_ids and history.item_ids == seen.item_ids and len(history) == len(seen)
     if not same or not np.array_equal(history.matrix.indices, seen.matrix.indices):
         raise UsageError(
-            f"history must be the {counted(len(seen), 'pair')} that the model was trained on, and it is other {counted(len(history), 'pair')}; "
-            "give those, or refit"
+            f"history must be the {counted(len(seen), 'pair')} that the model was trained on, and it is other "
+            f"{counted(len(history), 'pair')}; give those, or refit"
         )
     return history
 
@@ -179,7 +181,11 @@ def grow(old: Interactions, new: Interactions, forget: Iterable[Id] = ()) -> tup
         (kept.item_degrees == 0) & (log.item_degrees > 0), ~was_there,
     )  # fmt: skip
     added = len(log) - len(kept)
-    sizes = ((old.num_users, log.num_users, int(forgotten.sum())), (old.num_items, log.num_items, 0), (len(old), len(log), len(old) - len(kept)))
+    sizes = (
+        (old.num_users, log.num_users, int(forgotten.sum())),
+        (old.num_items, log.num_items, 0),
+        (len(old), len(log), len(old) - len(kept)),
+    )
     counts: dict[str, Any] = {
         name: {"before": first, "new": last - first + gone, "forgotten": gone, "after": last}
         for name, (first, last, gone) in zip(("users", "items", "pairs"), sizes, strict=True)
@@ -254,7 +260,7 @@ class _Before:
         items = np.full((len(users), top_k), -1, np.int32)
         scores = np.full((len(users), top_k), -np.inf, np.float32)
         has = sp.csr_matrix(self.train_.matrix[users][:, self._growth.item_rows])
-        left_out = has if seen is None else sp.csr_matrix(seen[users][:, self._growth.item_rows])
+        left_out = None if seen is None else sp.csr_matrix(seen[users][:, self._growth.item_rows])
         known = self._old_row[users]
         known[(known >= 0) & (self._model.train_.user_degrees[known] == 0)] = -1
         model, strangers = self._model, np.flatnonzero((known < 0) & (np.diff(has.indptr) > 0))
@@ -263,11 +269,13 @@ class _Before:
             # The rows of a mask are those of the scorer's users.
             place = np.full(len(model.user_ids), -1, np.int64)
             place[known[there]] = there
-            mask = _in_rows(left_out, known[there], there, len(model.user_ids))
+            mask = None if left_out is None else _in_rows(left_out, known[there], there, len(model.user_ids))
             self._fill(items, scores, model.scorer.rank(known[there], top_k, mask), place)
         if len(strangers):
             scorer = model._scorer_of(has[strangers])
-            self._fill(items, scores, scorer.rank(np.arange(len(strangers)), top_k, left_out[strangers]), strangers)
+            self._fill(
+                items, scores, scorer.rank(np.arange(len(strangers)), top_k, None if left_out is None else left_out[strangers]), strangers
+            )
         yield users, items, scores
 
     def _fill(self, items: np.ndarray, scores: np.ndarray, ranking: Any, place: np.ndarray) -> None:
@@ -285,10 +293,11 @@ def _in_rows(matrix: sp.csr_matrix, rows: np.ndarray, chosen: np.ndarray, number
     return result
 
 
-def _held_out(growth: Growth, new: Interactions, seed: int) -> tuple[np.ndarray, str] | None:
+def _held_out(growth: Growth, seed: int) -> tuple[np.ndarray, str] | None:
     """Return which pairs of the log are held out to measure on, (N,) bool, and how they were chosen; None where too few are new.
 
-    A tenth of the new pairs, of few up to a third: the latest where times are known, else at random. Their user and their item have other pairs.
+    A tenth of the new pairs, of few up to a third: the latest where times are known, else at random. Their user and their item have
+    other pairs.
     """
     log, fresh = growth.log, np.flatnonzero(growth.fresh)
     wanted = min(len(fresh) // _MOST_HELD, max(int(_HELD_SHARE * len(fresh)), _HELD_PAIRS))
@@ -330,7 +339,10 @@ def _measured(model: Any, growth: Growth, out: np.ndarray, by: str, sweeps: int,
     else:
         far = grown._gone_on(course.solver, show)
     ideal = evaluate_by_user(far, targets, _LABELS)
-    return {"held_out": held_out, "distance": {"by": measure} | _loss(after.values["recall@20"], ideal.values["recall@20"]) | {"bound": BOUND}}
+    return {
+        "held_out": held_out,
+        "distance": {"by": measure} | _loss(after.values["recall@20"], ideal.values["recall@20"]) | {"bound": BOUND},
+    }
 
 
 def _loss(ours: np.ndarray, ideal: np.ndarray) -> dict[str, float]:
