@@ -1,7 +1,7 @@
 """What an update loses against a full retrain, and what it costs.
 
     ULTRAGCN_DATA_DIR=... python benchmarks/update.py [--datasets LIST] [--settings kept|defaults] [--cases LIST] [--seeds LIST]
-        [--sweeps N]
+        [--sweeps N] [--item_graph new|old]
 
 The log is train and validation of `clean`; figures are of test. The old model is trained on a part of the log (it chooses on held-out
 pairs, and is refitted), and a full retrain is what it chose, trained on the whole log. Cases:
@@ -71,7 +71,7 @@ def figures(model: UltraGCN, test: Interactions) -> dict[str, float]:
     return {label: value for label, value in model.evaluate(test).items() if label != "num_users"}
 
 
-def measure(name: str, settings: str, case: str, seed: int, sweeps: int | None) -> None:
+def measure(name: str, settings: str, case: str, seed: int, sweeps: int | None, graph_of: str) -> None:
     """Train, update, retrain, and report."""
     data = load_dataset(name, data_dir())
     log = data.train.union(data.valid)
@@ -84,11 +84,13 @@ def measure(name: str, settings: str, case: str, seed: int, sweeps: int | None) 
     parts = shares(log, new, 10 if case == "ten" else 1, seed)
     model, updating, found = old, 0.0, {}
     for part in parts:
-        (model, found), seconds = timed(lambda model=model, part=part: model.update(part, sweeps=sweeps, measure="none"))
+        (model, found), seconds = timed(
+            lambda model=model, part=part: model.update(part, sweeps=sweeps, item_graph=graph_of, measure="none")
+        )
         updating += seconds
     retrained, retraining = timed(lambda: old.untrained().fit(without_empty(log)))
     _, graph = timed(lambda: item_graph(retrained.train_, retrained.config))
-    (_, told), measuring = timed(lambda: old.update(log.part(new), sweeps=sweeps))
+    (_, told), measuring = timed(lambda: old.update(log.part(new), sweeps=sweeps, item_graph=graph_of))
     test = data.test
     if case == "items":
         gone = np.zeros(log.num_items, bool)
@@ -132,8 +134,9 @@ if __name__ == "__main__":
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--sweeps", type=int)
+    parser.add_argument("--item_graph", default="new", choices=("new", "old"))
     arguments = parser.parse_args()
     for name in arguments.datasets.split(","):
         for seed in arguments.seeds.split(","):
             for case in arguments.cases.split(","):
-                measure(name, arguments.settings, case, int(seed), arguments.sweeps)
+                measure(name, arguments.settings, case, int(seed), arguments.sweeps, arguments.item_graph)

@@ -122,6 +122,17 @@ def test_degrees_weights_and_the_item_graph_are_those_of_the_new_log(old, parts)
     assert np.array_equal(frozen.objective.beta.item, Objective.of(log, new.config).beta.item)
 
 
+def test_the_old_item_graph_can_be_kept_in_which_new_items_have_no_weights(old):
+    pairs = Interactions.from_pairs(["user-0001", "user-0002", "user-0003"], ["A new thing", "Zzz", "Zzz"])
+    new, _ = old.update(pairs, item_graph="old", measure="none")
+    rows = new.item_ids.rows(old.item_ids.ids)
+    assert new.item_graph_.shape == (len(new.item_ids),) * 2
+    assert (new.item_graph_[rows][:, rows] != old.item_graph_).nnz == 0
+    assert new.item_graph_.nnz == old.item_graph_.nnz
+    with pytest.raises(UsageError, match="unknown item_graph 'none'"):
+        old.update(pairs, item_graph="none")
+
+
 def test_an_updated_model_recommends_as_well_as_one_trained_anew(old, parts, data):
     log, late = parts
     updated, _ = old.update(log.part(late), measure="none")

@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--forget_file", metavar="FILE", help="such users from a file: one id a line, or a column user_id")
     parser.add_argument("--sweeps", metavar="N", help="passes over all rows, after new rows have been put in place (default: 1)")
     parser.add_argument(
+        "--item_graph", choices=("new", "old"), default="new",
+        help="new makes the item graph of the new log, old keeps that of the run, in which new items have no weights; that saves most of "
+        "the time (default: new)",
+    )  # fmt: skip
+    parser.add_argument(
         "--measure", choices=_MEASURES, default="estimate",
         help="how the report says what a retrain would gain: estimate goes on with the sweeps on a part of the log, retrain trains anew "
         "beside it, none says nothing and takes half of the time (default: estimate)",
@@ -76,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     reading = {name: value for name in _READING if (value := getattr(arguments, f"data_{name}")) is not None}
     report = update_run(
         Path(arguments.run_folder), ",".join(arguments.interactions), Path(arguments.out), forget, sweeps=_number(arguments.sweeps),
+        item_graph=arguments.item_graph,
         measure=arguments.measure, titles=arguments.titles, overwrite=arguments.overwrite, data_dir=arguments.data_dir,
         progress=Silent() if arguments.quiet else Bars(), **reading,
     )  # fmt: skip

@@ -45,7 +45,7 @@ from ultragcn.scoring.similar import nearest_rows
 from ultragcn.storage import read_form, write_arrays
 
 if TYPE_CHECKING:
-    from ultragcn.models.update import Course, Growth, Updated
+    from ultragcn.models.update import Course, Growth, Plan, Updated
 
 
 class Recommender(RankingVerbs):
@@ -282,7 +282,7 @@ class Recommender(RankingVerbs):
     @verb
     def update(
         self, interactions: Any, forget: Iterable[Id] = (), *, history: Interactions | None = None, sweeps: int | None = None,
-        measure: str = "estimate", progress: Progress | bool | None = None, **reading: Any,
+        item_graph: str = "new", measure: str = "estimate", progress: Progress | bool | None = None, **reading: Any,
     ) -> "Updated":  # fmt: skip
         """Return a new model that also knows `interactions`, and a report of what changed; this model stays as it is.
 
@@ -301,6 +301,9 @@ class Recommender(RankingVerbs):
             does not hold times.
         sweeps : int, optional
             Passes over all rows, after new rows have been put in place; by default 1.
+        item_graph : {"new", "old"}
+            `old` keeps the item graph of this model, in which new items have no weights: making another is most of the work. It suits
+            updates of few pairs, such as those of a day, between updates with a new one.
         measure : {"estimate", "retrain", "none"}
             How the report says what a retrain would gain. A tenth of the new pairs is held out for that, in a second update. `estimate`:
             that one goes on with its sweeps until they bring nothing. `retrain`: a model is trained anew beside it. The model that is
@@ -338,7 +341,8 @@ class Recommender(RankingVerbs):
 
         self._check_fitted()
         return updated(
-            self, interactions, forget, history=history, sweeps=sweeps, measure=measure, progress=progress, reading=reading
+            self, interactions, forget, history=history, sweeps=sweeps, item_graph=item_graph, measure=measure, progress=progress,
+            reading=reading,
         )  # fmt: skip
 
     @property
@@ -360,7 +364,7 @@ class Recommender(RankingVerbs):
         """Whether `update` needs the times of all interactions."""
         return self.untrained()._needs_times
 
-    def _grown(self, growth: "Growth", sweeps: int, show: Progress) -> tuple[Self, "Course"]:
+    def _grown(self, growth: "Growth", plan: "Plan", show: Progress) -> tuple[Self, "Course"]:
         """Return the model of a log that has grown, and how it followed."""
         from ultragcn.models.update import Course
 

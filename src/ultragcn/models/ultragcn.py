@@ -21,7 +21,7 @@ from ultragcn.machine import ask_for
 from ultragcn.models.files import MODEL_FILE
 from ultragcn.models.recommender import EmbeddingRecommender, checked_threads
 from ultragcn.models.update import Course as Updating
-from ultragcn.models.update import Growth
+from ultragcn.models.update import Growth, Plan
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
 from ultragcn.progress import Progress, progress_of
 from ultragcn.scoring import item_weights
@@ -334,7 +334,7 @@ class UltraGCN(EmbeddingRecommender):
         tables = self.user_embedding_, self.item_embedding_
         return Scorer(*tables, self.train_.matrix, self.item_trend_, self.item_graph_, weight, self._deviation)
 
-    def _grown(self, growth: Growth, sweeps: int, show: Progress) -> "tuple[UltraGCN, Updating]":
+    def _grown(self, growth: Growth, plan: Plan, show: Progress) -> "tuple[UltraGCN, Updating]":
         new, log = self.untrained(), growth.log
         new.num_threads = self.num_threads
         new._refuse_unfit(log, None, None)
@@ -345,15 +345,15 @@ class UltraGCN(EmbeddingRecommender):
         # The epoch that was chosen is what a refit of the new model repeats.
         new.seed_, new.history_, new.best_epoch_, new.l2_ = self.seed_, list(self.history_), self.best_epoch_, None
         new.stopped_, new.compile_seconds_ = "epochs", compile_seconds
-        new.item_graph_ = item_graph(log, new.config, show)
+        new.item_graph_ = growth.moved_graph(self.item_graph_) if plan.keeps_graph else item_graph(log, new.config, show)
         solver: Any = solvers.make_solver(Objective.of(log, new.config), self.seed_)
         user_embedding = growth.moved(self.user_embedding_, growth.user_rows, log.num_users)
         item_embedding = growth.moved(self.item_embedding_, growth.item_rows, log.num_items)
-        show.start("updating", sweeps, solver.unit)
+        show.start("updating", plan.sweeps, solver.unit)
         try:
             solver.start_from(user_embedding, item_embedding, growth.new_users, growth.new_items)
             losses = []
-            for _ in range(sweeps):
+            for _ in range(plan.sweeps):
                 losses.append(solver.step())
                 show.advance(1, {"loss": losses[-1]})
         finally:

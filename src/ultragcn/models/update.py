@@ -21,6 +21,8 @@ from ultragcn.progress import Progress, progress_of
 
 MEASURES = ("estimate", "retrain", "none")
 """How far the new model is from one trained anew: estimated by going on with the sweeps; measured by training anew; or not looked at."""
+GRAPHS = ("new", "old")
+"""Which item graph the new model has: that of the new log, or the old one, in which new items have no weights."""
 BOUND = 0.01
 """Of Recall@20, relative: where the distance passes it, the report advises to train anew."""
 SWEEPS = 1
@@ -63,6 +65,14 @@ class Growth:
         result[rows[rows >= 0]] = table[rows >= 0]
         return result
 
+    def moved_graph(self, graph: sp.csr_matrix) -> sp.csr_matrix:
+        """Return an item graph of the log before over the items of this log, (I, I), without weights of new items."""
+        lengths = np.zeros(self.log.num_items, np.int64)
+        lengths[self.item_rows] = np.diff(graph.indptr)
+        # Items keep their order, so rows and columns do.
+        columns, indptr = self.item_rows[graph.indices].astype(graph.indices.dtype), np.concatenate([[0], np.cumsum(lengths)])
+        return sp.csr_matrix((graph.data, columns, indptr), (self.log.num_items,) * 2)
+
 
 def updated(
     model: Any,
@@ -71,6 +81,7 @@ def updated(
     *,
     history: Interactions | None = None,
     sweeps: int | None = None,
+    item_graph: str = "new",
     measure: str = "estimate",
     progress: Progress | bool | None = None,
     reading: Mapping[str, Any] | None = None,
@@ -78,6 +89,8 @@ def updated(
     """Return the model that `model` becomes with more interactions, and a report; see `Recommender.update`."""
     if measure not in MEASURES:
         raise unknown_name("measure", measure, MEASURES)
+    if item_graph not in GRAPHS:
+        raise unknown_name("item_graph", item_graph, GRAPHS)
     if sweeps is not None and (isinstance(sweeps, bool) or not isinstance(sweeps, (int, np.integer)) or sweeps < 0):
         raise UsageError(f"sweeps must be a whole number of 0 or more, or None for {SWEEPS}, not {sweeps!r}")
     if (refusal := model._update_refusal) is not None:
@@ -96,18 +109,26 @@ def updated(
             f"this model ranks by a trend, so update needs the times of {lacking}; give time_column for new ones, and history for those "
             "before, or refit"
         )
-    number = SWEEPS if sweeps is None else int(sweeps)
+    plan = Plan(SWEEPS if sweeps is None else int(sweeps), item_graph == "old")
     started = time.perf_counter()
-    grown, course = model._grown(growth, number, show)
+    grown, course = model._grown(growth, plan, show)
     seconds = time.perf_counter() - started
     grown.item_titles_ = _titles(model.item_titles_, growth)
     report = {"how": course.how, "sweeps": course.sweeps, "losses": course.losses} | counts | _overlap(model, grown, growth)
     report["held_out"] = report["distance"] = None
     if measure != "none" and (found := _held_out(growth, getattr(model, "seed_", 0))) is not None:
-        report |= _measured(model, growth, *found, number, measure, show)
+        report |= _measured(model, growth, *found, plan, measure, show)
     report["advice"] = _advice(report)
     report["seconds"], report["measuring_seconds"] = seconds, time.perf_counter() - started - seconds
     return Updated(grown, report)
+
+
+class Plan(NamedTuple):
+    """How a model is to follow its log."""
+
+    sweeps: int
+    keeps_graph: bool = False
+    """Whether the old item graph stays, which is most of the work of an update."""
 
 
 @dataclass
@@ -317,7 +338,7 @@ def _held_out(growth: Growth, seed: int) -> tuple[np.ndarray, str] | None:
     return (out, by) if out.any() else None
 
 
-def _measured(model: Any, growth: Growth, out: np.ndarray, by: str, sweeps: int, measure: str, show: Progress) -> dict[str, Any]:
+def _measured(model: Any, growth: Growth, out: np.ndarray, by: str, plan: Plan, measure: str, show: Progress) -> dict[str, Any]:
     """Return what the report says of an update without the held-out pairs: metrics before and after, and the distance to a retrain."""
     targets, rest = growth.log.part(out), growth.without(out)
     # A pair that stays has made its user and its item known; those that lost all pairs are not asked about.
@@ -326,7 +347,7 @@ def _measured(model: Any, growth: Growth, out: np.ndarray, by: str, sweeps: int,
         rest.new_items & (rest.log.item_degrees > 0), rest.fresh,
     )  # fmt: skip
     before = evaluate_by_user(_Before(model, rest), targets, _LABELS)
-    grown, course = model._grown(rest, sweeps, show)
+    grown, course = model._grown(rest, plan, show)
     after = evaluate_by_user(grown, targets, _LABELS)
     held_out = {
         "by": by, "pairs": len(targets), "users": after.means["num_users"],

@@ -50,6 +50,7 @@ def update_run(
     forget: Iterable[Id] = (),
     *,
     sweeps: int | None = None,
+    item_graph: str = "new",
     measure: str = "estimate",
     titles: Any = None,
     overwrite: bool = False,
@@ -67,7 +68,7 @@ def update_run(
         New pairs.
     out : Path
         The new run folder. It must be another one than `run`, and new or empty unless `overwrite`.
-    forget, sweeps, measure
+    forget, sweeps, item_graph, measure
         As in `Recommender.update`. Ids to forget are given as text or as they are.
     titles : str, Path or frame, optional
         Titles of all items; by default those of the run, and none for new items.
@@ -93,7 +94,8 @@ def update_run(
     options = {} if isinstance(interactions, Interactions) else options | reading
     history = _log_with_times(run, manifest, model, data_dir) if model._update_needs_times else None
     new, report = model.update(
-        interactions, _ids(model, forget), history=history, sweeps=sweeps, measure=measure, progress=progress, **options
+        interactions, _ids(model, forget), history=history, sweeps=sweeps, item_graph=item_graph, measure=measure,
+        progress=progress, **options,
     )  # fmt: skip
     if titles is not None:
         new.item_titles_ = read_titles(titles, new.item_ids, DataOptions())
