@@ -1,7 +1,7 @@
 """What an update loses against a full retrain, and what it costs.
 
     ULTRAGCN_DATA_DIR=... python benchmarks/update.py [--datasets LIST] [--settings kept|defaults] [--cases LIST] [--seeds LIST]
-        [--sweeps N] [--item_graph new|old]
+        [--sweeps N] [--item_graph new,old]
 
 The log is train and validation of `clean`; figures are of test. The old model is trained on a part of the log (it chooses on held-out
 pairs, and is refitted), and a full retrain is what it chose, trained on the whole log. Cases:
@@ -16,8 +16,10 @@ training that chooses. `loss` is 1 - updated / retrain, relative; `estimate` is 
 """
 
 import argparse
+import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,54 +73,44 @@ def figures(model: UltraGCN, test: Interactions) -> dict[str, float]:
     return {label: value for label, value in model.evaluate(test).items() if label != "num_users"}
 
 
-def measure(name: str, settings: str, case: str, seed: int, sweeps: int | None, graph_of: str) -> None:
+def measure(name: str, settings: str, case: str, seed: int, sweeps: int | None, graphs: list[str]) -> None:
     """Train, update, retrain, and report."""
     data = load_dataset(name, data_dir())
     log = data.train.union(data.valid)
     new = lacking(log, case, seed)
-    before = log.part(~new)
     config = UltraGCN().config if settings == "defaults" else configuration_for(name, "exact")
-    train, valid = hold_out(without_empty(before), seed)
+    train, valid = hold_out(without_empty(log.part(~new)), seed)
     chosen, choosing = timed(lambda: UltraGCN(config.replace(seed=seed)).fit(train, valid=valid))
     old = chosen.refit()
-    parts = shares(log, new, 10 if case == "ten" else 1, seed)
-    model, updating, found = old, 0.0, {}
-    for part in parts:
-        (model, found), seconds = timed(
-            lambda model=model, part=part: model.update(part, sweeps=sweeps, item_graph=graph_of, measure="none")
-        )
-        updating += seconds
     retrained, retraining = timed(lambda: old.untrained().fit(without_empty(log)))
-    _, graph = timed(lambda: item_graph(retrained.train_, retrained.config))
-    (_, told), measuring = timed(lambda: old.update(log.part(new), sweeps=sweeps, item_graph=graph_of))
+    _, graph_seconds = timed(lambda: item_graph(retrained.train_, retrained.config))
     test = data.test
     if case == "items":
         gone = np.zeros(log.num_items, bool)
         gone[log.pairs[1][new]] = True
         test = test.part(gone[test.pairs[1]])
-    known = np.isin(test.user_ids.ids[test.pairs[0]], model.user_ids.ids)
-    test = test.part(known)
-    ours, ideal = figures(model, test), figures(retrained, test)
-    distance = told["distance"] or {"value": float("nan"), "low": float("nan"), "high": float("nan")}
-    report(
-        "update",
-        {
-            "dataset": name,
-            "settings": settings,
-            "case": case,
-            "seed": seed,
-            "pairs": len(log),
-            "new": int(new.sum()),
-            "sweeps": found["sweeps"],
-        }
-        | {"epochs": old.config.epochs, "old": None if case == "items" else old_figure(old, test)}
-        | {f"updated {label}": value for label, value in ours.items()}
-        | {f"retrain {label}": value for label, value in ideal.items()}
-        | {"loss": 1 - ours["recall@20"] / ideal["recall@20"]}
-        | {"estimate": distance["value"], "low": distance["low"], "high": distance["high"]}
-        | {"update_seconds": updating, "measured_seconds": measuring, "graph_seconds": graph, "retrain_seconds": retraining}
-        | {"anew_seconds": choosing + retraining},
-    )
+    test = test.part(np.isin(test.user_ids.ids[test.pairs[0]], retrained.user_ids.ids))
+    ideal = figures(retrained, test)
+    for graph in graphs:
+        model, updating, found = old, 0.0, {}
+        for part in shares(log, new, 10 if case == "ten" else 1, seed):
+            make = partial(model.update, part, sweeps=sweeps, item_graph=graph, measure="none")
+            (model, found), seconds = timed(make)
+            updating += seconds
+        (_, told), measuring = timed(partial(old.update, log.part(new), sweeps=sweeps, item_graph=graph))
+        ours, distance = figures(model, test), told["distance"] or dict.fromkeys(("value", "low", "high"), math.nan)
+        report(
+            "update",
+            {"dataset": name, "settings": settings, "case": case, "seed": seed, "sweeps": found["sweeps"], "item_graph": graph}
+            | {"pairs": len(log), "new": int(new.sum()), "epochs": old.config.epochs}
+            | {"old": math.nan if case == "items" else old_figure(old, test)}
+            | {f"updated_{label}": value for label, value in ours.items()}
+            | {f"retrain_{label}": value for label, value in ideal.items()}
+            | {"loss": 1 - ours["recall@20"] / ideal["recall@20"]}
+            | {"estimate": distance["value"], "low": distance["low"], "high": distance["high"]}
+            | {"update_seconds": updating, "measured_seconds": measuring, "graph_seconds": graph_seconds}
+            | {"retrain_seconds": retraining, "anew_seconds": choosing + retraining},
+        )
 
 
 def old_figure(old: UltraGCN, test: Interactions) -> float:
@@ -134,9 +126,9 @@ if __name__ == "__main__":
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--sweeps", type=int)
-    parser.add_argument("--item_graph", default="new", choices=("new", "old"))
+    parser.add_argument("--item_graph", default="new,old")
     arguments = parser.parse_args()
     for name in arguments.datasets.split(","):
         for seed in arguments.seeds.split(","):
             for case in arguments.cases.split(","):
-                measure(name, arguments.settings, case, int(seed), arguments.sweeps, arguments.item_graph)
+                measure(name, arguments.settings, case, int(seed), arguments.sweeps, arguments.item_graph.split(","))

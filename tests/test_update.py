@@ -221,13 +221,13 @@ def test_where_times_are_known_the_latest_new_pairs_are_held_out(parts):
     log, late = parts
     times = np.arange(len(log), dtype=np.int64)
     dated = Interactions(log.matrix, log.user_ids, log.item_ids, times)
-    model = UltraGCN(**SMALL, item_trend_weight=0).fit(dated.part(~late))
+    model = UltraGCN(**SMALL, item_trend_weight=0).fit(log.part(~late))
     from ultragcn.models import update
 
     growth, _ = grow(model.train_, dated.part(late))
     out, by = update._held_out(growth, 0)
     assert by == "latest"
-    assert growth.log.times[out].min() > np.median(growth.log.times[growth.fresh & ~out])
+    assert growth.when[out].min() > np.median(growth.when[growth.fresh & ~out])
     assert not (out & ~growth.fresh).any()
     assert model.update(dated.part(late))[1]["held_out"]["by"] == "latest"
 
@@ -400,6 +400,40 @@ def test_a_run_is_updated_again_and_again_into_folders_like_any_other(run_folder
     assert len(capsys.readouterr().out.splitlines()) == 4
     assert main(["evaluate", str(folder)]) == 2
     assert "was updated and has seen all pairs" in capsys.readouterr().err
+
+
+def test_times_are_found_in_the_new_file_as_they_were_in_that_of_the_run(tmp_path, capsys):
+    random = np.random.default_rng(4)
+    rows = [
+        f"u{user},i{item},{1000 + number}"
+        for number, (user, item) in enumerate(random.permutation([(u, i) for u in range(20) for i in range(9)]))
+    ]
+    for name, part in (("first", rows[:140]), ("second", rows[140:])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["user,item,timestamp", *part]) + "\n")
+    arguments = ["--dataset", str(tmp_path / "first.csv"), "--split", "time", "--embedding_dim", "4", "--epochs", "2", "--quiet"]
+    assert main(["train", *arguments, "--item_trend_weight", "1", "--out", str(tmp_path / "run")]) == 0
+    update = ["update", str(tmp_path / "run"), "--interactions", str(tmp_path / "second.csv"), "--out", str(tmp_path / "new"), "--quiet"]
+    assert main(update) == 0
+    reading = json.loads((tmp_path / "new" / "report.json").read_text())
+    assert reading["pairs"]["new"] == 40
+    assert reading["held_out"]["by"] == "latest"
+    assert (tmp_path / "new" / "times.safetensors").exists()
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("model", [ItemKNN(), EASE(l2=5.0), UltraGCN(**SMALL)], ids=["itemknn", "ease", "ultragcn"])
+def test_the_old_model_is_measured_on_new_users_by_the_old_items_they_have(model):
+    """New users have what goes together for old ones, so folding them in finds more than half of what was held out."""
+    dense = np.kron(np.eye(2), np.ones((20, 30))) * (np.random.default_rng(0).random((40, 60)) < 0.6)
+    late = np.zeros(dense.shape, bool)
+    late[[0, 1, 2, 20, 21, 22]] = True
+    log = interactions_of(dense)
+    late = late[log.pairs]
+    users, items = log.part(~late).pairs
+    fitted = model.fit(Interactions.from_pairs(log.user_ids.ids[users], log.item_ids.ids[items]))
+    _, report = fitted.update(log.part(late))
+    assert report["users"]["new"] == 6 == report["held_out"]["users"]
+    assert report["held_out"]["before"]["recall@20"] > 0.5
 
 
 def test_users_are_forgotten_on_the_command_line_by_id_and_by_file(run_folder, tmp_path, capsys):

@@ -5,7 +5,7 @@ Letters: U users, I items, Q users whose lists are compared.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,12 +52,13 @@ class Growth:
     new_users: np.ndarray  # (U,) bool: without a pair before
     new_items: np.ndarray  # (I,) bool
     fresh: np.ndarray  # (N,) bool: which pairs of the log are new
+    when: np.ndarray | None = None  # (N,) int64, when the new ones were; None: not known
 
     def without(self, held_out: np.ndarray) -> "Growth":
         """Return the same without the pairs of a mask (N,), all of them new; ids and rows stay."""
-        return Growth(
-            self.log.part(~held_out), self.user_rows, self.item_rows, self.new_users, self.new_items, self.fresh[~held_out]
-        )  # fmt: skip
+        return replace(
+            self, log=self.log.part(~held_out), fresh=self.fresh[~held_out], when=None if self.when is None else self.when[~held_out]
+        )
 
     def moved(self, table: np.ndarray, rows: np.ndarray, number: int) -> np.ndarray:
         """Return a `table` of the log before, (rows before, ...), in the rows of this log: (number, ...), zero in new rows."""
@@ -197,9 +198,13 @@ def grow(old: Interactions, new: Interactions, forget: Iterable[Id] = ()) -> tup
     log = kept.union(new)
     was_there = np.zeros(len(log), bool)
     was_there[np.searchsorted(log._keys, kept._keys)] = True
+    when = None
+    if new.times is not None:
+        when = np.zeros(len(log), np.int64)
+        when[np.searchsorted(log._keys, new._keys)] = new.times
     growth = Growth(
         log, user_ids.find(old.user_ids.ids), item_ids.find(old.item_ids.ids), (kept.user_degrees == 0) & (log.user_degrees > 0),
-        (kept.item_degrees == 0) & (log.item_degrees > 0), ~was_there,
+        (kept.item_degrees == 0) & (log.item_degrees > 0), ~was_there, when,
     )  # fmt: skip
     added = len(log) - len(kept)
     sizes = (
@@ -326,8 +331,8 @@ def _held_out(growth: Growth, seed: int) -> tuple[np.ndarray, str] | None:
         return None
     order = rng.stream(seed, "held out of an update").permutation(len(fresh))
     by = "random"
-    if log.times is not None:
-        order, by = order[np.argsort(-log.times[fresh[order]], kind="stable")], "latest"
+    if growth.when is not None:
+        order, by = order[np.argsort(-growth.when[fresh[order]], kind="stable")], "latest"
     out = np.zeros(len(log), bool)
     out[fresh[order[:wanted]]] = True
     users, items = log.pairs
@@ -341,11 +346,6 @@ def _held_out(growth: Growth, seed: int) -> tuple[np.ndarray, str] | None:
 def _measured(model: Any, growth: Growth, out: np.ndarray, by: str, plan: Plan, measure: str, show: Progress) -> dict[str, Any]:
     """Return what the report says of an update without the held-out pairs: metrics before and after, and the distance to a retrain."""
     targets, rest = growth.log.part(out), growth.without(out)
-    # A pair that stays has made its user and its item known; those that lost all pairs are not asked about.
-    rest = Growth(
-        rest.log, rest.user_rows, rest.item_rows, rest.new_users & (rest.log.user_degrees > 0),
-        rest.new_items & (rest.log.item_degrees > 0), rest.fresh,
-    )  # fmt: skip
     before = evaluate_by_user(_Before(model, rest), targets, _LABELS)
     grown, course = model._grown(rest, plan, show)
     after = evaluate_by_user(grown, targets, _LABELS)

@@ -15,7 +15,7 @@ import numpy as np
 from ultragcn import storage
 from ultragcn.data.ids import Id
 from ultragcn.data.interactions import Interactions
-from ultragcn.data.options import DataOptions
+from ultragcn.data.options import TIMED_SPLITS, DataOptions
 from ultragcn.data.reading import READING
 from ultragcn.data.titles import read_titles
 from ultragcn.errors import UsageError
@@ -90,7 +90,10 @@ def update_run(
         raise UsageError(f"the updated run needs a folder of its own, and {out} is that of the run; give another --out")
     model = load_model(run)
     check_run(model, manifest["protocol"], out, overwrite=overwrite)
-    options = {name: value for name, value in manifest.get("data_options", {}).items() if name in READING and name != "k_core"}
+    of_run = manifest.get("data_options", {})
+    options = {name: value for name, value in of_run.items() if name in READING and name != "k_core"}
+    if of_run.get("split") in TIMED_SPLITS:
+        options["split"] = of_run["split"]  # by which times are looked for; nothing is split
     options = {} if isinstance(interactions, Interactions) else options | reading
     history = _log_with_times(run, manifest, model, data_dir) if model._update_needs_times else None
     new, report = model.update(
