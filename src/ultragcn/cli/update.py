@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sweeps", metavar="N", help="passes over all rows, after new rows have been put in place (default: 1)")
     parser.add_argument(
         "--item_graph", choices=("new", "old"), default="new",
-        help="new makes the item graph of the new log, old keeps that of the run, in which new items have no weights; that saves most of "
-        "the time (default: new)",
+        help="new makes the item graph of the new log; old keeps that of the run and gives weights to new items alone, which saves most "
+        "of the time (default: new)",
     )  # fmt: skip
     parser.add_argument(
         "--measure", choices=_MEASURES, default="estimate",

@@ -302,8 +302,8 @@ class Recommender(RankingVerbs):
         sweeps : int, optional
             Passes over all rows, after new rows have been put in place; by default 1.
         item_graph : {"new", "old"}
-            `old` keeps the item graph of this model, in which new items have no weights: making another is most of the work. It suits
-            updates of few pairs, such as those of a day, between updates with a new one.
+            `old` keeps the item graph of this model, and new items alone get weights, which are simpler ones: making another graph is
+            most of the work. It suits updates of few pairs, such as those of a day, between updates with a new one.
         measure : {"estimate", "retrain", "none"}
             How the report says what a retrain would gain. A tenth of the new pairs is held out for that, in a second update. `estimate`:
             that one goes on with its sweeps until they bring nothing. `retrain`: a model is trained anew beside it. The model that is

@@ -26,6 +26,7 @@ from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
 from ultragcn.progress import Progress, progress_of
 from ultragcn.scoring import item_weights
 from ultragcn.scoring.item_graph import item_graph
+from ultragcn.scoring.kept_graph import with_new_items
 from ultragcn.scoring.scorer import Scorer
 from ultragcn.scoring.trend import log_recent_share
 from ultragcn.training import choices
@@ -345,7 +346,10 @@ class UltraGCN(EmbeddingRecommender):
         # The epoch that was chosen is what a refit of the new model repeats.
         new.seed_, new.history_, new.best_epoch_, new.l2_ = self.seed_, list(self.history_), self.best_epoch_, None
         new.stopped_, new.compile_seconds_ = "epochs", compile_seconds
-        new.item_graph_ = growth.moved_graph(self.item_graph_) if plan.keeps_graph else item_graph(log, new.config, show)
+        if plan.keeps_graph:
+            new.item_graph_ = with_new_items(growth.moved_graph(self.item_graph_), log, new.config, growth.new_items)
+        else:
+            new.item_graph_ = item_graph(log, new.config, show)
         solver: Any = solvers.make_solver(Objective.of(log, new.config), self.seed_)
         user_embedding = growth.moved(self.user_embedding_, growth.user_rows, log.num_users)
         item_embedding = growth.moved(self.item_embedding_, growth.item_rows, log.num_items)

@@ -22,7 +22,7 @@ from ultragcn.progress import Progress, progress_of
 MEASURES = ("estimate", "retrain", "none")
 """How far the new model is from one trained anew: estimated by going on with the sweeps; measured by training anew; or not looked at."""
 GRAPHS = ("new", "old")
-"""Which item graph the new model has: that of the new log, or the old one, in which new items have no weights."""
+"""Which item graph the new model has: that of the new log, or the old one, with weights of walks for new items alone."""
 BOUND = 0.01
 """Of Recall@20, relative: where the distance passes it, the report advises to train anew."""
 SWEEPS = 1
