@@ -220,6 +220,21 @@ def test_measuring_changes_nothing_in_the_model_and_says_what_it_measured(old, p
         json.dumps(report)
 
 
+def test_the_estimate_counts_what_the_old_item_graph_loses(old, parts):
+    from ultragcn.models.update import Plan
+    from ultragcn.progress import Silent
+
+    log, late = parts
+    growth, _ = grow(old.train_, log.part(late))
+    plan = Plan(1, keeps_graph=True)
+    grown, course = old._grown(growth, plan, Silent())
+    before = grown.user_embedding_.copy()
+    far = grown._gone_on(course.solver, plan, Silent())
+    assert (far.item_graph_ != item_graph(growth.log, old.config)).nnz == 0
+    assert (grown.item_graph_ != far.item_graph_).nnz > 0
+    assert np.array_equal(grown.user_embedding_, before)
+
+
 def test_where_times_are_known_the_latest_new_pairs_are_held_out(parts):
     log, late = parts
     times = np.arange(len(log), dtype=np.int64)

@@ -368,9 +368,11 @@ class UltraGCN(EmbeddingRecommender):
         cast(Scorer, new.scorer).check_range()
         return new, Updating("warm", losses, solver)
 
-    def _gone_on(self, solver: solvers.Solver, show: Progress) -> "UltraGCN":
-        """Return this model after as many more sweeps as bring something, at most as many as a training has."""
+    def _gone_on(self, solver: solvers.Solver, plan: Plan, show: Progress) -> "UltraGCN":
+        """Return this model after as many more sweeps as bring something, at most as many as a training has, with a new item graph."""
         new, loss = copy.copy(self), math.inf
+        if plan.keeps_graph:
+            new.item_graph_, new._deviation = item_graph(self.train_, self.config, show), None
         settings: Any = self.config.resolved()
         show.start("going on", settings.epochs, solver.unit)
         try:

@@ -358,7 +358,7 @@ def _measured(model: Any, growth: Growth, out: np.ndarray, by: str, plan: Plan, 
     if measure == "retrain":
         far = model.untrained().fit(rest.log)
     else:
-        far = grown._gone_on(course.solver, show)
+        far = grown._gone_on(course.solver, plan, show)
     ideal = evaluate_by_user(far, targets, _LABELS)
     return {
         "held_out": held_out,
