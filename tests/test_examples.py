@@ -29,7 +29,7 @@ def test_the_examples_in_docstrings_are_true(name):
 
 VERBS = (
     "fit", "refit", "recommend", "recommend_frame", "recommend_for", "score", "explain", "explain_for", "similar_items", "similar_users",
-    "evaluate", "save", "load", "get_params", "set_params", "untrained",
+    "evaluate", "save", "load", "get_params", "set_params", "untrained", "update",
 )  # fmt: skip
 
 

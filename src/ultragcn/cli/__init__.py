@@ -15,14 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ultragcn import __version__
-from ultragcn.cli import compare, datasets, diff, doctor, evaluate, explain, recommend, report, similar, sweep, threads, train
+from ultragcn.cli import compare, datasets, diff, doctor, evaluate, explain, recommend, report, similar, sweep, threads, train, update
 from ultragcn.cli.messages import fill_streams, tell
 from ultragcn.config.foreign_names import suggestion
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 from ultragcn.machine import limited_threads, ran_out
 from ultragcn.progress import LOGGER
 
-_COMMANDS = (train, evaluate, recommend, similar, explain, diff, compare, sweep, report, datasets, doctor)
+_COMMANDS = (train, evaluate, recommend, similar, explain, update, diff, compare, sweep, report, datasets, doctor)
 _OF_ONE_LETTER = {
     "-d": "--dataset", "-m": "--model", "-o": "--out", "-k": "--top_k", "-n": "--top_k", "-s": "--seed", "-e": "--epochs", "-j": "--jobs",
     "-u": "--users", "-i": "--items", "-f": "--format", "-q": "--quiet", "-c": "--config", "-t": "--threads",
@@ -93,7 +93,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     except UsageError as error:
         if like_option := _id_like_an_option(str(error), argv):
             raise UsageError(like_option) from None
-        greedy = next((word for word in argv if word in ("--users", "--items")), None)
+        greedy = next((word for word in argv if word in ("--users", "--items", "--interactions", "--forget")), None)
         if greedy is None or "required: RUN" not in str(error):
             raise
         raise UsageError(f"put RUN before {greedy}, which takes every word after it (see ultragcn {argv[0]} --help)") from None
@@ -106,7 +106,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-_OF_IDS = ("--users", "--items", "--user", "--item")
+_OF_IDS = ("--users", "--items", "--user", "--item", "--forget")
 """Options that take ids as they are in the data, which may begin with a dash."""
 
 

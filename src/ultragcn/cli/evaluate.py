@@ -108,6 +108,11 @@ def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     if arguments.ranking:
         dataset = load_run_data(manifest, arguments.data_dir, moved)
         return read_lists(arguments.ranking, dataset.train, dataset.valid), dataset
+    if "updated" in manifest:
+        raise UsageError(
+            f"the model in {folder} was updated and has seen all pairs, so nothing is left to measure it on; {folder / 'report.json'} has "
+            "what it was worth on new pairs before it knew them"
+        )
     _refuse_everything(folder)
     return load_model(folder), load_run_data(manifest, arguments.data_dir, moved)
 

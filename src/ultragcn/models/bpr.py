@@ -41,6 +41,10 @@ class BPR(Baseline, EmbeddingRecommender):
 
     _lighter = "lower embedding_dim, or fit on fewer users and items"
 
+    @property
+    def _update_by_refit_alone(self) -> bool:
+        return True
+
     def _memory(self) -> int:
         users, items = self.train_.num_users, self.train_.num_items
         # Both tables, drawn in float64, and what an epoch draws for each pair.

@@ -5,10 +5,10 @@ for UltraGCN and for every baseline.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from ultragcn import kernels
 from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
-from ultragcn.data.ids import IdMap
+from ultragcn.data.ids import Id, IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.items_table import ItemsTable
 from ultragcn.data.reading import READING
@@ -47,6 +47,9 @@ from ultragcn.progress import Progress
 from ultragcn.scoring.scorer import Scorer, Scoring
 from ultragcn.scoring.similar import Directions, Together
 from ultragcn.storage import read_form, write_arrays
+
+if TYPE_CHECKING:
+    from ultragcn.models.update import Course, Growth, Plan, Updated
 
 
 class Recommender(RankingVerbs, ExplainingVerbs):
@@ -289,6 +292,97 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         new.fit(train, progress=progress, **options)
         new.item_titles_, new.items_table_ = titles, table
         return new
+
+    @verb
+    def update(
+        self, interactions: Any, forget: Iterable[Id] = (), *, history: Interactions | None = None, sweeps: int | None = None,
+        item_graph: str = "new", measure: str = "estimate", progress: Progress | bool | None = None, **reading: Any,
+    ) -> "Updated":  # fmt: skip
+        """Return a new model that also knows `interactions`, and a report of what changed; this model stays as it is.
+
+        New users and new items are added, users to `forget` are dropped with all their pairs, and degrees, weights and the item graph
+        are those of the new log. UltraGCN's embeddings go on from where they are; a model that is cheap to train is trained anew on the
+        new log.
+
+        Parameters
+        ----------
+        interactions : Interactions, frame, str, Path or sparse matrix
+            New pairs, of old and new users and items. Pairs that the model has seen change nothing but their time.
+        forget : list of ids
+            Users of whom nothing is to be kept. What others' embeddings learned from them fades with sweeps; `refit` removes it.
+        history : Interactions, optional
+            The pairs that the model has seen, with their times: only for a model that ranks by a trend and was loaded, because its file
+            does not hold times.
+        sweeps : int, optional
+            Passes over all rows, after new rows have been put in place; by default 1.
+        item_graph : {"new", "old"}
+            `old` keeps the item graph of this model, and new items alone get weights, which are simpler ones: making another graph is
+            most of the work. It suits updates of few pairs, such as those of a day, between updates with a new one.
+        measure : {"estimate", "retrain", "none"}
+            How the report says what a retrain would gain. A tenth of the new pairs is held out for that, in a second update. `estimate`:
+            that one goes on with its sweeps until they bring nothing. `retrain`: a model is trained anew beside it. The model that is
+            returned knows all pairs and is the same in each case.
+        progress : bool or Progress, optional
+            As in `fit`.
+        **reading
+            How a file, a frame or a matrix is read, as in `read_interactions`: `user_column`, `time_column` and the like.
+
+        Returns
+        -------
+        Updated
+            `model` and `report`, a dict; docs/updating.md says what its figures are.
+
+        Raises
+        ------
+        NotFittedError
+            This model has learned nothing yet.
+        UsageError
+            The model learns by samples or with PyTorch, and only refit teaches it more; its users' histories or the times it needs are
+            not there; or a user to forget is unknown.
+        DataError
+            Nothing changes, or no pair is left.
+
+        Examples
+        --------
+        >>> from ultragcn import UltraGCN, load_dataset
+        >>> data = load_dataset("demo")
+        >>> model = UltraGCN(embedding_dim=8, epochs=3).fit(data.train)
+        >>> new, report = model.update(data.valid)
+        >>> len(new.train_) - len(model.train_) == report["pairs"]["new"] == len(data.valid)
+        True
+        """
+        from ultragcn.models.update import updated
+
+        self._check_fitted()
+        return updated(
+            self, interactions, forget, history=history, sweeps=sweeps, item_graph=item_graph, measure=measure, progress=progress,
+            reading=reading,
+        )  # fmt: skip
+
+    @property
+    def _update_refusal(self) -> str | None:
+        """Why `update` cannot teach this model more; None where it can."""
+        if not self._update_by_refit_alone:
+            return None
+        return (
+            f"{type(self).__name__} learns by samples, so update cannot go on from what it learned; refit it on old and new pairs together"
+        )
+
+    @property
+    def _update_by_refit_alone(self) -> bool:
+        """Whether more pairs can be learned only by training at length."""
+        return self._learns_with_torch
+
+    @property
+    def _update_needs_times(self) -> bool:
+        """Whether `update` needs the times of all interactions."""
+        return self.untrained()._needs_times
+
+    def _grown(self, growth: "Growth", plan: "Plan", show: Progress) -> tuple[Self, "Course"]:
+        """Return the model of a log that has grown, and how it followed."""
+        from ultragcn.models.update import Course
+
+        return self.untrained().fit(growth.log), Course("anew", [])
 
     @property
     def _needs_times(self) -> bool:

@@ -1,6 +1,8 @@
 """The estimator: UltraGCN, how it learns and folds in; its other verbs are those of every model (`recommender.py`)."""
 
+import copy
 import inspect
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +21,13 @@ from ultragcn.machine import ask_for
 from ultragcn.models.explanations import graph_part
 from ultragcn.models.files import MODEL_FILE
 from ultragcn.models.recommender import EmbeddingRecommender, checked_threads
+from ultragcn.models.update import Course as Updating
+from ultragcn.models.update import Growth, Plan
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
 from ultragcn.progress import Progress, progress_of
 from ultragcn.scoring import item_weights
 from ultragcn.scoring.item_graph import item_graph
+from ultragcn.scoring.kept_graph import with_new_items
 from ultragcn.scoring.scorer import Scorer
 from ultragcn.scoring.trend import log_recent_share
 from ultragcn.training import choices
@@ -331,6 +336,61 @@ class UltraGCN(EmbeddingRecommender):
             self._deviation = item_weights.mean_deviation(self.item_graph_, self.train_.matrix)
         tables = self.user_embedding_, self.item_embedding_
         return Scorer(*tables, self.train_.matrix, self.item_trend_, self.item_graph_, weight, self._deviation)
+
+    def _grown(self, growth: Growth, plan: Plan, show: Progress) -> "tuple[UltraGCN, Updating]":
+        new, log = self.untrained(), growth.log
+        new.num_threads = self.num_threads
+        new._refuse_unfit(log, None, None)
+        new._ask_for_memory(log)
+        compile_seconds = _compile_kernels(new.config)
+        started = time.perf_counter()
+        new._set_data(log, None)
+        # The epoch that was chosen is what a refit of the new model repeats.
+        new.seed_, new.history_, new.best_epoch_, new.l2_ = self.seed_, list(self.history_), self.best_epoch_, None
+        new.stopped_, new.compile_seconds_ = "epochs", compile_seconds
+        if plan.keeps_graph:
+            new.item_graph_ = with_new_items(growth.moved_graph(self.item_graph_), log, new.config, growth.new_items)
+        else:
+            new.item_graph_ = item_graph(log, new.config, show)
+        solver: Any = solvers.make_solver(Objective.of(log, new.config), self.seed_)
+        user_embedding = growth.moved(self.user_embedding_, growth.user_rows, log.num_users)
+        item_embedding = growth.moved(self.item_embedding_, growth.item_rows, log.num_items)
+        show.start("updating", plan.sweeps, solver.unit)
+        try:
+            solver.start_from(user_embedding, item_embedding, growth.new_users, growth.new_items)
+            losses = []
+            for _ in range(plan.sweeps):
+                losses.append(solver.step())
+                show.advance(1, {"loss": losses[-1]})
+        finally:
+            show.finish()
+        new._place(solver.embeddings())
+        new.train_seconds_ = time.perf_counter() - started
+        new._check_learned()
+        cast(Scorer, new.scorer).check_range()
+        return new, Updating("warm", losses, solver)
+
+    def _gone_on(self, solver: solvers.Solver, plan: Plan, show: Progress) -> "UltraGCN":
+        """Return this model after as many more sweeps as bring something, at most as many as a training has, with a new item graph."""
+        new, loss = copy.copy(self), math.inf
+        if plan.keeps_graph:
+            new.item_graph_, new._deviation = item_graph(self.train_, self.config, show), None
+        settings: Any = self.config.resolved()
+        show.start("going on", settings.epochs, solver.unit)
+        try:
+            for _ in range(settings.epochs):
+                before, loss = loss, solver.step()
+                show.advance(1, {"loss": loss})
+                if loss > before * (1 - solver.tolerance):
+                    break
+        finally:
+            show.finish()
+        new._place(solver.embeddings())
+        return new
+
+    @property
+    def _update_by_refit_alone(self) -> bool:
+        return self.config.solver != "exact"
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.

@@ -42,6 +42,7 @@ from ultragcn.solvers.half_sweeps import (
     quadratic_half_sweep,
     sides_of,
 )  # fmt: skip
+from ultragcn.solvers.warm import warm_start
 
 _START_STD = 0.1
 _LEADING_STD = 0.03  # smaller, since these directions need not grow first
@@ -99,6 +100,13 @@ class ExactSolver:
         self._users, self._items = sides_of(self._objective)
         if state is not None:
             self._labels = {side: state[f"{side}_labels"] for side in ("user", "item") if f"{side}_labels" in state}
+
+    def start_from(self, x: np.ndarray, y: np.ndarray, new_users: np.ndarray, new_items: np.ndarray) -> None:
+        """Begin with the embeddings of a smaller log in place of a start of its own; see `warm.warm_start`, which fills the new rows."""
+        self._users, self._items = sides_of(self._objective)
+        with kernels.numba_threads():
+            self._x, self._y = warm_start(self._users, self._items, x, y, new_users, new_items, rng.stream(self._seed, "warm start"))
+        self._user_damping, self._item_damping = (np.ones(len(table), np.float32) for table in (self._x, self._y))
 
     def _check(self, state: State) -> None:
         """Refuse a state that is not one of this solver on these data."""

@@ -45,6 +45,7 @@ _MANIFEST_FORM = {
     Optional("started"): str, Optional("command"): [str], Optional("folder"): str,
     Optional("keep"): str, Optional("checkpoint_every"): (int, None),
     Optional("track"): [str], Optional("resumed"): [dict],
+    Optional("updated"): {"from": str, "from_id": _TEXT_OR_NONE, "pairs": dict, "updates": int, "pairs_since_training": int},
 }  # fmt: skip
 """The form (`forms`) of manifest.json."""
 _FIGURES = {str: float}
@@ -207,6 +208,42 @@ def _manifest(dataset: Dataset, model: str, config: HyperParameters) -> dict[str
         "split_seed": dataset.split_seed,
         "model": model,
         "config": config.to_dict(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "started": _now(),
+        "command": sys.argv,
+        "folder": str(Path.cwd()),
+    }
+
+
+def _updated_manifest(manifest: Mapping[str, Any], run: Path, data_hash: str, pairs: Mapping[str, int]) -> dict[str, Any]:
+    """Return what the manifest of an updated run says: that of the run it comes from, and what came.
+
+    Parameters
+    ----------
+    manifest : dict
+        Of the run in `run`, which is updated.
+    run : Path
+    data_hash : str
+        Of all pairs that the new model knows.
+    pairs : dict
+        How many came, as the report counts them.
+    """
+    earlier = manifest.get("updated", {"updates": 0, "pairs_since_training": 0})
+    left_out = ("resumed", "split_hash")
+    return {name: value for name, value in manifest.items() if name not in left_out} | {
+        "id": uuid.uuid4().hex,
+        "data_hash": data_hash,
+        "keep": EVERYTHING,
+        "refit": False,
+        "track": [],
+        "updated": {
+            "from": str(Path(run).resolve()),
+            "from_id": manifest.get("id"),
+            "pairs": dict(pairs),
+            "updates": earlier["updates"] + 1,
+            "pairs_since_training": earlier["pairs_since_training"] + pairs["new"] + pairs["forgotten"],
+        },
         "versions": versions(),
         "git_commit": git_commit(),
         "started": _now(),
