@@ -154,6 +154,17 @@ class Side:
         result: np.ndarray = 0.5 * self.l2 * np.einsum("rd,rd->r", x, x, dtype=np.float64)
         return result
 
+    def rows(self, chosen: np.ndarray) -> "Side":
+        """Return the side of some rows alone."""
+        lengths = np.diff(self.indptr)[chosen]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(self.indptr.dtype)
+        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
+        return replace(
+            self, indptr=indptr, indices=self.indices[entries], positive=self.positive[entries],
+            excluded=self.excluded[entries] if len(self.excluded) else self.excluded, row_weight=self.row_weight[chosen],
+            l2=self.l2[chosen],
+        )  # fmt: skip
+
     def with_l2(self, l2: np.ndarray) -> "Side":
         """Return the side with other L2 strengths (R,); what is known of P stays."""
         other = replace(self, l2=l2)

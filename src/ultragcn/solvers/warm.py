@@ -11,11 +11,10 @@ import numpy as np
 from ultragcn.solvers.half_sweeps import Side, grams_of, half_sweep, parabola_of, quadratic_half_sweep
 
 _STEPS = 2  # with exact negatives, after one with quadratic negatives
-_SHARE = 0.3  # the part of the cells that such a step looks at
 
 
 def warm_start(
-    users: Side, items: Side, x: np.ndarray, y: np.ndarray, new_users: np.ndarray, new_items: np.ndarray, random: np.random.Generator
+    users: Side, items: Side, x: np.ndarray, y: np.ndarray, new_users: np.ndarray, new_items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the embeddings to begin with, (U, D) and (I, D) float32.
 
@@ -27,8 +26,6 @@ def warm_start(
         Embeddings of the log before, in the rows of the log as it is now; what stands in new rows does not count.
     new_users, new_items : (U,) and (I,) bool
         Rows of which the log before had no pair.
-    random : Generator
-        Draws which cells a step looks at.
 
     Raises
     ------
@@ -42,20 +39,17 @@ def warm_start(
     rows = np.flatnonzero(new_users), np.flatnonzero(new_items)
     # In the first round new items know nothing of new users; in the second they do.
     for _ in range(2 if len(rows[0]) and len(rows[1]) else 1):
-        _solve(items, rows[1], y, x, users.row_weight, parabola, random)
-        _solve(users, rows[0], x, y, items.row_weight, parabola, random)
+        _solve(items, rows[1], y, x, users.row_weight, parabola)
+        _solve(users, rows[0], x, y, items.row_weight, parabola)
     return x, y
 
 
-def _solve(
-    side: Side, rows: np.ndarray, x: np.ndarray, y: np.ndarray, weight: np.ndarray, parabola: tuple[float, float],
-    random: np.random.Generator,
-) -> None:  # fmt: skip
+def _solve(side: Side, rows: np.ndarray, x: np.ndarray, y: np.ndarray, weight: np.ndarray, parabola: tuple[float, float]) -> None:
     """Put `rows` of `x` (R, D) where their own problem has its minimum, about, given `y` (C, D) and the weights of its rows (C, 2)."""
     if len(rows) == 0:
         return
     part = side.rows(rows)
     found = quadratic_half_sweep(part, x[rows], y, grams_of(weight, y), *parabola)
     for _ in range(_STEPS):
-        found = half_sweep(part, found, y, np.ones(len(rows), np.float32), _SHARE, random).x_new
+        found = half_sweep(part, found, y, np.ones(len(rows), np.float32)).x_new
     x[rows] = found
