@@ -507,3 +507,13 @@ def test_the_page_on_updating_runs_as_it_stands(tmp_path):
 
     done = subprocess.run([sys.executable, "-c", "\n".join(code_blocks("docs/updating.md"))], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_items_table_goes_along_and_new_items_have_empty_cells():
+    log = pl.DataFrame({"user": [1, 1, 2, 2, 3], "item": ["pie", "tea", "tea", "jam", "pie"]})
+    model = UltraGCN(embedding_dim=2, epochs=1, seed=0).fit(log)
+    model.set_items_table(pl.DataFrame({"item": ["tea", "pie", "jam"], "price": [3.5, 12.0, 1.0]}))
+    grown = model.update(pl.DataFrame({"user": [3, 3], "item": ["ale", "jam"]}), measure="none").model
+    assert grown.item_ids.ids.tolist() == ["ale", "jam", "pie", "tea"]
+    assert grown.items_table_.holds("price > 2").tolist() == [False, False, True, True]
+    assert grown.items_table_.holds("price is null").tolist() == [True, False, False, False]

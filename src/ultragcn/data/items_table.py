@@ -120,6 +120,13 @@ class ItemsTable:
         """Return the table with titles of the items, (I,) array of str."""
         return ItemsTable(self.kept, self._item_ids, titles)
 
+    def moved(self, rows: np.ndarray, item_ids: IdMap) -> "ItemsTable":
+        """Return the table of more items: `rows` (I,) int says where each item stands among `item_ids`. New ones have empty cells."""
+        places = np.full(len(item_ids), -1, np.int64)
+        places[rows] = np.arange(len(rows))
+        found = pl.Series(places).replace(-1, None)
+        return ItemsTable(self.kept.select(pl.all().gather(found)), item_ids)
+
     def holds(self, condition: str) -> np.ndarray:
         """Return of which items a condition in SQL is true: (I,) bool. Where a cell that it needs is empty, it is not.
 

@@ -342,7 +342,7 @@ class UltraGCN(EmbeddingRecommender):
         new.num_threads = self.num_threads
         new._refuse_unfit(log, None, None)
         new._ask_for_memory(log)
-        compile_seconds = _compile_kernels(new.config)
+        compile_seconds = _compile_kernels(new.config, solvers.Sizes(log.num_users, log.num_items, len(log)))
         started = time.perf_counter()
         new._set_data(log, None)
         # The epoch that was chosen is what a refit of the new model repeats.

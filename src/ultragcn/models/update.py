@@ -115,6 +115,7 @@ def updated(
     grown, course = model._grown(growth, plan, show)
     seconds = time.perf_counter() - started
     grown.item_titles_ = _titles(model.item_titles_, growth)
+    grown.items_table_ = None if model.items_table_ is None else model.items_table_.moved(growth.item_rows, growth.log.item_ids)
     report = {"how": course.how, "sweeps": course.sweeps, "losses": course.losses} | counts | _overlap(model, grown, growth)
     report["held_out"] = report["distance"] = None
     if measure != "none" and (found := _held_out(growth, getattr(model, "seed_", 0))) is not None:

@@ -105,7 +105,7 @@ class ExactSolver:
         """Begin with the embeddings of a smaller log in place of a start of its own; see `warm.warm_start`, which fills the new rows."""
         self._users, self._items = sides_of(self._objective)
         with kernels.numba_threads():
-            self._x, self._y = warm_start(self._users, self._items, x, y, new_users, new_items, rng.stream(self._seed, "warm start"))
+            self._x, self._y = warm_start(self._users, self._items, x, y, new_users, new_items)
         self._user_damping, self._item_damping = (np.ones(len(table), np.float32) for table in (self._x, self._y))
 
     def _check(self, state: State) -> None:

@@ -19,8 +19,8 @@ from ultragcn.training.course import Course
 
 _FORM = "ultragcn-checkpoint-5"  # another number when a solver, or what it needs, changes
 _COURSE = {
-    "seed": int, "history": [{"epoch": int, "seconds": float, "loss": float}], "best_epoch": int, "without_better": int, "low": int, "rising": bool,
-    "l2": (float, None), "kept_l2": (float, None), "seconds": float, "best": FLOATING, "last": FLOATING,
+    "seed": int, "history": [{"epoch": int, "seconds": float, "loss": float}], "best_epoch": int, "without_better": int, "low": int,
+    "rising": bool, "l2": (float, None), "kept_l2": (float, None), "seconds": float, "best": FLOATING, "last": FLOATING,
 }  # fmt: skip
 """The form of a `Course` in JSON."""
 
