@@ -248,15 +248,16 @@ def peak(names: list[str]) -> None:
 def cells_alone(side, x: np.ndarray, y: np.ndarray) -> Callable:
     """Return the pass over all cells, scores, slopes, gradients and curvature: no positives, no steps, rows in the order they are in."""
     from ultragcn.kernels import numba_cpu
+    from ultragcn.kernels.arguments import Blocks, Cells, Rows, Swept, System
     from ultragcn.solvers import half_sweeps
 
-    none, nothing, ones = np.zeros(len(x) + 1, np.int64), half_sweeps.NOTHING, np.ones(len(x), np.float32)
-    column_loss, prior = np.zeros((side.strips, len(y)), np.float32), side.prior(y)
-    return lambda: numba_cpu.half_sweep(
-        x, y, y, half_sweeps.transposed(side, y), side.row_weight, side.column_weight, none, side.indices[:0], nothing, nothing,
-        side.l2, ones, side.total, prior, 0, np.arange(len(x)), side.block, side.tile, np.zeros(side.num_blocks, np.int64),
-        side.num_tiles, half_sweeps.gram_share(side, y), np.empty_like(x), np.zeros((len(x), 4)), column_loss,
-    )  # fmt: skip
+    empty = np.zeros(len(x) + 1, np.int64), side.indices[:0], half_sweeps.NOTHING, half_sweeps.NOTHING
+    rows = Rows(*empty, side.row_weight, side.l2, side.total, np.ones(len(x), np.float32))
+    cells = Cells(y, half_sweeps.transposed(side, y), side.column_weight)
+    first, share = np.zeros(side.num_blocks, np.int64), half_sweeps.gram_share(side, y)
+    blocks = Blocks(np.arange(len(x)), side.block, side.tile, first, side.num_tiles, share)
+    out = Swept(np.empty_like(x), np.zeros((len(x), 4)), np.zeros((side.strips, len(y)), np.float32))
+    return lambda: numba_cpu.half_sweep(x, y, rows, cells, blocks, System(side.prior(y), 0), out)
 
 
 def folding(names: list[str]) -> None:
