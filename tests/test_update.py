@@ -13,6 +13,7 @@ from tests.conftest import interactions_of
 from ultragcn import EASE, Interactions, ItemKNN, UltraGCN, load_dataset, load_model
 from ultragcn.cli import main
 from ultragcn.errors import DataError, UsageError
+from ultragcn.experiments.runs.manifest import _without_ids
 from ultragcn.loss.objective import Objective
 from ultragcn.models.registry import MODELS, make_model
 from ultragcn.models.update import grow
@@ -266,13 +267,14 @@ def test_the_old_model_is_measured_on_what_it_can_list(old, parts):
 def test_a_model_that_is_not_near_a_retrain_says_to_train_anew(old, parts):
     from ultragcn.models.update import _advice
 
-    held = {"before": {"recall@20": 0.2}, "after": {"recall@20": 0.3}}
-    assert _advice({"held_out": held, "distance": {"value": 0.005, "bound": 0.01}}) is None
-    assert _advice({"held_out": held, "distance": {"value": 0.05, "bound": 0.01}}).startswith(
+    held = {"pairs": 100, "before": {"recall@20": 0.2}, "after": {"recall@20": 0.3}}
+    assert _advice({"held_out": held, "distance": {"value": 0.005, "low": 0.001, "bound": 0.01}}) is None
+    assert _advice({"held_out": held, "distance": {"value": 0.05, "low": 0.001, "bound": 0.01}}).startswith(
         "train anew: the update is 5.0 % of recall@20"
     )
+    assert _advice({"held_out": held, "distance": {"value": 0.05, "low": -0.001, "bound": 0.01}}) is None  # chance may do it
     worse = held | {"after": {"recall@20": 0.1}}
-    assert _advice({"held_out": worse, "distance": {"value": 0.0, "bound": 0.01}}).startswith("keep the old model")
+    assert _advice({"held_out": worse, "distance": {"value": 0.0, "low": 0.0, "bound": 0.01}}).startswith("keep the old model")
 
 
 @pytest.mark.parametrize(
@@ -517,3 +519,34 @@ def test_the_items_table_goes_along_and_new_items_have_empty_cells():
     assert grown.item_ids.ids.tolist() == ["ale", "jam", "pie", "tea"]
     assert grown.items_table_.holds("price > 2").tolist() == [False, False, True, True]
     assert grown.items_table_.holds("price is null").tolist() == [True, False, False, False]
+
+
+def small():
+    return UltraGCN(embedding_dim=2, epochs=1, seed=0).fit(
+        pl.DataFrame({"user": [1, 1, 2, 2, 3], "item": ["pie", "tea", "tea", "jam", "pie"]})
+    )
+
+
+@pytest.mark.parametrize("nothing", [None, [], ()])
+def test_users_can_be_forgotten_without_new_interactions(nothing):
+    grown, report = small().update(nothing, forget=[2], measure="estimate")
+    assert grown.user_ids.ids.tolist() == [1, 3]
+    assert report["pairs"]["forgotten"] == 2
+    with pytest.raises(UsageError, match="nobody to forget"):
+        small().update(nothing)
+
+
+def test_of_few_held_out_pairs_there_is_no_advice():
+    random = np.random.default_rng(0)
+    cells = random.permutation(30 * 25)[:440]
+    log, new = (pl.DataFrame({"user": part // 25, "item": part % 25}) for part in (cells[:400], cells[400:]))
+    report = UltraGCN(embedding_dim=4, epochs=2, seed=0).fit(log).update(new).report
+    assert report["held_out"]["pairs"] < 100
+    assert "cannot tell whether" in report["advice"]
+
+
+def test_a_manifest_does_not_hold_the_ids_that_were_forgotten():
+    assert _without_ids(["ultragcn", "update", "a", "--forget", "ann", "bob", "--out", "b"]) == [
+        "ultragcn", "update", "a", "--forget", "...", "--out", "b",
+    ]  # fmt: skip
+    assert _without_ids(["update", "--forget=-ann", "--out", "b"]) == ["update", "--forget=...", "--out", "b"]

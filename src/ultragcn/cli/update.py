@@ -19,8 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train or ultragcn update wrote; it stays as it is")
     parser.add_argument(
-        "--interactions", nargs="+", required=True, metavar="FILE",
-        help="the new interactions, read as those of the run were unless the options below say otherwise; several files are one log",
+        "--interactions", nargs="+", default=[], metavar="FILE",
+        help="the new interactions, read as those of the run were unless the options below say otherwise; several files are one log; not "
+        "needed where users are only forgotten",
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="NEW", help="the folder of the updated run")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in --out; until then its model stays")
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         forget += ids.read_ids(arguments.forget_file, load_model(arguments.run_folder).user_ids, "--forget_file")
     reading = {name: value for name in _READING if (value := getattr(arguments, f"data_{name}")) is not None}
     report = update_run(
-        Path(arguments.run_folder), ",".join(arguments.interactions), Path(arguments.out), forget, sweeps=_number(arguments.sweeps),
+        Path(arguments.run_folder), ",".join(arguments.interactions) or None, Path(arguments.out), forget, sweeps=_number(arguments.sweeps),
         item_graph=arguments.item_graph,
         measure=arguments.measure, titles=arguments.titles, overwrite=arguments.overwrite, data_dir=arguments.data_dir,
         progress=Silent() if arguments.quiet else Bars(), **reading,

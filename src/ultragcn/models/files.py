@@ -56,6 +56,8 @@ def _kind_in(name_and_version: str) -> str:
 def _model_file(folder: str | Path) -> Path:
     path = Path(folder) / MODEL_FILE
     if not path.is_file():
+        if not Path(folder).is_dir():
+            raise UsageError(f"no model in {folder}: there is no such folder; give a folder that save or train wrote")
         begun = (Path(folder) / "manifest.json").is_file()
         advice = f"its training has not ended: ultragcn train --resume {folder}" if begun else "give a folder that save or train wrote"
         raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; {advice}")

@@ -25,6 +25,8 @@ GRAPHS = ("new", "old")
 """Which item graph the new model has: that of the new log, or the old one, with weights of walks for new items alone."""
 BOUND = 0.01
 """Of Recall@20, relative: where the distance passes it, the report advises to train anew."""
+FEWEST_PAIRS = 100
+"""Of fewer held-out pairs the report gives no advice."""
 SWEEPS = 1
 """Of all rows, after new rows have been put in place."""
 _HELD_SHARE, _HELD_PAIRS, _MOST_HELD = 0.1, 2000, 3  # a tenth of the new pairs, of few more, but at most a third
@@ -96,7 +98,12 @@ def updated(
         raise UsageError(f"sweeps must be a whole number of 0 or more, or None for {SWEEPS}, not {sweeps!r}")
     if (refusal := model._update_refusal) is not None:
         raise UsageError(refusal)
-    if isinstance(interactions, Interactions):
+    forget = list(forget)
+    if interactions is None or (isinstance(interactions, (list, tuple)) and len(interactions) == 0):
+        if not forget:
+            raise UsageError("there are no new interactions and nobody to forget, so nothing changes; give interactions, forget or both")
+        new = _history(model, history).part(np.zeros(len(_history(model, history)), np.bool_))
+    elif isinstance(interactions, Interactions):
         if reading:
             raise UsageError(f"{next(iter(reading))} says how files, frames and matrices are read, and interactions are read already")
         new = interactions
@@ -394,7 +401,12 @@ def _overlap(model: Any, grown: Any, growth: Growth) -> dict[str, Any]:
 def _advice(report: Mapping[str, Any]) -> str | None:
     """Return what to do where the distance to a retrain passes the bound, or nothing was gained; else None."""
     distance, held_out = report["distance"], report["held_out"]
-    if distance is not None and distance["value"] > distance["bound"]:
+    if held_out is not None and held_out["pairs"] < FEWEST_PAIRS:
+        return (
+            f"{counted(held_out['pairs'], 'held-out pair')} cannot tell whether the new model is better; with {FEWEST_PAIRS} or more there "
+            "is advice"
+        )
+    if distance is not None and distance["value"] > distance["bound"] and distance["low"] > 0:
         return (
             f"train anew: the update is {100 * distance['value']:.1f} % of recall@20 below a retrain, and the bound is "
             f"{100 * distance['bound']:.0f} %"

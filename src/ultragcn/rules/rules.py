@@ -236,7 +236,7 @@ def _conditions(given: Any) -> tuple[str, ...]:
 def _limits(given: Any) -> dict[str, int]:
     """Return the limits of columns by name."""
     limits = {}
-    for name, most in _named(given, "max_per", '{"brand": 2} or "brand=2"'):
+    for name, most in _named(given, "max_per", 'brand=2 (in Python also {"brand": 2})'):
         number = int(most) if isinstance(most, str) and most.strip().isdecimal() else most
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
             raise UsageError(f"max_per must be a whole number of 1 or more for each column, such as brand=2, not {name}={most}")
@@ -247,10 +247,12 @@ def _limits(given: Any) -> dict[str, int]:
 def _promises(given: Any) -> dict[str, float]:
     """Return the shares of conditions."""
     shares = {}
-    for condition, share in _named(given, "promote", '{"price < 20": 0.2} or "price < 20=20%"'):
+    for condition, share in _named(given, "promote", '"price < 20=20%" (in Python also {"price < 20": 0.2})'):
         number = _share(share)
         if number is None or not 0 <= number <= 1:
-            raise UsageError(f"promote must be a share of the places from 0 to 1 or 0% to 100%, such as {condition}=20%, not {share!r}")
+            raise UsageError(
+                f"promote must end in a share of the places, 0 to 1 or 0% to 100%, such as \"genre = 'tea'=20%\", not {condition}={share}"
+            )
         check_condition(condition)
         shares[condition] = number
     return shares

@@ -247,9 +247,23 @@ def _updated_manifest(manifest: Mapping[str, Any], run: Path, data_hash: str, pa
         "versions": versions(),
         "git_commit": git_commit(),
         "started": _now(),
-        "command": sys.argv,
+        "command": _without_ids(sys.argv),
         "folder": str(Path.cwd()),
     }
+
+
+def _without_ids(command: list[str]) -> list[str]:
+    """Return a command without the ids that are to be forgotten."""
+    shown: list[str] = []
+    hides = False
+    for word in command:
+        if word == "--forget":
+            shown, hides = [*shown, "--forget", "..."], True
+        elif word.startswith("--forget="):
+            shown, hides = [*shown, "--forget=..."], True
+        elif not hides or word.startswith("--"):
+            shown, hides = [*shown, word], False
+    return shown
 
 
 def _now() -> str:
