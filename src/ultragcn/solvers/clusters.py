@@ -107,9 +107,8 @@ def _centres(points: np.ndarray, mass: np.ndarray, labels: np.ndarray, number: i
     """Return the mean of the points of each label, (number, D) float32, and which labels have no points."""
     members = sp.csr_matrix((mass, (labels, np.arange(len(labels)))), (number, len(labels)))
     total = np.asarray(members.sum(axis=1)).ravel()
-    return np.ascontiguousarray(members @ points / np.maximum(total, 1e-30)[:, None], np.float32), np.bincount(
-        labels, minlength=number
-    ) == 0
+    means = np.ascontiguousarray(members @ points / np.maximum(total, 1e-30)[:, None], np.float32)
+    return means, np.bincount(labels, minlength=number) == 0
 
 
 def _moments(y: np.ndarray, weight: np.ndarray, mixed: np.ndarray, labels: np.ndarray, number: int) -> Clusters:

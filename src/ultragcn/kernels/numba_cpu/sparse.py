@@ -91,11 +91,30 @@ def strongest_of_product(left, right, factors, before, k):
     return lists
 
 
+@inlined
+def _multiply_row(row, left, right, met, met_in, total):
+    """Write the columns that a row of the product meets into `met`, and its sums there into `total`; return how many columns there are.
+
+    `met_in` says of each column the row that it was last met in.
+    """
+    left_indptr, left_indices, left_values = left
+    right_indptr, right_indices, right_values = right
+    count = 0
+    for p in range(left_indptr[row], left_indptr[row + 1]):
+        factor = left_values[p]
+        for q in range(right_indptr[left_indices[p]], right_indptr[left_indices[p] + 1]):
+            column = right_indices[q]
+            first = met_in[column] != row
+            met[count] = column  # kept where it is the first of its kind: a branch would be guessed wrong too often
+            count += first
+            met_in[column] = row
+            total[column] = (np.float32(0) if first else total[column]) + factor * right_values[q]
+    return count
+
+
 @kernel
 def _strongest_rows(counter, pieces, left, right, factors, before, lists, work):
     """Write the strongest entries of the rows of piece after piece."""
-    left_indptr, left_indices, left_values = left
-    right_indptr, right_indices, right_values = right
     columns, values = lists
     met_in, total, met, sizes, heap = work
     num_rows = len(columns)
@@ -104,16 +123,7 @@ def _strongest_rows(counter, pieces, left, right, factors, before, lists, work):
         if piece >= pieces:
             break
         for row in range(piece, num_rows, pieces):
-            count = 0
-            for p in range(left_indptr[row], left_indptr[row + 1]):
-                factor = left_values[p]
-                for q in range(right_indptr[left_indices[p]], right_indptr[left_indices[p] + 1]):
-                    column = right_indices[q]
-                    first = met_in[column] != row
-                    met[count] = column
-                    count += first
-                    met_in[column] = row
-                    total[column] = (np.float32(0) if first else total[column]) + factor * right_values[q]
+            count = _multiply_row(row, left, right, met, met_in, total)
             for n in range(count):
                 column = met[n]
                 total[column] *= factors[column]
@@ -128,8 +138,6 @@ def _strongest_rows(counter, pieces, left, right, factors, before, lists, work):
 @kernel
 def _multiply_rows(counter, pieces, left, right, met, indptr, work):
     """Write the columns that each row of the product meets, and its sums there, for the rows of piece after piece."""
-    left_indptr, left_indices, left_values = left
-    right_indptr, right_indices, right_values = right
     columns, sums = met
     met_in, total = work  # by column: the row that it was last met in, and its sum there
     num_rows = len(indptr) - 1
@@ -138,16 +146,7 @@ def _multiply_rows(counter, pieces, left, right, met, indptr, work):
         if piece >= pieces:
             break
         for row in range(piece, num_rows, pieces):
-            count = 0
-            for p in range(left_indptr[row], left_indptr[row + 1]):
-                factor = left_values[p]
-                for q in range(right_indptr[left_indices[p]], right_indptr[left_indices[p] + 1]):
-                    column = right_indices[q]
-                    first = met_in[column] != row
-                    columns[row, count] = column  # kept where it is the first of its kind: a branch would be guessed wrong too often
-                    count += first
-                    met_in[column] = row
-                    total[column] = (np.float32(0) if first else total[column]) + factor * right_values[q]
+            count = _multiply_row(row, left, right, columns[row], met_in, total)
             for n in range(count):
                 sums[row, n] = total[columns[row, n]]
             indptr[row + 1] = count
