@@ -4,7 +4,6 @@ Letters: I items, n items that the user has.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,10 @@ import polars as pl
 import scipy.sparse as sp
 
 from ultragcn import kernels
-from ultragcn.data.ids import Id, IdMap, as_python
-from ultragcn.data.interactions import Interactions
+from ultragcn.data.ids import Id, as_python
 from ultragcn.errors import UsageError, counted
 from ultragcn.models import lists
+from ultragcn.models.fitted import Fitted
 from ultragcn.models.verbs import verb
 from ultragcn.scoring.scorer import Scorer, Scoring
 
@@ -156,30 +155,8 @@ class Explanation:
         return self.words()
 
 
-class ExplainingVerbs:
+class ExplainingVerbs(Fitted):
     """Why an item is listed: of a fitted model (`Recommender`) that says what each item of a user adds to a score."""
-
-    train_: Interactions
-    user_ids: IdMap
-    item_ids: IdMap
-    item_titles_: np.ndarray | None
-
-    @property
-    def scorer(self) -> Scoring:
-        """What the model ranks by."""
-        raise NotImplementedError
-
-    def _check_fitted(self) -> None:
-        raise NotImplementedError
-
-    def _limited(self, name: str = "") -> AbstractContextManager[None]:
-        raise NotImplementedError
-
-    def _scorer_of(self, matrix: sp.csr_matrix) -> Scoring:
-        raise NotImplementedError
-
-    def _as_rows(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
-        raise NotImplementedError
 
     def _reasons(self, scorer: Any, user: int, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
         """Return what each item that a user has adds to the score of an item, by term of the score.

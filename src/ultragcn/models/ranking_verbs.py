@@ -1,7 +1,6 @@
 """The verbs by which a fitted model is asked for items: recommend, recommend_frame, recommend_for, score, similar items and users."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,26 +8,22 @@ import polars as pl
 import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
-from ultragcn.data.interactions import Interactions
 from ultragcn.data.items_table import ItemsTable, as_items_table
 from ultragcn.data.options import DataOptions
 from ultragcn.errors import UsageError
 from ultragcn.models import lists
+from ultragcn.models.fitted import Fitted
 from ultragcn.models.verbs import verb
 from ultragcn.rules import Rules
 from ultragcn.rules.bound import Bound
 from ultragcn.rules.masks import empty_lists, joined
-from ultragcn.scoring.scorer import Ranking, Scoring
+from ultragcn.scoring.scorer import Ranking
 from ultragcn.scoring.similar import WAYS
 
 
-class RankingVerbs:
+class RankingVerbs(Fitted):
     """What follows from a scorer: a fitted model (`Recommender`) has one, and knows its users, its items and what was seen."""
 
-    train_: Interactions
-    user_ids: IdMap
-    item_ids: IdMap
-    item_titles_: np.ndarray | None
     items_table_: ItemsTable | None
     _table: tuple[tuple[Any, ...], ItemsTable] | None
     similar_by: ClassVar[str | None] = "together"
@@ -37,23 +32,6 @@ class RankingVerbs:
     @property
     def seen_(self) -> sp.csr_matrix:
         """Train and validation pairs, U x I."""
-        raise NotImplementedError
-
-    @property
-    def scorer(self) -> Scoring:
-        """What the model ranks by."""
-        raise NotImplementedError
-
-    def _check_fitted(self) -> None:
-        raise NotImplementedError
-
-    def _limited(self, name: str = "") -> AbstractContextManager[None]:
-        raise NotImplementedError
-
-    def _scorer_of(self, matrix: sp.csr_matrix) -> Scoring:
-        raise NotImplementedError
-
-    def _as_rows(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
         raise NotImplementedError
 
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
