@@ -1,0 +1,1 @@
+"""What leaves a trained model: exports for other programs, and answers over HTTP."""
