@@ -15,7 +15,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ultragcn import __version__
-from ultragcn.cli import compare, datasets, diff, doctor, evaluate, explain, recommend, report, serve, similar, sweep, threads, train, update
+from ultragcn.cli import (
+    compare,
+    datasets,
+    diff,
+    doctor,
+    evaluate,
+    explain,
+    recommend,
+    report,
+    serve,
+    similar,
+    sweep,
+    threads,
+    train,
+    update,
+)
 from ultragcn.cli.messages import fill_streams, tell
 from ultragcn.config.foreign_names import suggestion
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean

@@ -106,7 +106,8 @@ class Application:
         headers = scope["headers"]
         given = _header(headers, b"x-request-id")
         request_id = given.decode() if given and _REQUEST_ID.fullmatch(given) else f"{self._prefix}-{next(self._ids):x}"
-        scope["ultragcn"] = about = {"request_id": request_id, "route": "other", "model": None, "fallback": False}
+        about: dict[str, Any] = {"request_id": request_id, "route": "other", "model": None, "fallback": False}
+        scope["ultragcn"] = about
         status = 500
 
         async def answer(message: Message) -> None:

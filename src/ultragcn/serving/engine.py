@@ -32,6 +32,7 @@ from ultragcn.serving.messages import (
     ExplainQuestion,
     Found,
     FoundItems,
+    HistoryQuestion,
     ItemsQuestion,
     Listed,
     ListQuestion,
@@ -154,7 +155,7 @@ class Engine:
     @cached_property
     def abilities(self) -> list[str]:
         """What the model can do besides lists of known users: "new users", "explain", "similar"."""
-        found = []
+        found: list[str] = []
         if not len(self.model.item_ids):
             return found
         item = as_python(self.model.item_ids.ids[int(np.argmax(self.model.train_.item_degrees))])
@@ -218,7 +219,7 @@ class Engine:
         else:
             made.has = [*(self._items_of(asked) if asked is not None else []), *items.known, *add.known]
             if not made.has and unknown in ("error", "raise"):
-                raise NotKnownError("the model knows none of these items; give one that it knows, or unknown \"popular\"")
+                raise NotKnownError('the model knows none of these items; give one that it knows, or unknown "popular"')
             made.fallback = not made.has and unknown == "popular"
         shape = (question.k, question.include_seen, made.user is None, unknown)
         made.key = id(made) if own_rules else (id(rules), shape)
@@ -253,7 +254,7 @@ class Engine:
                 return error
         return Answer(
             [Listed(*row) for row in zip(ids, values, titles, because, strict=True)], one.fallback, self.id,
-            user=UNSET if one.question.user is None else one.question.user,
+            user=one.user if one.user is not None else UNSET if one.question.user is None else one.question.user,
             unknown=one.unknown if one.unknown != UnknownIds() else UNSET, notes=list(one.notes) or UNSET,
         )  # fmt: skip
 
@@ -276,7 +277,8 @@ class Engine:
                    question.diversity)  # fmt: skip
         if key in self._rules:
             return self._rules[key]
-        rules, notes = Rules(), ()
+        rules = Rules()
+        notes: tuple[str, ...] = ()
         if question.rule or question.values:
             if self._file is None:
                 raise UsageError("this server has no named rules; it is started with --rules FILE for that")
@@ -329,7 +331,9 @@ class Engine:
             user, why = None, self.model.explain_for(has.known, item)
         n = min(question.k, len(why.item_ids))
         contributions, shares = why.contributions, why.shares
-        reasons = zip(why.item_ids[:n].tolist(), contributions[:n].tolist(), shares[:n].tolist(), self._titles_of(why.item_ids[:n]), strict=True)
+        reasons = zip(
+            why.item_ids[:n].tolist(), contributions[:n].tolist(), shares[:n].tolist(), self._titles_of(why.item_ids[:n]), strict=True
+        )
         return Explained(
             item, why.score, [Contribution(*row) for row in reasons], float(contributions[n:].sum()), why.trend, why.rest, why.words(),
             self.id, UNSET if user is None else user, why.title or UNSET, UnknownIds(items=has.unknown) if has.unknown else UNSET,
@@ -339,16 +343,25 @@ class Engine:
         """Return the items in whose title or id a text stands, or those of some ids; those that most users have come first."""
         if question.id and question.q:
             raise UsageError("give q, a text to look for, or id, not both")
-        unknown = UNSET
+        unknown: Any = UNSET
         if question.id:
             meant = self._meant(self.model.item_ids, list(question.id))
             rows = self.model.item_ids.rows(meant.known).tolist() if meant.known else []
             unknown = UnknownIds(items=meant.unknown) if meant.unknown else UNSET
         else:
             rows = self._search.find(question.q, question.k)
+        return FoundItems(self._found(rows), self.id, unknown)
+
+    def history(self, user: str, question: HistoryQuestion) -> FoundItems:
+        """Return what a known user has; what most users have comes first."""
+        rows = self.model.item_ids.rows(self._items_of(self._known_user(user)))
+        order = np.argsort(-self.model.train_.item_degrees[rows], kind="stable")
+        return FoundItems(self._found(rows[order][: question.k].tolist()), self.id)
+
+    def _found(self, rows: list[int]) -> list[Found]:
         ids = self.model.item_ids.ids[rows]
         users = self.model.train_.item_degrees[rows].tolist()
-        return FoundItems([Found(*row) for row in zip(ids.tolist(), users, self._titles_of(ids), strict=True)], self.id, unknown)
+        return [Found(*row) for row in zip(ids.tolist(), users, self._titles_of(ids), strict=True)]
 
     @cached_property
     def _search(self) -> Titles:

@@ -112,6 +112,12 @@ class ItemsQuestion(Struct, forbid_unknown_fields=True, frozen=True):
     k: K = 10
 
 
+class HistoryQuestion(Struct, forbid_unknown_fields=True, frozen=True):
+    """How many of a user's items are listed."""
+
+    k: K = 100
+
+
 class PopularQuestion(Rule, frozen=True):
     """By which rules the most popular items are listed."""
 

@@ -30,13 +30,15 @@ def document(needs_key: bool) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, needs_key)
-    paths["/metrics"] = {"get": _plain("metrics", "Metrics in the text format of Prometheus", TEXT.partition(";")[0], {"type": "string"}, needs_key)}
+    paths["/metrics"] = {
+        "get": _plain("metrics", "Metrics in the text format of Prometheus", TEXT.partition(";")[0], {"type": "string"}, needs_key)
+    }
     paths["/openapi.json"] = {"get": _plain("openapi", "This document", JSON, {"type": "object"}, needs_key)}
     made: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "ultragcn", "version": __version__,
-            "description": "Recommendations of one model. What a request says is not stored. Rules are those of the library and the command.",
+            "description": "Recommendations of one model. What a request says is not stored. Rules are those of the library.",
         },
         "paths": paths,
         "components": {"schemas": schemas},

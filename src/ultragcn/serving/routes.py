@@ -98,6 +98,10 @@ ROUTES = (
         call=lambda item, form: lambda engine: engine.similar(item, form),
     ),
     Route(
+        "GET", "/history/{user}", "history", "List what a known user has", messages.FoundItems, messages.HistoryQuestion, "items",
+        call=lambda user, form: lambda engine: engine.history(user, form),
+    ),
+    Route(
         "POST", "/score", "score", "Score items with a known user", messages.Scores, messages.ScoreQuestion, "score", in_body=True,
         call=lambda _, form: lambda engine: engine.scores(form),
     ),

@@ -188,7 +188,12 @@ def serve(make: Callable[[], Engine], folder: str | Path, options: Options, tell
 
 
 async def _serve(
-    engine: Engine, make: Callable[[], Engine], folder: str | Path, options: Options, sockets: list[socket.socket], tell: Callable[[str], None]
+    engine: Engine,
+    make: Callable[[], Engine],
+    folder: str | Path,
+    options: Options,
+    sockets: list[socket.socket],
+    tell: Callable[[str], None],
 ) -> None:
     sys.setswitchinterval(_SWITCH)
     loop = asyncio.get_running_loop()
@@ -234,8 +239,8 @@ async def _serve(
     key = None if options.key is None else options.key.encode()
     application = Application(worker, Settings(key, options.hosts, admin_port), log, metrics, reload)
     config = uvicorn.Config(
-        application, http=Connection, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False, proxy_headers=False,
-        loop="asyncio", timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=DRAIN, backlog=2048,
+        application, http=Connection, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        proxy_headers=False, loop="asyncio", timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=DRAIN, backlog=2048,
     )  # fmt: skip
     server = _Server(config, application, reload_soon)
     name = f"[{where[0]}]" if ":" in where[0] else where[0]

@@ -39,7 +39,7 @@ class Titles:
         """Return the rows of at most so many items that have `text` in their title or id; first those in which a word begins with it."""
         wanted = _plain(text).strip()
         if not wanted:
-            return self._rows[:most].tolist()
+            return [int(row) for row in self._rows[:most]]
         first: list[int] = []
         others: list[int] = []
         position = -1
@@ -51,7 +51,7 @@ class Titles:
             begins = not self._text[position - 1].isalnum()
             (first if begins else others).append(line)
             position = int(self._starts[line + 1]) - 2 if line + 1 < len(self._starts) else len(self._text)
-        return self._rows[[*first, *others][:most]].tolist()
+        return [int(self._rows[line]) for line in [*first, *others][:most]]
 
 
 def _plain(text: str) -> str:
