@@ -5,6 +5,7 @@ An engine knows nothing of HTTP. It is used by one thread at a time.
 
 import datetime
 import json
+import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -114,10 +115,10 @@ class Engine:
         if items_table is not None:
             self.model.set_items_table(items_table)
         self._file = None if rules is None else RulesFile(rules)
+        self._folder_of_rules = None if rules is None else Path(rules).parent
         self._rules: dict[Hashable, tuple[Rules, tuple[str, ...]]] = {}
         self._check_rules()
         self._titles = None if self.model.item_titles_ is None else self.model.item_titles_
-        self._kept_rules: Rules = Rules()
 
     def _check_rules(self) -> None:
         """Raise `UsageError` where a rule that needs no value cannot be meant."""
@@ -130,6 +131,10 @@ class Engine:
                     continue
                 raise
             self.model.recommend([], 1, rules=rules, unknown="skip")
+
+    def said(self, error: Exception) -> str:
+        """Return what an error says, without the folder of the rules, which is nobody's business outside."""
+        return str(error) if self._folder_of_rules is None else str(error).replace(f"{self._folder_of_rules}{os.sep}", "")
 
     def warm(self) -> None:
         """Answer a question of each kind, so that everything is compiled and made before the first request."""
