@@ -255,6 +255,7 @@ def test_every_model_is_served_as_far_as_it_can(tmp_path):
         model = BASELINES[name](**settings).fit(data)
         engine = Engine(model.save(tmp_path / name))
         engine.warm()
+        engine.warm_rest()
         user = model.user_ids.ids[3]
         [answer] = engine.lists([ListQuestion(user=user, k=5)])
         assert [one.item for one in answer.items] == model.recommend(user, 5)[0].tolist()

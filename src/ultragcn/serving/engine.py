@@ -137,7 +137,7 @@ class Engine:
         return str(error) if self._folder_of_rules is None else str(error).replace(f"{self._folder_of_rules}{os.sep}", "")
 
     def warm(self) -> None:
-        """Answer a question of each kind, so that everything is compiled and made before the first request."""
+        """Answer questions for lists of known users, so that what they need is compiled and made before the first request."""
         degrees = self.model.train_.user_degrees
         rows = np.argsort(-degrees, kind="stable")[: 2 * _NEW_USERS]
         users = self.model.user_ids.ids[rows].tolist()
@@ -145,16 +145,22 @@ class Engine:
             return
         self.lists([ListQuestion(user=users[0])])
         self.lists([ListQuestion(user=user) for user in users])
+        self.scores(ScoreQuestion(user=users[0], items=[as_python(self.model.item_ids.ids[0])]))
+        self.popular(PopularQuestion())
+
+    def warm_rest(self) -> None:
+        """Answer a question of each other kind: what they need takes longer to make. Another thread may ask the engine meanwhile."""
+        if not len(self.model.item_ids) or not len(self.model.user_ids):
+            return
+        user = as_python(self.model.user_ids.ids[int(np.argmax(self.model.train_.user_degrees))])
         item = as_python(self.model.item_ids.ids[0])
         for ability in self.abilities:
             if ability == "new users":
                 self.lists([ListQuestion(items=[item])])
             elif ability == "explain":
-                self.explain(ExplainQuestion(item=str(item), user=str(users[0])))
+                self.explain(ExplainQuestion(item=str(item), user=str(user)))
             elif ability == "similar":
                 self.similar(str(item), SimilarQuestion())
-        self.scores(ScoreQuestion(user=users[0], items=[item]))
-        self.popular(PopularQuestion())
         self.items(ItemsQuestion(q="a"))
 
     @cached_property
