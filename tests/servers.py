@@ -45,8 +45,8 @@ def serving(folder, *words, **environment):
     log = Path(folder).parent / f"serve-{time.monotonic_ns()}.log"
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ultragcn", "serve", str(folder), "--port", "0", *map(str, words)], stderr=stderr, stdout=subprocess.PIPE,
-            env=clean | {"PYTHONPATH": str(SRC)} | environment,
+            [sys.executable, "-m", "ultragcn", "serve", str(folder), "--port", "0", *map(str, words)], stderr=stderr,
+            stdout=subprocess.PIPE, env=clean | {"PYTHONPATH": str(SRC)} | environment,
         )  # fmt: skip
     server = Serving(process, log)
     try:
