@@ -39,7 +39,8 @@ class Export:
         How many dimensions of a vector are what, in this order: `embeddings`, `item bias`, `item graph`.
     figures : dict of str -> float
         What ranking by the vectors that were read back is worth: `recall@20` and `recall@20_of_the_model`, or `overlap@20` where nothing is
-        held out. With `extended` also what the embeddings alone are worth.  With `align_to` also `common_ids`, and the mean `cosine_before` and `cosine_after` between old and new vectors of an id.
+        held out. With `extended` also what the embeddings alone are worth.
+        With `align_to` also `common_ids`, and the mean `cosine_before` and `cosine_after` between old and new vectors of an id.
     left_out : list of str
         What the score of the model has besides, and the vectors have not.
     """
@@ -146,9 +147,7 @@ def check_place(out: Path, to: str, which: str, overwrite: bool) -> Path:
     ending = out.suffix.lower()
     if _is_file(out, to):
         if which == "both":
-            raise UsageError(
-                f"{out} is one file, and items and users are two; give the name of a folder, or --which items or --which users"
-            )
+            raise UsageError(f"{out} is one file, and items and users are two; give a folder, or --which items or --which users")
     elif ending in ENDINGS:
         wants = f"{', '.join(FORMATS[to].endings)}, or a folder" if FORMATS[to].endings else "a folder, because it has several files"
         raise UsageError(f"cannot write {to} to {out}: it takes {wants}; give another --out")

@@ -57,9 +57,7 @@ def refuse(side: Side, store: str) -> None:
     if store == "elasticsearch" and side.are_strings:
         for one in side.ids:
             if not 0 < len(one.encode()) <= _MOST_ID_BYTES:
-                raise UsageError(
-                    f"an id of Elasticsearch has 1 to {_MOST_ID_BYTES} bytes, not the {len(one.encode())} of {one!r}; use ndjson"
-                )
+                raise UsageError(f"an id of Elasticsearch has 1 to {_MOST_ID_BYTES} bytes, which {one!r} has not; give --to ndjson")
 
 
 def point_ids(side: Side, ids: pl.Series) -> pl.Series:

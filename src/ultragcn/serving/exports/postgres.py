@@ -62,9 +62,7 @@ def refuse(side: Side) -> None:
     for texts, what in ((side.ids, "id"), (side.titles, "title")):
         for one in texts if texts is not None and texts.dtype == object else ():
             if one is not None and "\0" in one:
-                raise UsageError(
-                    f"PostgreSQL takes no text with a null character, such as the {side.what} {what} {one!r}; give --to parquet"
-                )
+                raise UsageError(f"PostgreSQL takes no null character, such as in the {side.what} {what} {one!r}; give --to parquet")
 
 
 def _escaped(name: str) -> pl.Expr:
