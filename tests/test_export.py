@@ -545,6 +545,38 @@ def test_writing_that_fails_leaves_nothing_and_an_earlier_export_as_it_was(to, f
     assert [path.name for path in tmp_path.iterdir()] == (["out"] if overwrite else [])
 
 
+@pytest.mark.skipif(os.name == "nt", reason="limits of Unix")
+def test_on_a_disk_that_is_full_every_format_is_one_sentence_and_leaves_nothing(models, tmp_path):
+    models["plain"].save(tmp_path / "model")
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from ultragcn import export, load_model\n"
+        "from ultragcn.errors import UltraGCNError\n"
+        "model, out = load_model(sys.argv[1]), Path(sys.argv[2])\n"
+        "for number, to in enumerate(sys.argv[3:]):\n"
+        "    export(model, out.parent / f'warm{number}', to)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))\n"
+        "for to in sys.argv[3:]:\n"
+        "    try:\n"
+        "        export(model, out, to)\n"
+        "    except UltraGCNError as error:\n"
+        "        print(to, error)\n"
+    )
+    names = [name for name in FORMATS if name != "faiss" or importlib.util.find_spec("faiss") is not None]
+    source = str(Path(__file__).parents[1] / "src")
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "model", tmp_path / "there/out", *names],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": source}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(" ")[0] for line in lines] == names
+    ends = re.compile(r"(what was there before is untouched|do not read back \(.*\), so nothing was kept; is the disk full\?)$")
+    assert all(f"cannot write {tmp_path / 'there/out'}: " in line and ends.search(line) for line in lines), lines
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == sorted(f"warm{number}" for number in range(len(names)))
+
+
 @pytest.mark.parametrize("to", ALL)
 def test_what_does_not_read_back_equal_is_not_kept(to, models, tmp_path, monkeypatch):
     form = FORMATS[to]

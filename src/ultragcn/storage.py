@@ -142,9 +142,8 @@ def scratch_folder(path: Path) -> Iterator[Path]:
         try:
             yield folder
         except OSError as error:
-            raise UltraGCNError(
-                f"cannot write {path}: {error.strerror or error}; what was there before, if anything, is untouched"
-            ) from error
+            why = error.strerror or f"not everything could be written ({error}); is the disk full?"
+            raise UltraGCNError(f"cannot write {path}: {why}; what was there before is untouched") from error
 
 
 def _remove_abandoned_folders(path: Path) -> None:

@@ -16,7 +16,7 @@ from ultragcn.models.recommender import EmbeddingRecommender, Recommender
 from ultragcn.models.registry import load_model
 from ultragcn.serving.exports import vectors, worth
 from ultragcn.serving.exports.formats import ENDINGS, FORMATS, Format
-from ultragcn.serving.exports.sides import SIDES, Side, check_equal
+from ultragcn.serving.exports.sides import SIDES, Side, read_back
 
 ABOUT = "export.json"
 """The file that says what is in the folder of an export."""
@@ -152,14 +152,18 @@ def check_place(out: Path, to: str, which: str, overwrite: bool) -> Path:
         wants = f"{', '.join(FORMATS[to].endings)}, or a folder" if FORMATS[to].endings else "a folder, because it has several files"
         raise UsageError(f"cannot write {to} to {out}: it takes {wants}; give another --out")
     path = out.resolve() if out.is_symlink() else out
-    if not path.exists() or (path.is_dir() and not any(path.iterdir()) and not _is_file(out, to)):
+    try:
+        present = sorted(file.name for file in path.iterdir()) if path.is_dir() else []
+    except OSError as error:
+        raise UsageError(f"cannot look into {out}: {error.strerror}; give another --out") from error
+    if not path.exists() or (path.is_dir() and not present and not _is_file(out, to)):
         return path
     if _is_file(out, to):
         if not path.is_file():
             raise UsageError(f"cannot write {out}: it is not a file; give the name of a file")
-    elif not path.is_dir() or not (path / ABOUT).is_file():
-        present = ", ".join(sorted(file.name for file in path.iterdir())[:3]) if path.is_dir() else "it is a file"
-        raise UsageError(f"{out} already holds something that is not an export ({present}); give another --out")
+    elif ABOUT not in present:
+        shown = ", ".join(present[:3]) or "it is a file"
+        raise UsageError(f"{out} already holds something that is not an export ({shown}); give another --out")
     if not overwrite:
         raise UsageError(f"{out} already holds an export; give another --out, or --overwrite")
     return path
@@ -193,8 +197,7 @@ def _exported(
         found = dict(sides)
         for side in chosen:
             kind.write(side, folder)
-            found[side.name] = kind.read(side, folder)
-            check_equal(side, found[side.name], path)
+            found[side.name] = read_back(kind.read, side, folder, path)
         embeddings = blocks[0][1:] if len(blocks) > 1 else None
         figures = worth.figures(model, found["users"], found["items"], held_out, embeddings)
         if alignment is not None:

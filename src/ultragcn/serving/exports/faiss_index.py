@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ultragcn.errors import MissingDependencyError, UltraGCNError
+from ultragcn.errors import MissingDependencyError
 from ultragcn.serving.exports import arrays
 from ultragcn.serving.exports.sides import Side
 
@@ -17,7 +17,7 @@ def write(side: Side, folder: Path) -> None:
     try:
         faiss.write_index(index, str(folder / f"{side.name}.faiss"))
     except RuntimeError as error:  # of a disk that is full
-        raise UltraGCNError(f"cannot write {side.name}.faiss: {str(error).splitlines()[0]}") from error
+        raise OSError(f"FAISS stopped in {side.name}.faiss") from error
     arrays.write_ids(side, folder)
 
 

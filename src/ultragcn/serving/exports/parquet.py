@@ -9,7 +9,10 @@ from ultragcn.serving.exports.sides import Side
 
 def write(side: Side, folder: Path) -> None:
     """Write the rows; the vectors are a list of float32 of fixed size."""
-    side.frame(f"{side.what}_id").write_parquet(folder / f"{side.name}.parquet")
+    try:
+        side.frame(f"{side.what}_id").write_parquet(folder / f"{side.name}.parquet")
+    except pl.exceptions.PolarsError as error:  # of a disk that is full
+        raise OSError(str(error)) from error
 
 
 def read(side: Side, folder: Path) -> Side:

@@ -3,7 +3,7 @@
 Letters: N rows (users or items), D dimensions.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -117,8 +117,20 @@ def lines_in_blocks(lines: Iterable[bytes], step: int) -> Iterator[list[bytes]]:
         yield block
 
 
-def check_equal(written: Side, found: Side, place: Path) -> None:
-    """Raise `UltraGCNError` where what was read back is not what was written, to the last bit."""
+def read_back(read: Callable[[Side, Path], Side], written: Side, folder: Path, place: Path) -> Side:
+    """Return what `read` finds in the folder, to which a side was written; raise `UltraGCNError` where it is not equal, to the last bit.
+
+    `place` is what the folder is to become, for the message.
+    """
+    try:
+        found = read(written, folder)
+    except (ValueError, LookupError, TypeError, RuntimeError, pl.exceptions.PolarsError) as error:
+        if isinstance(error, UltraGCNError):
+            raise
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise UltraGCNError(
+            f"cannot write {place}: the {written.name} do not read back ({why}), so nothing was kept; is the disk full?"
+        ) from error
 
     def same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
         if one is None or other is None:
@@ -130,6 +142,7 @@ def check_equal(written: Side, found: Side, place: Path) -> None:
     for part in ("ids", "vectors", "titles", "bias"):
         if not same(getattr(written, part), getattr(found, part)):
             raise UltraGCNError(
-                f"the {part} of the {written.name} do not read back from {place.name} as they were written, so nothing was kept; "
-                "try again, on another disk or in another format"
+                f"cannot write {place}: the {part} of the {written.name} do not read back as they were written, so nothing was kept; try "
+                "again, on another disk or in another format"
             )
+    return found
