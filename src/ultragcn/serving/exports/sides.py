@@ -65,7 +65,8 @@ class Side:
 
     def schema(self, id_column: str = "id") -> dict[str, pl.DataType]:
         """Return the names and types of the columns of `frame`."""
-        return dict(self.frame(id_column)[:0].schema)
+        titles, bias = (None if column is None else column[:0] for column in (self.titles, self.bias))
+        return dict(Side(self.name, self.ids[:0], self.vectors[:0], titles, bias).frame(id_column).schema)
 
     def of_frame(self, frame: pl.DataFrame, id_column: str = "id") -> "Side":
         """Return the side that a frame holds whose columns are those of `frame` of this side."""

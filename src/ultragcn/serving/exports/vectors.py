@@ -16,6 +16,8 @@ from ultragcn.machine import ask_for
 from ultragcn.models.recommender import EmbeddingRecommender, Recommender
 from ultragcn.scoring.scorer import Scorer
 
+_SPARE, _ROUNDS = 16, 4
+"""Directions besides those that are wanted, at least, and rounds of the iteration."""
 EMBEDDINGS, BIAS, GRAPH = "embeddings", "item bias", "item graph"
 
 
@@ -86,9 +88,13 @@ def graph_factors(scorer: Scorer, rank: int) -> tuple[np.ndarray, np.ndarray]:
 
     The item graph adds G = scale A W, A what users own. The truncated singular value decomposition G ~ P S Q^T is nearest to G in the sum
     of squares. The factors are G Q S^-1/2 and Q S^1/2: a user's factor is the sum of rows of W Q S^-1/2 over the items of the user.
+    Q is found by subspace iteration from a random start (Halko, Martinsson, Tropp, SIAM Review 2011), of which each round takes all
+    directions through the matrices at once.
     """
     owned, graph = (sp.csr_matrix(matrix, dtype=np.float64) for matrix in (scorer.owned, scorer.item_graph))
-    ask_for(48 * min(owned.shape) * rank, f"a decomposition of rank {rank} of the item graph", "lower --extended")
+    ask_for(
+        8 * 4 * max(owned.shape) * (rank + max(_SPARE, rank // 4)), f"a decomposition of rank {rank} of the item graph", "lower --extended"
+    )
 
     def forward(vectors: np.ndarray) -> np.ndarray:
         return np.asarray(owned @ (graph @ vectors))
@@ -96,15 +102,22 @@ def graph_factors(scorer: Scorer, rank: int) -> tuple[np.ndarray, np.ndarray]:
     def backward(vectors: np.ndarray) -> np.ndarray:
         return np.asarray(graph.T @ (owned.T @ vectors))
 
-    operator = sp.linalg.LinearOperator(owned.shape, matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=np.float64)
-    _, sizes, rows = sp.linalg.svds(operator, rank, return_singular_vectors="vh", rng=rng.stream(0, "export"))
-    order = np.argsort(-sizes, kind="stable")
-    sizes, directions = sizes[order], rows[order].T
-    directions = directions * np.where(directions[np.abs(directions).argmax(axis=0), np.arange(rank)] < 0, -1.0, 1.0)  # one sign of two
+    width = min(graph.shape[0], rank + max(_SPARE, rank // 4))
+    directions = rng.stream(0, "export").standard_normal((graph.shape[0], width))
+    for _ in range(_ROUNDS):
+        directions, _ = np.linalg.qr(backward(forward(directions)))
+    values, vectors = np.linalg.eigh(_gram(forward(directions)))
+    sizes, directions = np.sqrt(np.maximum(values[::-1][:rank], 0)), directions @ vectors[:, ::-1][:, :rank]
+    directions *= np.where(directions[np.abs(directions).argmax(axis=0), np.arange(rank)] < 0, -1.0, 1.0)  # one sign of two
     kept = sizes > 1e-6 * max(sizes[0], np.finfo(np.float64).tiny)
     roots = np.sqrt(abs(scorer.scale) * np.where(kept, sizes, 1.0))
     user = scorer.scale * forward(directions) / roots * kept
     return user.astype(np.float32), (directions * roots * kept).astype(np.float32)
+
+
+def _gram(table: np.ndarray) -> np.ndarray:
+    product: np.ndarray = table.T @ table
+    return product
 
 
 def joined(blocks: Sequence[Block]) -> tuple[np.ndarray, np.ndarray]:
