@@ -59,25 +59,54 @@ def read_rules(path: str | Path, names: Sequence[str], values: Mapping[str, Any]
     UsageError
         The file cannot be read, there is no such rule, a value is missing or has no place, or a rule says what cannot be meant.
     """
-    document = _read(Path(path))
-    day = datetime.date.today() if on is None else on
-    if not names:
-        raise UsageError(f"no rule of {path} is named; name one or more of {', '.join(document)}")
-    rules, notes, places = Rules(), [], set()
-    for name in names:
-        if name not in document:
-            raise unknown_name(f"rule of {path}", name, document)
-        given = dict(values or {})
-        table = _Table(Path(path), name, document[name], given)
-        made = table.rules()  # of all, so that what cannot be meant is found before its first day
-        places |= table.places
-        if (why := table.not_on(day)) is None:
-            rules &= made
-        else:
-            notes.append(why)
-    if useless := [name for name in values or {} if name not in places]:
-        raise UsageError(f"{path}: no rule that is named has a place for the value {useless[0]!r}; write {{{useless[0]}}} where it belongs")
-    return Named(rules, tuple(notes))
+    return RulesFile(path).named(names, values, on)
+
+
+class RulesFile:
+    """The rules of a TOML file, read once.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or has a setting that there is not.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of its rules.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._document = _read(self._path)
+        self.names = tuple(self._document)
+
+    def named(self, names: Sequence[str], values: Mapping[str, Any] | None = None, on: Any = None) -> Named:
+        """Return the rules of these names, together; see `read_rules`."""
+        day = datetime.date.today() if on is None else on
+        if not names:
+            raise UsageError(f"no rule of {self._path} is named; name one or more of {', '.join(self.names)}")
+        rules, notes, places = Rules(), [], set()
+        for name in names:
+            if name not in self._document:
+                raise unknown_name(f"rule of {self._path}", name, self._document)
+            given = dict(values or {})
+            table = _Table(self._path, name, self._document[name], given)
+            made = table.rules()  # of all, so that what cannot be meant is found before its first day
+            places |= table.places
+            if (why := table.not_on(day)) is None:
+                rules &= made
+            else:
+                notes.append(why)
+        if useless := [name for name in values or {} if name not in places]:
+            raise UsageError(
+                f"{self._path}: no rule that is named has a place for the value {useless[0]!r}; write {{{useless[0]}}} where it belongs"
+            )
+        return Named(rules, tuple(notes))
 
 
 def value_of(text: str) -> Any:

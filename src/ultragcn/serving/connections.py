@@ -1,0 +1,92 @@
+"""Connections that cannot be held open at the cost of others: limits of time, of bytes and of number, around uvicorn's protocol."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST_CONNECTIONS = 1000
+"""Where more are open, those that wait for a request are closed, the oldest first."""
+HEAD_BYTES = 65_536
+"""Of the request line and the headers at most."""
+SECONDS = 10.0
+"""In which a request must arrive whole, and part of an answer must be taken."""
+_TOO_MUCH_HEAD = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection, with the limits of this module."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Take a connection; where there are too many, close one that waits for a request."""
+        super().connection_made(transport)
+        self._head = 0
+        self._is_in_head = True
+        self._since: float | None = self.loop.time()
+        self._stuck: tuple[float, int] | None = None
+        if len(self.connections) > MOST_CONNECTIONS:
+            waiting: list[Any] = [one for one in self.connections if isinstance(one, Connection) and one.waits]
+            if waiting:
+                min(waiting, key=lambda one: one.since).transport.abort()
+
+    @property
+    def waits(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def since(self) -> float:
+        """When the connection began to wait for what it waits for."""
+        return self._since if self._since is not None else self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has arrived."""
+        if self._since is None:
+            self._since = self.loop.time()
+        was_in_head = self._is_in_head
+        super().data_received(data)
+        if was_in_head and self._is_in_head:
+            self._head += len(data)
+            if self._head > HEAD_BYTES and not self.transport.is_closing():
+                self.transport.write(_TOO_MUCH_HEAD)
+                self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """Begin with a request."""
+        self._is_in_head, self._head = False, 0
+        if sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+            self.transport.write(_TOO_MUCH_HEAD)
+            self.transport.close()
+            return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that a request is whole."""
+        self._is_in_head, self._since = True, None
+        super().on_message_complete()
+
+    def check(self, now: float) -> None:
+        """Close the connection where a request does not arrive, or an answer is not taken, in time."""
+        if self.transport.is_closing():
+            return
+        if not (size := self.transport.get_write_buffer_size()):
+            self._stuck = None
+        elif self._stuck is None or size < self._stuck[1]:
+            self._stuck = now, size
+        elif now - self._stuck[0] > SECONDS:
+            self.transport.abort()
+            return
+        if self._since is not None and now - self._since > SECONDS:
+            self._since = now
+            if self.waits:
+                self.transport.write(_TOO_SLOW)
+            self.transport.close() if self.waits else self.transport.abort()
+
+
+def check_all(connections: set[Any]) -> None:
+    """Close the connections that hold others up."""
+    now = asyncio.get_running_loop().time()
+    for connection in list(connections):
+        if isinstance(connection, Connection):
+            connection.check(now)

@@ -1,0 +1,333 @@
+"""What is asked and answered over HTTP, as typed messages: they are read, checked and documented from here.
+
+Letters: K items of a list.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ultragcn.errors import UsageError, unknown_name
+from ultragcn.rules.named import values_of
+
+MOST_IDS = 1000
+"""Ids in one list of a request."""
+MOST_ITEMS = 1000
+"""K at most."""
+MOST_QUESTIONS = 256
+"""Questions in one batch."""
+MOST_CHARACTERS = 1000
+"""Of an id, a name or a text."""
+
+_Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Text = Annotated[str, Meta(max_length=MOST_CHARACTERS)]
+Id = _Number | Text
+"""An id as it is in the data: a whole number or a text. A number is also found by its text."""
+Ids = Annotated[list[Id], Meta(max_length=MOST_IDS)]
+Texts = Annotated[list[Text], Meta(max_length=MOST_IDS)]
+"""Ids in a URL, where numbers are text."""
+K = Annotated[int, Meta(ge=1, le=MOST_ITEMS)]
+_Value = bool | _Number | float | Text
+Value = _Value | Annotated[list[_Value], Meta(max_length=MOST_IDS)]
+Names = Annotated[list[Text], Meta(max_length=32)]
+Unknown = Literal["error", "raise", "popular", "skip"]
+
+
+class Rule(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Which items a list may have, and how it is chosen: the rules of docs/rules.md, but for free conditions."""
+
+    k: Annotated[K, Meta(description="Items of the list.")] = 20
+    rule: Annotated[Names, Meta(description="Named rules of the server's file of rules; all of them hold.")] = []
+    values: Annotated[dict[Text, Value], Meta(description="What placeholders of those rules stand for, by name.", max_length=32)] = {}
+    max_per: Annotated[
+        dict[Text, Annotated[int, Meta(ge=1, le=MOST_ITEMS)]],
+        Meta(description="At most so many items with the same value of a column of the items table.", max_length=8),
+    ] = {}
+    diversity: Annotated[float, Meta(ge=0, le=1, description="From 0, by score alone, to 1, as unlike each other as can be.")] | None = None
+
+
+class ListQuestion(Rule, kw_only=True, frozen=True):
+    """Who gets a list, and by which rules."""
+
+    user: Annotated[Id, Meta(description="A user of the model.")] | None = None
+    items: Annotated[Ids, Meta(description="What somebody has whom the model has not seen; in place of user.")] = []
+    add: Annotated[Ids, Meta(description="What the user has besides, since the model was trained. Nothing is stored.")] = []
+    exclude: Annotated[Ids, Meta(description="Items that are never listed.")] = []
+    only: Annotated[Ids, Meta(description="The only items that may be listed.")] | None = None
+    include_seen: Annotated[bool, Meta(description="Also list what the user has.")] = False
+    unknown: Annotated[
+        Unknown,
+        Meta(
+            description="What a user gets whom the model does not know, or somebody with no known items: an error, the most popular items "
+            "(flagged fallback), or an empty list. Without it, what the named rules say, else an error."
+        ),
+    ] | None = None  # fmt: skip
+    explain: Annotated[bool, Meta(description="Also say which items of the user raise each score (because).")] = False
+
+
+class UserQuestion(Rule, kw_only=True, frozen=True):
+    """By which rules a known user gets a list."""
+
+    include_seen: bool = False
+    unknown: Unknown | None = None
+    explain: bool = False
+
+
+class Batch(Struct, forbid_unknown_fields=True, frozen=True):
+    """Several questions at once."""
+
+    questions: Annotated[list[ListQuestion], Meta(max_length=MOST_QUESTIONS)]
+
+
+class ScoreQuestion(Struct, forbid_unknown_fields=True, frozen=True):
+    """Which items are scored for a user."""
+
+    user: Id
+    items: Ids
+
+
+class SimilarQuestion(Struct, forbid_unknown_fields=True, frozen=True):
+    """How many items are listed that are like one, and by what they are alike."""
+
+    k: K = 10
+    by: Literal["together", "embeddings"] | None = None
+
+
+class ExplainQuestion(Struct, forbid_unknown_fields=True, frozen=True):
+    """Which score is explained: of a known user, or of somebody by what they have."""
+
+    item: Text
+    user: Text | None = None
+    items: Texts = []
+    k: K = 10
+
+
+class ItemsQuestion(Struct, forbid_unknown_fields=True, frozen=True):
+    """Which items are looked up: those in whose title or id the text stands, or those of these ids."""
+
+    q: Text = ""
+    id: Texts = []
+    k: K = 10
+
+
+class HistoryQuestion(Struct, forbid_unknown_fields=True, frozen=True):
+    """How many of a user's items are listed."""
+
+    k: K = 100
+
+
+class PopularQuestion(Rule, frozen=True):
+    """By which rules the most popular items are listed."""
+
+
+class NoQuestion(Struct, forbid_unknown_fields=True, frozen=True):
+    """A request without parameters."""
+
+
+class Reason(Struct, omit_defaults=False, frozen=True):
+    """An item that the user has, and its part in what raises a score."""
+
+    item: Id
+    share: Annotated[float, Meta(description="Of 1; the shares of all that raises the score add up to 1.")]
+    title: str | UnsetType = UNSET
+
+
+class Listed(Struct, frozen=True):
+    """An item of a list."""
+
+    item: Id
+    score: Annotated[float, Meta(description="Only the order of a user's scores means something.")]
+    title: str | UnsetType = UNSET
+    because: list[Reason] | UnsetType = UNSET
+
+
+class UnknownIds(Struct, omit_defaults=True, frozen=True):
+    """Ids of a request that the model does not know; they did not count."""
+
+    items: list[Id] = []
+    add: list[Id] = []
+    exclude: list[Id] = []
+    only: list[Id] = []
+
+
+class Answer(Struct, frozen=True):
+    """A list, best first."""
+
+    items: list[Listed]
+    fallback: Annotated[bool, Meta(description="Whether these are popular items, because the model does not know who asked.")]
+    model: Annotated[str, Meta(description="Which model answered.")]
+    user: Id | UnsetType = UNSET
+    unknown: UnknownIds | UnsetType = UNSET
+    notes: Annotated[list[str], Meta(description="Named rules that do not hold today.")] | UnsetType = UNSET
+
+
+class Problem(Struct, frozen=True):
+    """Why there is no answer, in a sentence."""
+
+    error: str
+    request_id: str | UnsetType = UNSET
+
+
+class OneOfBatch(Struct, frozen=True):
+    """The answer to one question of a batch, or why there is none."""
+
+    answer: Answer | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+class Answers(Struct, frozen=True):
+    """The answers to a batch, in the order of its questions."""
+
+    answers: list[OneOfBatch]
+
+
+class Scored(Struct, frozen=True):
+    """An item and its score."""
+
+    item: Id
+    score: float
+
+
+class Scores(Struct, frozen=True):
+    """Scores of items with a user: the same numbers that rank."""
+
+    user: Id
+    items: list[Scored]
+    model: str
+    unknown: UnknownIds | UnsetType = UNSET
+
+
+class SimilarItems(Struct, frozen=True):
+    """The items most like one, the most similar first."""
+
+    item: Id
+    items: list[Listed]
+    model: str
+
+
+class Contribution(Struct, frozen=True):
+    """What an item of the user adds to a score."""
+
+    item: Id
+    contribution: float
+    share: float
+    title: str | UnsetType = UNSET
+
+
+class Explained(Struct, frozen=True):
+    """What a score is made of: reasons, others, trend and rest add up to it."""
+
+    item: Id
+    score: float
+    reasons: list[Contribution]
+    others: Annotated[float, Meta(description="What the reasons add that are not listed.")]
+    trend: float
+    rest: Annotated[float, Meta(description="What no single item of the user brings.")]
+    words: Annotated[str, Meta(description="The strongest reasons, as a sentence.")]
+    model: str
+    user: Id | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    unknown: UnknownIds | UnsetType = UNSET
+
+
+class Found(Struct, frozen=True):
+    """An item that was looked up."""
+
+    item: Id
+    users: Annotated[int, Meta(description="How many users have it in what the model was trained on.")]
+    title: str | UnsetType = UNSET
+
+
+class FoundItems(Struct, frozen=True):
+    """Items that were looked up; those that most users have come first."""
+
+    items: list[Found]
+    model: str
+    unknown: UnknownIds | UnsetType = UNSET
+
+
+class About(Struct, frozen=True):
+    """The model that answers."""
+
+    model: Annotated[str, Meta(description="Its kind and the checksum of its file.")]
+    kind: str
+    users: int
+    items: int
+    pairs: int
+    titles: Annotated[bool, Meta(description="Whether items have titles.")]
+    columns: Annotated[list[str], Meta(description="Columns of the items table, for max_per.")]
+    rules: Annotated[list[str], Meta(description="Named rules.")]
+    abilities: Annotated[list[str], Meta(description="What the model can do besides lists of known users.")]
+    loaded: Annotated[str, Meta(description="When it was loaded, in UTC.")]
+    version: Annotated[str, Meta(description="Of ultragcn.")]
+
+
+class State(Struct, frozen=True):
+    """Whether the server answers."""
+
+    status: Literal["live", "ready", "starting", "draining"]
+
+
+class Reloaded(Struct, frozen=True):
+    """Which model answers after a reload."""
+
+    model: str
+    changed: bool
+
+
+def from_query(pairs: Sequence[tuple[str, str]], form: type[Any]) -> Any:
+    """Return the message of class `form` in the parameters of a URL.
+
+    A parameter of a list may come several times. `value=NAME=VALUE` and `max_per=COLUMN=N` are as on the command line.
+
+    Raises
+    ------
+    UsageError
+        An unknown parameter, or one that comes twice where it may not.
+    msgspec.ValidationError
+        A value cannot be meant.
+
+    Examples
+    --------
+    >>> from_query([("k", "5"), ("rule", "cheap"), ("value", "price=20")], PopularQuestion)
+    PopularQuestion(k=5, rule=['cheap'], values={'price': 20}, max_per={}, diversity=None)
+    """
+    kinds = _kinds_of(form)
+    found: dict[str, Any] = {}
+    values: list[str] = []
+    for name, text in pairs:
+        if name == "value" and "values" in kinds:
+            values.append(text)
+        elif name not in kinds or name == "values":
+            raise unknown_name("parameter", name, [("value" if one == "values" else one) for one in kinds] or ["none"])
+        elif kinds[name] == "dict":
+            key, equals, value = text.rpartition("=")
+            if not equals or not key:
+                raise UsageError(f"{name} is given as COLUMN=N, such as brand=2, not {text!r}")
+            found.setdefault(name, {})[key] = value
+        elif kinds[name] == "list":
+            found.setdefault(name, []).append(text)
+        elif name in found:
+            raise UsageError(f"parameter {name} comes twice; give it once")
+        else:
+            found[name] = text
+    if values:
+        found["values"] = values_of(values)
+    return msgspec.convert(found, form, strict=False)
+
+
+_KINDS: dict[type[Any], Mapping[str, str]] = {}
+
+
+def _kinds_of(form: type[Any]) -> Mapping[str, str]:
+    """Return whether each field of a message is a dict, a list or one value."""
+    if form not in _KINDS:
+        _KINDS[form] = {name: _kind_of(hint) for name, hint in get_type_hints(form).items()}
+    return _KINDS[form]
+
+
+def _kind_of(hint: Any) -> str:
+    kinds = {get_origin(one) for one in (hint, *get_args(hint))}
+    return "dict" if dict in kinds else "list" if list in kinds else "one"
