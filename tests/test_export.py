@@ -620,7 +620,7 @@ def test_one_side_in_one_file(models, tmp_path):
     assert done.files == [out]
     assert list(out.parent.iterdir()) == [out]
     assert pl.read_parquet(out)["item_id"].to_list() == models["plain"].item_ids.ids.tolist()
-    with pytest.raises(UsageError, match="already holds an export; give another --out, or --overwrite"):
+    with pytest.raises(UsageError, match="already exists; give another --out, or --overwrite"):
         export(models["plain"], out, "parquet", which="items")
     export(models["plain"], out, "parquet", which="items", extended=3, overwrite=True)
     assert pl.read_parquet(out)["vector"].to_numpy().shape == (24, 10)

@@ -95,7 +95,7 @@ def export(
         Pairs that the model has not seen, such as `data.test`: they measure the vectors and the model. Without them the vectors' lists
         are compared with the model's own.
     overwrite : bool
-        Replace an earlier export, or the file.
+        Replace the folder of an earlier export, or the file.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def check_place(out: Path, to: str, which: str, overwrite: bool) -> Path:
         shown = ", ".join(present[:3]) or "it is a file"
         raise UsageError(f"{out} already holds something that is not an export ({shown}); give another --out")
     if not overwrite:
-        raise UsageError(f"{out} already holds an export; give another --out, or --overwrite")
+        raise UsageError(f"{out} already {'exists' if path.is_file() else 'holds an export'}; give another --out, or --overwrite")
     return path
 
 
