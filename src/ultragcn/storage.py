@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from ultragcn.errors import UltraGCNError, UsageError, warn
 from ultragcn.forms import misfit
 
 _PART = ".part"
+_PARTS = ".parts"
+"""What the name of a temporary folder ends with."""
 
 
 @contextlib.contextmanager
@@ -111,6 +114,79 @@ def scratch_path(path: Path) -> Iterator[Path]:
             yield scratch
         finally:
             scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; it is removed when the block ends, or after a kill by the next one that is made there.
+
+    Raises
+    ------
+    UsageError
+        The folder of `path` cannot be written to.
+    UltraGCNError
+        Something in the block could not be written.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned_folders(path)
+            folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTS))
+            held.callback(shutil.rmtree, folder, ignore_errors=True)
+            if os.name != "nt":  # Windows cannot open a folder
+                descriptor = os.open(folder, os.O_RDONLY)
+                held.callback(os.close, descriptor)
+                lock(descriptor, say=False)
+        except OSError as error:
+            raise UsageError(f"cannot write to {path.parent}: {error.strerror}; choose a folder you can write to") from error
+        try:
+            yield folder
+        except OSError as error:
+            why = error.strerror or f"not everything could be written ({error}); is the disk full?"
+            raise UltraGCNError(f"cannot write {path}: {why}; what was there before is untouched") from error
+
+
+def _remove_abandoned_folders(path: Path) -> None:
+    """Remove the folders that killed processes left beside `path`: those that nobody holds. Where there are no locks, everything stays."""
+    if os.name == "nt":
+        return
+    part = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}" + re.escape(_PARTS))
+    for name in os.listdir(path.parent):
+        if part.fullmatch(name):
+            with contextlib.suppress(OSError):  # it is held, or somebody else has removed it
+                descriptor = os.open(path.parent / name, os.O_RDONLY)
+                try:
+                    if lock(descriptor, wait=False, say=False):
+                        shutil.rmtree(path.parent / name, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Let a file or a folder that was made in a `scratch_folder` of `path` take the place of `path`.
+
+    A folder takes the place of another one by two renames. Whoever looks between them finds neither; a failure puts the old one back.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in made.iterdir() if made.is_dir() else (made,):
+        with open(file, "rb+") as opened:
+            os.fsync(opened.fileno())
+        file.chmod(0o666 & ~umask)
+    if not made.is_dir():
+        os.replace(made, path)
+        return
+    made.chmod(0o777 & ~umask)
+    if not path.exists():
+        os.rename(made, path)
+        return
+    with scratch_folder(path) as aside:
+        os.rename(path, aside / "old")
+        try:
+            os.rename(made, path)
+        except BaseException:
+            os.rename(aside / "old", path)
+            raise
 
 
 @contextlib.contextmanager
