@@ -15,14 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ultragcn import __version__
-from ultragcn.cli import compare, datasets, diff, doctor, evaluate, explain, recommend, report, similar, sweep, threads, train, update
+from ultragcn.cli import compare, copy, datasets, diff, doctor, evaluate, explain, recommend, report, similar, sweep, threads, train, update
 from ultragcn.cli.messages import fill_streams, tell
 from ultragcn.config.foreign_names import suggestion
 from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 from ultragcn.machine import limited_threads, ran_out
 from ultragcn.progress import LOGGER
 
-_COMMANDS = (train, evaluate, recommend, similar, explain, update, diff, compare, sweep, report, datasets, doctor)
+_COMMANDS = (train, evaluate, recommend, similar, explain, update, copy, diff, compare, sweep, report, datasets, doctor)
 _OF_ONE_LETTER = {
     "-d": "--dataset", "-m": "--model", "-o": "--out", "-k": "--top_k", "-n": "--top_k", "-s": "--seed", "-e": "--epochs", "-j": "--jobs",
     "-u": "--users", "-i": "--items", "-f": "--format", "-q": "--quiet", "-c": "--config", "-t": "--threads",

@@ -126,6 +126,8 @@ def _recommend_for_items(arguments: argparse.Namespace, model: "Recommender") ->
 def _frames(arguments: argparse.Namespace, model: "Recommender", shard: tuple[int, int], done: _Done) -> Iterator["pl.DataFrame"]:
     """Return the ranked lists block by block, so that memory does not grow with the number of users; count them in `done`."""
     users: Any = model.user_ids.ids
+    if arguments.all and model.is_without_history:
+        raise UsageError(f"the model in {arguments.run_folder} was saved without histories and knows no users; give --items ID ...")
     if not arguments.all:
         given = arguments.users
         if arguments.users_file:

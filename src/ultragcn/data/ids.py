@@ -90,6 +90,11 @@ class IdMap:
         return parsed
 
     def _unknown(self, given: Id) -> UsageError:
+        if len(self) == 0:
+            return UsageError(
+                f"unknown {self.what} id {given!r}: the model knows no {self.what}s, because it was saved without histories; recommend by "
+                "items (recommend_for, --items), or give unknown popular"
+            )
         sample = ", ".join(self.shown(row) for row in range(min(3, len(self))))
         kind = "strings" if self.are_strings else "integers"
         return UsageError(
