@@ -232,7 +232,7 @@ def read_arrays(path: Path, form: str) -> tuple[dict[str, np.ndarray], dict[str,
     if found < 0 or len(written) != len(_NO_CHECKSUM) or _checksum(data, _PREFIX + found + len(_BEFORE_CHECKSUM)) != written:
         raise UsageError(f"{path} is damaged: its checksum does not fit")
     try:
-        about = _parsed(metadata["about"])
+        about = json.loads(metadata["about"], object_pairs_hook=_distinct)  # checkpoints hold infinite numbers
     except (KeyError, ValueError, RecursionError) as error:
         raise _damaged(path, "what it says about its arrays is not JSON") from error
     if not isinstance(about, dict):

@@ -5,10 +5,11 @@ for UltraGCN and for every baseline.
 """
 
 import inspect
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -48,7 +49,7 @@ from ultragcn.models.given import Given, given
 from ultragcn.models.ranking_verbs import RankingVerbs
 from ultragcn.models.verbs import verb
 from ultragcn.progress import Progress
-from ultragcn.scoring.scorer import Scorer, Scoring
+from ultragcn.scoring.scorer import Scorer, Scoring, largest_size
 from ultragcn.scoring.similar import Directions, Together
 from ultragcn.storage import read_form, write_arrays
 
@@ -570,12 +571,22 @@ class Recommender(RankingVerbs, ExplainingVerbs):
             model = cls(**held.config)
         except (UsageError, TypeError, ValueError) as error:
             raise DamagedError(path, f"of its hyper-parameters, {error}") from error
+        written = json.loads(json.dumps(model.config.to_dict()))
+        if odd := [name for name, value in held.config.items() if value != written[name]]:
+            raise DamagedError(path, f"its hyper-parameter {odd[0]} is not written as save writes it")
         model._set_data(held.train, held.valid)
         model.item_titles_, model.items_table_ = held.item_titles, held.items_table
         for name, value in (held.learned | held.recorded).items():
             setattr(model, name, value)
         model._take(held)
+        try:
+            model._check_range()
+        except NumericalError as error:
+            raise DamagedError(path, str(error).partition(";")[0]) from error
         return model
+
+    def _check_range(self) -> None:
+        """Raise `NumericalError` where scores may leave the range of float32."""
 
     def _take(self, held: Contents) -> None:
         """Take what the file of such a model has besides, and what goes without saying where users were left out."""
@@ -609,6 +620,13 @@ class EmbeddingRecommender(Recommender):
     def _take(self, held: Contents) -> None:
         if self.is_without_history:
             self.user_embedding_ = np.zeros((0, self.item_embedding_.shape[1]), np.float32)
+
+    def _check_range(self) -> None:
+        cast(Scorer, self.scorer).check_range()
+        if self.is_without_history:  # a new user's embedding may be as long as an item's
+            largest = largest_size(self.item_embedding_) ** 2 * self.item_embedding_.shape[1]
+            if not largest < float(np.finfo(np.float32).max):
+                raise NumericalError(f"scores leave the range of float32: products of embeddings may reach {largest:.2g}")
 
     @property
     def _takes_new_users(self) -> bool:

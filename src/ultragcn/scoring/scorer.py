@@ -79,6 +79,11 @@ def scores_by_ranking(scorer: Scoring, users: np.ndarray, items: np.ndarray) -> 
     return result
 
 
+def largest_size(array: np.ndarray) -> float:
+    """Return the largest size of a number of an array, without a copy of it; 0 of none."""
+    return max(float(array.max(initial=0)), -float(array.min(initial=0)))
+
+
 @dataclass(frozen=True, eq=False)
 class Scorer:
     """The score of a model with embeddings: s_ui = e_u . e_i + b_i + scale g_ui, g = owned W.
@@ -163,12 +168,12 @@ class Scorer:
 
     def check_range(self) -> None:
         """Raise `NumericalError` where scores may leave the range of float32, by a bound that is far above what they are."""
-        users, items = (np.abs(table).max(initial=0).astype(np.float64) for table in self.tables)
+        users, items = map(largest_size, self.tables)
         largest = users * items * self.tables[0].shape[1]
         graph = 0.0
         if self.item_graph is not None and self.scale != 0:
-            graph = abs(self.scale) * float(np.abs(self.item_graph.data).max(initial=0)) * float(np.diff(self.owned.indptr).max(initial=0))
-        if not largest + graph < np.finfo(np.float32).max:
+            graph = abs(self.scale) * largest_size(self.item_graph.data) * float(np.diff(self.owned.indptr).max(initial=0))
+        if not largest + graph < float(np.finfo(np.float32).max):
             raise NumericalError(
                 f"scores leave the range of float32: products of embeddings reach {largest:.2g} and the item graph {graph:.2g}; "
                 f"{'lower item_graph_weight' if graph > largest else 'lower the learning rate or init_std, or raise l2'}"
