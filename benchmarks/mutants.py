@@ -2,12 +2,14 @@
 
     python benchmarks/mutants.py [--models 2000] [--flipped 200] [--places 60] [--swapped 40] [--others 500] [--seed 0] [--workers 2]
 
-Small models of every kind, with an items table, a trend and an item graph, whole and without histories, checkpoints, a run, a study and a comparison are made, and then damaged in many ways with a seed:
+Small models of every kind, with an items table, a trend and an item graph, whole and without histories, checkpoints, a run, a study and
+a comparison are made, and then damaged in many ways with a seed:
 
 bit        one bit of the file of a model, in every array and in the header in turn
 accident   a file of a model cut off, made longer, overwritten, put together from two
 purpose    what a model's file holds is made wrong, and the file has a right checksum: arrays, the header, what it says in JSON
-flipped    a bit of an array is flipped, or a number is as large as float32 can be, and the file has a right checksum: it may be another model that is right in itself
+flipped    a bit of an array is flipped, or a number is very large, and the file has a right checksum: it may be another model that is
+           right in itself
 place      in the place of a model's file there is a folder, a pipe, a link, a device, or nothing
 swapped    the model of a run that is evaluated is another one
 manifest, metrics, history, study, results, comparison, runs, values, checkpoint: bits, cuts, and other values in their place
@@ -104,7 +106,9 @@ def make_originals(folder: Path) -> None:
     full.fit(Interactions(data.train.matrix, data.train.user_ids, data.train.item_ids, times), data.valid)
     items = full.item_ids.ids.tolist()
     columns = {"item": items, "price": [None if item % 7 == 0 else item / 4 for item in items], "stock": items}
-    full.set_items_table(pl.DataFrame(columns | {"brand": ["é" * (item % 3) or None for item in items], "new": [i % 2 == 0 for i in items]}))
+    full.set_items_table(
+        pl.DataFrame(columns | {"brand": ["é" * (item % 3) or None for item in items], "new": [i % 2 == 0 for i in items]})
+    )
     full.save(folder / "models" / "ultragcn-full")
     full.save(folder / "models" / "ultragcn-full-alone", history=False)
 
@@ -209,6 +213,11 @@ def _as_circle(file: Path, place: Path) -> None:
     place.symlink_to(place.name)
 
 
+def _as_its_folder(file: Path, place: Path) -> None:
+    place.parent.rmdir()
+    os.replace(file, place.parent)
+
+
 def _as_socket(file: Path, place: Path) -> None:
     import socket
 
@@ -220,7 +229,7 @@ PLACES: dict[str, Callable[[Path, Path], object]] = {
     "": _there, "pipe": _as_pipe, "folder": _as_folder, "link": _as_link, "circle": _as_circle, "socket": _as_socket,
     "nothing": lambda file, place: None, "nowhere": lambda file, place: place.symlink_to("nowhere"),
     "device": lambda file, place: place.symlink_to("/dev/zero"), "no bytes": lambda file, place: place.touch(),
-    "no folder": lambda file, place: place.parent.rmdir(), "file for a folder": lambda file, place: (place.parent.rmdir(), _there(file, place.parent)),
+    "no folder": lambda file, place: place.parent.rmdir(), "file for a folder": _as_its_folder,
 }  # fmt: skip
 """What can be in the place of a model's file."""
 
@@ -518,7 +527,8 @@ def _flipped_with_checksum(file: Path, draw: random.Random) -> tuple[str, bytes]
     name = draw.choice(sorted(name for name, array in arrays.items() if array.size))
     if arrays[name].dtype.kind == "f" and draw.random() < 0.3:
         huge = draw.choice((3e38, -3e38, 1e25, -1e25, 1e-45))
-        for one in draw.sample([one for one in sorted(arrays) if arrays[one].dtype == np.float32 and arrays[one].size], k=1) + [name]:
+        numbers = [one for one in sorted(arrays) if arrays[one].dtype == np.float32 and arrays[one].size]
+        for one in (draw.choice(numbers), name):
             arrays[one].flat[draw.randrange(arrays[one].size)] = huge
             arrays[one].flat[0] = huge
         return f"{name} has {huge}", _written(arrays, form, about)
@@ -630,7 +640,8 @@ def _wrong_header(data: bytes, draw: random.Random) -> tuple[str, bytes]:
     entry = entries[name]
     values = data[8 + size :]
     about = draw.choice((
-        "offsets", "overlap", "shape", "dtype", "nested", "metadata", "gap", "hidden", "twice", "shared", "deep", "zero", "other dtype", "format",
+        "offsets", "overlap", "shape", "dtype", "nested", "metadata", "gap", "hidden", "twice", "shared", "deep", "zero",
+        "other dtype", "format",
     ))  # fmt: skip
     match about:
         case "offsets":
@@ -661,7 +672,9 @@ def _wrong_header(data: bytes, draw: random.Random) -> tuple[str, bytes]:
             entry["dtype"] = draw.choice(("I8", "U16", "U32", "U64", "F8_E4M3", "BF16", "I16", "f32", "F32 ", ""))
         case "format":
             kind = entries["__metadata__"]["format"].rpartition("-")[0]
-            entries["__metadata__"]["format"] = draw.choice((f"{kind}-999", f"{kind}-0", f"{kind}-", kind, "", f"{kind}-5.0", "ease--2", "\u0000"))
+            entries["__metadata__"]["format"] = draw.choice(
+                (f"{kind}-999", f"{kind}-0", f"{kind}-", kind, "", f"{kind}-5.0", "ease--2", "\u0000")
+            )
         case "metadata":
             entries["__metadata__"]["about"] = draw.choice(("[" * 100_000, "[1]", "{", '"x"', '{"config": 1}'))
     entries["__metadata__"]["checksum"] = "0" * 8
@@ -792,7 +805,8 @@ def table(came: Counter[tuple[str, str]]) -> list[str]:
 def main() -> int:
     """Make the originals, damage them, offer the mutants, and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("models", 2000), ("flipped", 200), ("places", 60), ("swapped", 40), ("others", 500), ("seed", 0), ("workers", 2)):
+    numbers = {"models": 2000, "flipped": 200, "places": 60, "swapped": 40, "others": 500, "seed": 0}
+    for name, default in (numbers | {"workers": 2}).items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--serve", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -802,7 +816,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         originals = Path(folder)
         make_originals(originals)
-        offered = list(mutants(originals, **{name: getattr(arguments, name) for name in ("models", "flipped", "others", "seed", "places", "swapped")}))
+        offered = list(mutants(originals, **{name: getattr(arguments, name) for name in numbers}))
         started = time.perf_counter()
         came, wrong, slowest, largest = run(originals, offered, arguments.workers)
         print("\n".join(table(came)))

@@ -124,7 +124,7 @@ def made_of(header, values=b""):
             b"ab",
             "its header is not JSON",
         ),
-        ('"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}', '{\\"x\\":1,\\"x\\":2}', b"ab", "what it says about its arrays is not JSON"),
+        ('"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}', '{\\"x\\":1,\\"x\\":2}', b"ab", "about its arrays is not JSON"),
         ('"a":{"dtype":"U8","shape":[],"data_offsets":[0,1,2]}', "{}", b"ab", "is not behind"),
         ('"a":{"dtype":"U8","shape":[NaN],"data_offsets":[0,2]}', "{}", b"ab", "its header is not JSON"),
         ('"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}', "[" * 5000, b"ab", "what it says about its arrays is not JSON"),

@@ -1,6 +1,8 @@
-"""Make tests/golden/models: a small model of each kind, and its lists. Run it once for a new version of a kind's file, and never again for an old one.
+"""Make tests/golden/models: a small model of each kind, and its lists.
 
-    python tests/golden/make_models.py [KIND-VERSION ...]
+Run it for a new version of a kind's file, and never again for an old one.
+
+python tests/golden/make_models.py [KIND-VERSION ...]
 """
 
 import json

@@ -68,7 +68,7 @@ def reader_of(path: Path, form: str, readers: Mapping[int, "Reader"]) -> "Reader
     """Return what reads a file of this name and version; `readers` are those of its kind, by version."""
     kind, _, text = form.rpartition("-")
     version = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
-    if version in readers:
+    if version is not None and version in readers:
         return readers[version]
     first, last = min(readers), max(readers)
     known = f"{kind}-{first}" if first == last else f"{kind}-{first} to {kind}-{last}"

@@ -4,9 +4,9 @@ import copy
 import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,6 +27,7 @@ from ultragcn.models.files import (
     Contents,
     GraphScale,
     OfUsers,
+    Reader,
     _pack_of_users,
     read_model,
 )
@@ -99,7 +100,7 @@ class UltraGCN(EmbeddingRecommender):
 
     config: Config
     _format = "ultragcn-5"
-    _readers = {5: read_model}
+    _readers: ClassVar[Mapping[int, Reader]] = {5: read_model}
     _more = (WITHOUT_HISTORY, ITEM_GRAPH, FOLD_IN)
     _learned = EmbeddingRecommender._learned | {"item_graph_": "II", "item_trend_": "I"}
     similar_by = "together"  # benchmarks/similar.py: on both data sets neighbours share more genres than by cosines of embeddings
