@@ -156,8 +156,15 @@ def test_a_model_of_every_version_loads_and_has_the_lists_that_it_had(version):
     model = load_model(GOLDEN / version)
 
     def check(name, items, scores):
-        assert items.tolist() == expected[name][0]
-        np.testing.assert_allclose(scores, expected[name][1], rtol=1e-4, atol=1e-6)
+        theirs, values = np.array(expected[name][0], object), np.array(expected[name][1])
+        np.testing.assert_allclose(scores, values, rtol=1e-4, atol=1e-6)
+        gap = np.diff(values, axis=-1, append=-np.inf, prepend=np.inf)
+        clear = -np.maximum(gap[..., 1:], gap[..., :-1]) > 1e-4 * np.abs(values)  # of equal scores, another processor may list another
+        assert clear.mean() > 0.25
+        assert items[clear].tolist() == theirs[clear].tolist()
+        if name == "recommend":
+            for user, some, own in zip(model.user_ids.ids, theirs, values, strict=True):
+                np.testing.assert_allclose(model.score(user, some.tolist()), own, rtol=1e-4, atol=1e-6)
 
     check("recommend", *model.recommend(model.user_ids.ids, 5))
     check("recommend_where", *model.recommend("user 01 é", 5, where="price > 5 and brand = 'b'"))

@@ -102,7 +102,10 @@ def test_an_item_that_raises_its_own_score_is_called_itself():
             "the list has fewer than 5 items: --max_per genre=1 holds for 3 values of genre, and what a user has is left out "
             "(--include_seen lists it)",
         ),
-        (["--all", "--top_k", "40", "--include_seen"], "60 of 60 lists have fewer than 40 items: the model knows 30 items"),
+        (
+            ["--all", "--top_k", "40", "--include_seen", "--max_per", "item=1"],
+            "60 of 60 lists have fewer than 40 items: the model knows 30 items, and --max_per item=1 holds for 30 values of item",
+        ),
         (
             ["--users", "u1", "u1", "--where", "genre = 'jazz'", "--where", "price < 4", "--include_seen", "--top_k", "3"],
             "2 of 2 lists have fewer than 3 items: --where lets 2 of 30 items be listed",
@@ -129,6 +132,7 @@ def test_one_line_says_how_many_lists_a_rule_leaves_short_and_why(folder, capsys
     "words",
     [
         ["--all", "--top_k", "5"],
+        ["--all", "--top_k", "40", "--include_seen"],
         ["--all", "--where", "genre = 'jazz'", "--top_k", "2"],
         ["--users", "u1", "u2", "u1", "--max_per", "genre=2", "--top_k", "6"],
         ["--all", "--promote", "genre = 'jazz'=20%", "--top_k", "5"],
@@ -167,6 +171,7 @@ def test_short_lists_are_counted_over_all_blocks_and_once_for_a_user_that_is_ask
         (["recommend", "{run}", "--users", "u1", "--where", "prise > 3"], "no column 'prise'; did you mean price?"),
         (["recommend", "{run}", "--users", "u1", "--where", "genre = zydeco"], "a text stands in single quotes: 'zydeco'"),
         (["train", "--dataset", "{log}", "--where", "item = song3", "--out", "{new}"], "a text stands in single quotes: 'song3'"),
+        (["recommend", "{run}", "--users", "u1", "--where", "zydeco > 3"], "no column 'zydeco' (it has item_id, item, genre, price)"),
         (["train", "--dataset", "{log}", "--where", "itm = 'song3'", "--out", "{new}"], "no column 'itm' for where; did you mean item?"),
         (["update", "{run}", "--interactions", "{no_item}", "--out", "{new}"], "such as --item_column thing (item_column='thing')"),
     ],

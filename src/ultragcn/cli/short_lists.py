@@ -36,6 +36,7 @@ class ShortLists:
         self._limits = list(zip(rules.max_per, bound.choice.limits, strict=True))
         places = min(arguments.top_k, self._num_items)
         self._promises = [(name, one.holds, one.places(places)) for name, one in zip(rules.promote, bound.choice.promises, strict=True)]
+        self._has_rules = bool(rules.only or rules.exclude or rules.where or rules.max_per)
         self._lists = self._short = 0
         self._broken = [0] * len(self._promises)
 
@@ -53,9 +54,9 @@ class ShortLists:
             self._broken[place] += int((kept < wanted).sum())
 
     def say(self) -> None:
-        """Say how many lists are short, and why; nothing where none is."""
+        """Say how many lists are short, and why; nothing where none is, or no rule could be why."""
         top_k = self._arguments.top_k
-        if self._short:
+        if self._short and self._has_rules:
             which = "the list has" if self._lists == 1 else f"{self._short} of {self._lists} lists have"
             tell(f"{which} fewer than {counted(top_k, 'item')}: {', and '.join(self._reasons())}")
         for (name, holds, wanted), broken in zip(self._promises, self._broken, strict=True):
@@ -73,7 +74,7 @@ class ShortLists:
             reasons.append(
                 f"{' and '.join(masks)} {'let' if len(masks) > 1 else 'lets'} {self._allowed} of {self._num_items} items be listed"
             )
-        elif self._num_items < self._arguments.top_k:
+        if self._num_items < self._arguments.top_k:
             reasons.append(f"the model knows {counted(self._num_items, 'item')}")
         for name, limit in self._limits:
             reasons.append(f"--max_per {name}={limit.most} holds for {counted(limit.num_values, 'value')} of {name}")
