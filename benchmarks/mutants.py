@@ -556,6 +556,10 @@ def _on_purpose(file: Path, draw: random.Random) -> tuple[str, bytes]:
     array = arrays[name].copy()
     place = draw.randrange(array.size)
     match change:
+        case "index" | "indptr" if array.dtype.kind == "u":  # a model without such an array
+            array = array.reshape(-1)[:-1].copy()
+        case "index" | "indptr" if name == "item_degrees":  # of which any number is right that is not below 0
+            array.flat[place] = -1
         case "index":
             array.flat[place] = draw.choice((-1, -(2**31), 2**31 - 1, 10**6)) if array.dtype.kind == "i" else np.nan
         case "indptr":
@@ -592,7 +596,8 @@ def _on_purpose(file: Path, draw: random.Random) -> tuple[str, bytes]:
             else:
                 array = array.reshape(-1)[:-1].copy()
         case "negative":
-            name = next((one for one in draw.sample(names, len(names)) if arrays[one].dtype.kind == "i"), names[0])
+            rows = [one for one in names if arrays[one].dtype.kind == "i" and not one.startswith("items_table")]
+            name = draw.choice(rows or names)
             array = arrays[name].copy()
             array.flat[0] = -1 if array.dtype.kind == "i" else array.flat[0]
             array = array[:0] if array.dtype.kind != "i" or name.endswith("_ids") else array

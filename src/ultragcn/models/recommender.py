@@ -638,6 +638,8 @@ class EmbeddingRecommender(Recommender):
     def _scorer_of(self, matrix: sp.csr_matrix) -> Scorer:
         scorer: Any = self.scorer
         made: Scorer = scorer.of_users(self.fold_in(matrix), matrix)
+        if self.is_without_history:  # what it folds in by was read from a file
+            made.check_range()
         return made
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
