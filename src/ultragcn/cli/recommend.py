@@ -134,8 +134,7 @@ def _frames(arguments: argparse.Namespace, model: "Recommender", shard: tuple[in
     part, parts = shard
     users = users[len(users) * (part - 1) // parts : len(users) * part // parts]
     step = max(1, min(_BLOCK_USERS, _BLOCK_PLACES // max(1, min(arguments.top_k, len(model.item_ids)))))
-    is_watched = len(users) > step and bool(arguments.output) and sys.stderr is not None and sys.stderr.isatty()
-    show: Progress = Bars() if is_watched else Silent()
+    show: Progress = Bars() if len(users) > step and arguments.output else Silent()
 
     def blocks() -> Iterator["pl.DataFrame"]:
         show.start("recommending", len(users), "user")
