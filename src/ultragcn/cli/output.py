@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output", metavar="FILE",
-        help="write here instead of to stdout: .tsv, .csv, .jsonl or .parquet; text also with .gz after it; parquet needs it",
+        help="write here instead of to stdout: .tsv, .csv, .jsonl or .parquet; text also with .gz after it; parquet needs it; of recommend "
+        "also FOLDER/, which gets parts",
     )  # fmt: skip
     parser.add_argument(
         "--bom", action="store_true", help="begin a CSV or TSV file with a byte order mark, by which Excel knows that it is UTF-8"
