@@ -65,6 +65,7 @@ class _Reader:
 
     def __init__(self, name: str, model: "Recommender", top_k: int, unknown: str) -> None:
         self._name, self._model, self._top_k, self._unknown = name, model, top_k, unknown
+        self._refused: list[tuple[int, str, IdMap]] = []
         self._strangers: dict[str, list[str]] = {"user_id": [], **{column: [] for column in _LISTS}}
 
     def queries_of(self, chunk: Sequence[Row]) -> "Queries":
@@ -77,6 +78,7 @@ class _Reader:
         lists = {column: Rows.of(self._rows_of(column, numbers, [row[column] or () for row in rows])) for column in _LISTS}
         users = [(number, row["user_id"]) for number, row in zip(numbers, rows, strict=True)]
         user_rows, user_ids = self._users_of(users)
+        self._refuse_strangers()
         limited = np.array([row["only"] is not None for row in rows])
         most = len(self._model.item_ids)
         top_k = np.array([min(self._top_k if row["top_k"] is None else row["top_k"], most) for row in rows], np.int64)
@@ -137,14 +139,21 @@ class _Reader:
         return [rows[rows >= 0] for rows in np.split(found, ends[1:-1])]
 
     def _met_stranger(self, column: str, number: int, text: str, known: "IdMap") -> None:
-        """Count an id that the model does not know; refuse it where it may not be."""
-        if self._unknown == "raise" and column in ("user_id", "items"):
-            try:
-                known.rows(known.parse([text]))
-            except UsageError as error:
-                advice = "--unknown skip leaves out what the model does not know"
-                raise UsageError(f"{self._name}, row {number}: {error}; {advice}") from None
+        """Count an id that the model does not know."""
         self._strangers[column].append(f"{text!r} in row {number}")
+        if self._unknown == "raise" and column in ("user_id", "items"):
+            self._refused.append((number, text, known))
+
+    def _refuse_strangers(self) -> None:
+        """Raise the error for the first row with an id that the model has to know."""
+        if not self._refused:
+            return
+        number, text, known = min(self._refused, key=lambda refused: refused[0])
+        try:
+            known.rows(known.parse([text]))
+        except UsageError as error:
+            advice = "--unknown skip leaves out what the model does not know"
+            raise UsageError(f"{self._name}, row {number}: {error}; {advice}") from None
 
 
 def names_of(queries: "Queries") -> np.ndarray:
@@ -264,10 +273,8 @@ def _list_of(value: Any, place: str, column: str) -> list[str] | None:
         return None
     if not isinstance(value, list):
         _refuse(place, column, value, 'a list of items such as ["tea", "pie"]')
-    found = [_id_of(_nothing_of(item), place, column) for item in value]
-    if None in found:
-        _refuse(place, column, value, "a list of items without empty ones")
-    return found  # type: ignore[return-value]
+    found = [_id_of(_nothing_of(item), place, f"each of {column}") for item in value]
+    return [_refuse(place, column, value, "a list of items without empty ones") if item is None else item for item in found]
 
 
 def _top_k_of(value: Any, place: str) -> int | None:

@@ -9,6 +9,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
+from ultragcn.data.interactions import Interactions
 from ultragcn.data.items_table import ItemsTable, as_items_table
 from ultragcn.data.options import DataOptions
 from ultragcn.errors import UsageError
@@ -17,15 +18,21 @@ from ultragcn.models.fitted import Fitted
 from ultragcn.models.verbs import verb
 from ultragcn.rules import Rules
 from ultragcn.rules.bound import Bound
-from ultragcn.rules.masks import empty_lists, joined
+from ultragcn.rules.masks import empty_lists, joined, rows_of
 from ultragcn.scoring.scorer import Ranking
 from ultragcn.scoring.similar import WAYS
+
+_MANY_USERS, _LARGE = 1024, 8
+"""For blocks of so many users, of models with so many times as many, what is seen is put together for the block: for a million users the
+whole takes 200 megabytes."""
 
 
 class RankingVerbs(Fitted):
     """What follows from a scorer: a fitted model (`Recommender`) has one, and knows its users, its items and what was seen."""
 
     items_table_: ItemsTable | None
+    valid_: Interactions | None
+    _seen: sp.csr_matrix | None
     _table: tuple[tuple[Any, ...], ItemsTable] | None
     similar_by: ClassVar[str | None] = "together"
     """By what `similar_items` compares items when nothing is given; None: something must be given."""
@@ -250,12 +257,21 @@ class RankingVerbs(Fitted):
         """Yield the lists of users by their ids and rows (B,), -1 for unknown users, a block of users at a time."""
         rank = None
         if (rows >= 0).any():
-            scorer, seen = self.scorer, self.seen_ if exclude_seen else None
+            scorer, seen = self.scorer, self._seen_by(rows) if exclude_seen else None
 
             def rank(users: np.ndarray) -> Ranking:
                 return bound.rank(scorer, users, top_k, seen)
 
         return lists.lists_in_blocks(rank, rows, top_k, self._instead(ids, rows, top_k, bound))
+
+    def _seen_by(self, rows: np.ndarray) -> sp.csr_matrix:
+        """Return train and validation pairs (U, I) of the users at `rows` (B,), -1 for unknown ones, and perhaps those of others."""
+        if not _MANY_USERS <= len(rows) <= len(self.user_ids) // _LARGE or self.valid_ is None or self._seen is not None:
+            return self.seen_
+        own = np.unique(rows[rows >= 0])
+        both = sp.csr_matrix(self.train_.matrix[own] + self.valid_.matrix[own])
+        both.sort_indices()
+        return rows_of(self.train_.matrix.shape, own, np.diff(both.indptr), both.indices)
 
     def _instead(self, ids: np.ndarray, rows: np.ndarray, top_k: int, bound: Bound) -> tuple[np.ndarray, np.ndarray] | None:
         """Return the lists of the users the model does not know, if there are such and they get some."""
