@@ -36,7 +36,7 @@ _OTHER_KINDS = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".pkl", ".
 """What a file of such a name holds is never what is written here, whatever --format says."""
 _PACKED = ".gz"
 _LEAST_PLAIN = 1e-4  # smaller numbers are written with an exponent
-_FRAME_ROWS = 2**20  # rows of a Parquet file that are held in memory: about 60 megabytes
+_FRAME_ROWS = 2**19  # rows of a Parquet file that are held in memory: about 60 megabytes, and as much again while they are written
 _GROUP_ROWS = 2**17
 """Rows of a Parquet file that are packed together where it is put together from parts."""
 _KILLED = 128 + 15

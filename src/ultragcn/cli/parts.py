@@ -24,7 +24,7 @@ MANIFEST = "_manifest.json"
 """Beside the parts. Spark, pandas and pyarrow pass over names that begin so when they read a folder."""
 _FORMAT = "ultragcn-parts-1"
 _ENDINGS = {"parquet": ".parquet", "tsv": ".tsv", "csv": ".csv", "json": ".jsonl"}
-_PART_ROWS = 2**20
+_PART_ROWS = 2**19
 """Rows of a part where nobody says how many parts there are."""
 _MOST_PARTS = 99_999
 _WORDS = {
@@ -36,7 +36,7 @@ _WORDS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --parts."""
     parser.add_argument(
-        "--parts", type=int, metavar="N", help="how many parts --output FOLDER/ gets (default: one for each million rows)"
+        "--parts", type=int, metavar="N", help="how many parts --output FOLDER/ gets (default: one for each half million rows)"
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ultragcn.kernels.numba_cpu.compiling import fast_inlined, inlined, kernel
 from ultragcn.kernels.numba_cpu.search import first_at_least
-from ultragcn.kernels.numba_cpu.threads import share_out, take_next
+from ultragcn.kernels.numba_cpu.threads import num_threads, share_out, take_next
 from ultragcn.kernels.numba_cpu.vectors import ZERO, prefer_wide_vectors
 
 # Scores looked at together when searching for one above the list's last: long enough to vectorise, short enough to skip.
@@ -182,15 +182,22 @@ def rank_users(user_embedding, item_embedding, users, k, seen, term, block, tile
     block = 1 if few else min(block, len(users))
     lists = _empty_lists(len(users), k)
 
-    def run(counter):
-        work = RankWork(
+    def new_work():
+        return RankWork(
             np.empty((block, size), np.float32), np.empty(block, np.int64), np.empty(block * tile, np.float32),
             *_empty_lists(block, width), np.empty((block, num_items if term.scale != 0 else 0), np.float32),
         )  # fmt: skip
+
+    pieces = 1 if few else -(-len(users) // block)
+    # Made in this thread: each helper that makes its own leaves as much memory behind, and helpers come and go.
+    works = [new_work() for _ in range(min(num_threads(), pieces))] if pieces > 1 else []
+
+    def run(counter):
         rank = _rank_few if few else _rank_blocks
+        work = works.pop() if works else new_work()
         rank(counter, (user_embedding, item_embedding), users, seen, term, tile, lists, work)
 
-    share_out(1 if few else -(-len(users) // block), run)
+    share_out(pieces, run)
     return lists
 
 
