@@ -216,7 +216,7 @@ def _sum_graph(user, term, graph):
 def _list_tile(scores, start, user, factor, graph, seen, position, values, candidates):
     """Add the graph to the scores of a tile of items, leave out seen ones, and list the best; return the next seen item's place.
 
-    `graph` is a slice of its own: added from a place in a longer row, it is not vectorised, and ranking takes 1.25 times as long (gowalla, D = 64).
+    `graph` is a slice of its own: added from a place in a longer row, it is not vectorised, and ranking takes 1.25 times as long.
     """
     columns = len(scores)
     seen_indptr, seen_indices = seen
