@@ -28,7 +28,7 @@ const TEXTS = {
     added: (title) => `${title} added.`,
     isChosen: (title) => `${title}, already in your choices`,
     like: "More like this",
-    likeItem: (title) => `More like ${title}`,
+    likeItem: (title) => `More like this: ${title}`,
     likeHeading: (title) => `More like ${title}`,
     noneLike: "The model knows no item like this one.",
     because: "Because you chose",
@@ -89,7 +89,7 @@ const TEXTS = {
     added: (title) => `${title} 담았습니다.`,
     isChosen: (title) => `${title}, 이미 고름`,
     like: "비슷한 것",
-    likeItem: (title) => `${title}, 비슷한 것 보기`,
+    likeItem: (title) => `비슷한 것: ${title}`,
     likeHeading: (title) => `비슷한 것: ${title}`,
     noneLike: "모델이 아는 비슷한 것이 없습니다.",
     because: "추천 이유",
@@ -604,13 +604,15 @@ function rowOf(row, isNew) {
   const isOpen = state.like === item;
   const actions = make("div", { class: "actions" });
   if (can("new users")) {
-    actions.append(button({ class: "action", data: { item, does: "add" }, press: () => add(item) }, icon("add"), make("span", { text: text.add }), unseen(`: ${title}`)));
+    const given = { class: "action", data: { item, does: "add" }, "aria-label": text.addItem(title), press: () => add(item) };
+    actions.append(button(given, icon("add"), make("span", { text: text.add })));
   }
   if (can("similar")) {
-    const given = { class: "action", data: { item, does: "like" }, "aria-expanded": String(isOpen), press: () => toggleSimilar(item) };
-    actions.append(button(given, icon("like"), make("span", { text: text.like }), unseen(`: ${title}`)));
+    const data = { item, does: "like" };
+    const given = { class: "action", data, "aria-label": text.likeItem(title), "aria-expanded": String(isOpen), press: () => toggleSimilar(item) };
+    actions.append(button(given, icon("like"), make("span", { text: text.like })));
   }
-  const made = make("li", { class: isNew ? "row new" : "row", data: { item } }, titled("p", item, { class: "title" }), actions, whyOf(row));
+  const made = make("li", { class: isNew ? "row new" : "row", data: { item } }, titled("p", item, { class: "title" }), whyOf(row), actions);
   if (isOpen && similar !== null) made.append(similarTo(item));
   return made;
 }
