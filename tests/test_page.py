@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser import browsing, opened
 from tests.servers import serving
-from ultragcn import ItemKNN, UltraGCN, load_dataset
+from ultragcn import ItemKNN, UltraGCN, __version__, load_dataset
 
 pytest.importorskip("uvicorn", reason="needs what ultragcn serve needs: pip install -r requirements-dev.txt")
 
@@ -321,6 +321,16 @@ def test_both_languages_have_every_text(visited, server):
         assert set(names["en"]) <= used
 
 
+def test_enter_that_ends_a_korean_syllable_picks_nothing(visited, server):
+    with visited(server) as tab:
+        search(tab, "river")
+        press = "composing => document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: composing}))"
+        tab.evaluate(press, True)
+        assert chips(tab) == []
+        tab.evaluate(press, False)
+        assert len(chips(tab)) == 1
+
+
 # --------------------------------------------------------------- what data may hold
 
 HOSTILE = [
@@ -498,6 +508,34 @@ def test_a_busy_server_is_asked_again_and_the_page_says_so(visited, server, mode
         lists(tab, model.recommend_for(popular[:1], 12)[0])
         assert tab.locator("#notice").is_hidden()
         assert len(refused) == 2
+
+
+def test_a_busy_server_is_no_longer_called_busy_once_it_has_answered_anything(visited, server):
+    refused = []
+
+    def refuse_once(route):
+        if refused:
+            route.continue_()
+        else:
+            refused.append(1)
+            route.fulfill(status=503, headers={"Retry-After": "1"}, body='{"error":"busy"}', content_type="application/json")
+
+    with visited(server, expected="503") as tab:
+        tab.route("**/items?*", refuse_once)
+        tab.locator("#search").fill("river")
+        tab.get_by_text("The server is busy. This page tries again in 1 s.").wait_for()
+        tab.locator("[role=option]").first.wait_for()
+        assert tab.locator("#notice").is_hidden()
+
+
+def test_the_page_notices_that_the_server_has_another_model(visited, server):
+    with visited(server) as tab:
+        before = tab.locator("#model").inner_text()
+        assert before.endswith(f"2,000 users · 600 items · ultragcn {__version__}")
+        tab.route("**/recommend", lambda route: route.fulfill(json=route.fetch().json() | {"model": "another-1"}))
+        tab.route("**/model", lambda route: route.fulfill(json=route.fetch().json() | {"model": "another-1", "users": 7}))
+        tab.locator("[data-does=add]").first.click()
+        tab.get_by_text("another-1 · 7 users").wait_for()
 
 
 def test_a_server_that_is_gone_is_a_sentence_and_a_button_that_tries_again(browser, server, model):

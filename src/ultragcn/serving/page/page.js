@@ -175,6 +175,7 @@ async function ask(name, path, body) {
     turn = mine;
     const answer = await mine;
     if (!counts()) return null;
+    if (answer.status === 200 && notice !== null && !notice.stays) say(null);
     if (answer.status !== 503 || tries === TRIES) return answer;
     say(() => text.busy(answer.seconds));
     await new Promise((resolve) => setTimeout(resolve, answer.seconds * 1000));
@@ -345,16 +346,22 @@ function readAddress() {
 // ------------------------------------------------------- questions and lists
 
 async function start() {
+  if (!await learnModel()) return;
+  say(null);
+  await restore();
+}
+
+async function learnModel() {
   const answer = await ask("model", "model");
-  if (answer === null) return;
+  if (answer === null) return false;
   if (answer.status !== 200) {
     complain(answer, start);
-    return;
+    return false;
   }
   about = answer;
-  say(null);
   showAbilities();
-  await restore();
+  showTexts();
+  return true;
 }
 
 // Show the state that the address holds.
@@ -431,7 +438,6 @@ async function update(words = "") {
   } else if (answer.status !== 200) {
     complain(answer, update);
   } else {
-    if (notice !== null && !notice.stays) say(null);
     leaveOut([...(answer.unknown?.items || NONE), ...(answer.unknown?.add || NONE)].map(String));
     showAnswer(answer, words);
   }
@@ -443,6 +449,7 @@ function showAnswer(answer, words) {
   showAll();
   tell(`${words} ${numShown()}`.trim());
   if (state.like !== null && similar === null) showSimilar();
+  if (answer.model !== about.model) learnModel(); // the server has another one now
 }
 
 // Take items that the model does not know out of what was chosen.
