@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn.errors import NumericalError
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.explanations import weights_of
-from ultragcn.scoring.scorer import OwnedScorer
+from ultragcn.scoring.scorer import OwnedScorer, largest_size
 from ultragcn.scoring.similar import heaviest
 
 
@@ -57,11 +58,17 @@ class ItemWeightModel(ItemScorer):
         """Return the scores of all items for users given by their items: (B, I) csr_matrix to (B, I) float32."""
         return _product(self.item_weights_, matrix)
 
+    def _check_range(self) -> None:
+        weights = self.item_weights_
+        largest = largest_size(weights if isinstance(weights, np.ndarray) else weights.data) * weights.shape[0]
+        if not largest < float(np.finfo(np.float32).max):
+            raise NumericalError(f"scores leave the range of float32: sums of item weights may reach {largest:.2g}")
+
     def _make_scorer(self) -> OwnedScorer:
         return OwnedScorer(partial(_product, self.item_weights_), self.train_.matrix)
 
-    def _reasons(self, scorer: Any, user: int, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
-        return {"item weights": weights_of(self.item_weights_, own, item)}
+    def _reasons(self, scorer: Any, user: int, own: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
+        return {"item weights": weights_of(self.item_weights_, own, items)}
 
 
 def _product(item_weights: sp.csr_matrix | np.ndarray, matrix: sp.csr_matrix) -> np.ndarray:
