@@ -15,9 +15,9 @@ const TEXTS = {
     searchHint: "Part of a name",
     found: "Items found",
     numFound: (n) => (n === 1 ? "1 item found" : `${number(n)} items found`),
-    nothing: (text) => `No item has “${text}” in its name.`,
+    nothing: (words) => `No item has “${words}” in its name.`,
     chosen: (n) => (n === 1 ? "1 choice" : `${number(n)} choices`),
-    has: (user, n) => `${user} has ${number(n)}`,
+    has: (user, n) => (n === 1 ? `${user} has 1 item` : `${user} has ${number(n)} items`),
     clear: "Start over",
     all: (n) => `Show all ${number(n)}`,
     fewer: "Show fewer",
@@ -45,7 +45,7 @@ const TEXTS = {
     empty: "There is nothing left to recommend.",
     more: "Show more",
     diversity: "Variety",
-    diversityIs: (value) => (value ? `${Math.round(value * 100)} %` : "off"),
+    diversityIs: (value) => (value ? `${Math.round(value * 100)}%` : "off"),
     diversityHint: "Without variety the best matches come first. With more variety the items differ more from each other.",
     lookUp: "Look up a user",
     user: "User id",
@@ -76,17 +76,17 @@ const TEXTS = {
     searchHint: "이름의 일부",
     found: "찾은 것",
     numFound: (n) => `${number(n)}개를 찾았습니다`,
-    nothing: (text) => `이름에 “${text}”가 들어간 것이 없습니다.`,
+    nothing: (words) => `이름에 다음이 들어간 것이 없습니다: “${words}”`,
     chosen: (n) => `고른 것 ${number(n)}개`,
     has: (user, n) => `${user} 님이 이용한 것 ${number(n)}개`,
     clear: "처음부터",
     all: (n) => `${number(n)}개 모두 보기`,
     fewer: "줄여 보기",
     remove: (title) => `${title} 빼기`,
-    removed: (title) => `${title} 뺐습니다.`,
+    removed: (title) => `뺐습니다: ${title}.`,
     add: "담기",
     addItem: (title) => `${title} 담기`,
-    added: (title) => `${title} 담았습니다.`,
+    added: (title) => `담았습니다: ${title}.`,
     isChosen: (title) => `${title}, 이미 고름`,
     like: "비슷한 것",
     likeItem: (title) => `비슷한 것: ${title}`,
@@ -106,7 +106,7 @@ const TEXTS = {
     empty: "더 추천할 것이 없습니다.",
     more: "더 보기",
     diversity: "다양하게",
-    diversityIs: (value) => (value ? `${Math.round(value * 100)} %` : "끔"),
+    diversityIs: (value) => (value ? `${Math.round(value * 100)}%` : "끔"),
     diversityHint: "끄면 가장 잘 맞는 것부터 보여 줍니다. 높이면 서로 더 다른 것을 보여 줍니다.",
     lookUp: "사용자 찾기",
     user: "사용자 id",
@@ -398,7 +398,7 @@ async function lookUp(user) {
   const answer = await askHistory(user);
   if (answer === null) return;
   const isUnknown = answer.status === 404;
-  at("user").toggleAttribute("aria-invalid", isUnknown);
+  at("user").setAttribute("aria-invalid", String(isUnknown));
   if (answer.status !== 200) {
     complain(answer, () => lookUp(user), () => text.unknownUser(user));
     return;
