@@ -354,7 +354,7 @@ def test_another_host_name_is_refused(client):
 
 
 def test_the_page_is_served_under_a_policy_that_lets_nothing_else_in(client):
-    for path, kind in (("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")):
+    for path, kind in (("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript"), ("/page.svg", "image/svg+xml")):
         answer = client.get(path)
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith(kind)

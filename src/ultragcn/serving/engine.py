@@ -167,7 +167,7 @@ class Engine:
 
     @cached_property
     def abilities(self) -> list[str]:
-        """What the model can do besides lists of known users: "new users", "explain", "similar"."""
+        """What the model can do besides lists of known users: "new users", "explain", "similar", "diversity"."""
         found: list[str] = []
         if not len(self.model.item_ids):
             return found
@@ -176,6 +176,7 @@ class Engine:
             "new users": lambda: self.model.recommend_for([item], 1),
             "explain": lambda: self.model.explain_for([item], item),
             "similar": lambda: self.model.similar_items(item, 1),
+            "diversity": lambda: self.model.recommend([], 1, diversity=0.5),
         }
         for name, attempt in tries.items():
             try:
