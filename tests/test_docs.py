@@ -1,5 +1,6 @@
 """The documents are true: what they tell the reader to do is done here, to the letter."""
 
+import importlib.util
 import itertools
 import json
 import os
@@ -214,3 +215,11 @@ def test_the_python_of_the_reports_page_runs_as_it_stands(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert names_after("docs/reports.md")["plot"].title == "valid_ndcg@20 against item_item_weight"
     assert Path("weights.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_the_page_on_architecture_lists_every_file_as_it_describes_itself():
+    spec = importlib.util.spec_from_file_location("tree", ROOT / "docs/tree.py")
+    tree = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tree)
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    assert tree.whole(page) == page, "run: python docs/tree.py"

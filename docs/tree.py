@@ -1,0 +1,39 @@
+"""Write the lists of files in docs/architecture.md: each module with the first line of its docstring.
+
+python docs/tree.py
+"""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/architecture.md"
+BEGIN = "<!-- made by docs/tree.py -->"
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a module's docstring, without its full stop."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0].rstrip(".")
+
+
+def lists() -> str:
+    """Return the lists: a heading a folder, a line a file."""
+    parts = []
+    for folder in ("src/ultragcn", "src", "benchmarks"):
+        files = sorted((ROOT / folder).rglob("*.py"), key=lambda path: (path.parent.as_posix(), path.name))
+        if folder == "src":
+            files = [path for path in files if "ultragcn" not in path.relative_to(ROOT / "src").parts[:1]]
+        for parent in dict.fromkeys(path.parent for path in files):
+            lines = [f"| `{path.name}` | {first_line(path)} |" for path in files if path.parent == parent and first_line(path)]
+            if lines:
+                parts.append(f"### {parent.relative_to(ROOT).as_posix()}/\n\n| file | what it has |\n|---|---|\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def whole(page: str) -> str:
+    """Return the page with the lists made anew."""
+    return page.partition(BEGIN)[0] + f"{BEGIN}\n\n{lists()}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(whole(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
