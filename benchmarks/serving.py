@@ -384,7 +384,7 @@ def make_million(folder: Path) -> UltraGCN:
     model.item_graph_ = sp.csr_matrix((MILLION_ITEMS, MILLION_ITEMS), dtype=np.float32)
     model.item_trend_ = np.zeros(MILLION_ITEMS, np.float32)
     model.seed_, model.history_, model.best_epoch_, model.stopped_ = 0, [], 0, "epochs"
-    model.train_seconds_ = model.compile_seconds_ = 0.0
+    model.train_seconds_, model.compile_seconds_, model.l2_ = 0.0, 0.0, None
     model.save(folder)
     return model
 
