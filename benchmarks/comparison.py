@@ -62,6 +62,7 @@ Recall@20 / NDCG@20 of full rankings, means over seeds, on two CPU cores (the au
 
 which calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` with `--refit`, and with `--protocol authors`, for each table of a
 data set; the tables of unknown data and of parts left out are of `benchmarks/unknown_data.py` and `benchmarks/ablation.py`.
+The figures of UltraGCN in the tables of a data set are of full sweeps, `negatives="full"`. The section on clusters has those of `auto`.
 Settings marked `kept` or `given` were chosen on the validation items of `clean` (configs/; configs/baselines/settings.toml names the
 exceptions); each table says how many seeds it has. Seconds are those of the machine as it was: read them only where it did nothing else.
 
@@ -75,6 +76,12 @@ graph chosen on validation while training), `ultragcn-paper` is the paper's mode
 kept for it (docs/model.md).
 """
 
+
+CLUSTERS = """## Clusters in place of full sweeps
+
+The tables above are of full sweeps, `negatives="full"`. `auto` takes clusters on these four data sets, and keeps full sweeps on the other
+two. `clean`, refitted, settings kept, means over seeds (`python benchmarks/clusters.py`). CPU seconds are those of fit and refit together.
+"""
 
 UNKNOWN = """## The defaults on unknown data
 
@@ -126,8 +133,8 @@ def kinds_of(name: str) -> list[str]:
 def write() -> None:
     """Write docs/results.md: a section anew where all that it is made of is there, else as it stands."""
     page = ROOT / "docs/results.md"
-    sections = [*map(of_data_set, BASELINES), of_unknown_data(), of_sgd(), of_ablations()]
     standing = page.read_text() if page.is_file() else ""
+    sections = [*map(of_data_set, BASELINES), of_clusters(standing), of_unknown_data(), of_sgd(), of_ablations()]
     by_heading = {part.split("\n", 1)[0]: part.rstrip() + "\n" for part in re.split(r"^(?=## )", standing, flags=re.MULTILINE)}
     parts = [ABOUT]
     for heading, text, complete in sections:
@@ -141,6 +148,26 @@ def of_data_set(name: str) -> tuple[str, str, bool]:
     tables = tables_in(folders)
     published = [f"Published: {PUBLISHED[name]}.\n"] if name in PUBLISHED else []
     return heading, "\n".join([heading + "\n", *tables.values(), *published]) if tables else "", len(tables) == len(folders)
+
+
+def of_clusters(standing: str) -> tuple[str, str, bool]:
+    """Return the same of clusters, beside what the page has of full sweeps."""
+    path = ROOT / "plots/clusters.tsv"
+    rows = storage.read_rows(path) if path.is_file() else []
+    rows = [row for row in rows if row["settings"] == "kept" and row["negatives"] == "clusters"]
+    lines = [["", "seeds", "full sweeps", "clusters", "CPU seconds"], ["---"] * 5]
+    for name in dict.fromkeys(row["dataset"] for row in rows):
+        own = [row for row in rows if row["dataset"] == name]
+        recall, ndcg, fit, refit = (
+            sum(float(row[column]) for row in own) / len(own)
+            for column in ("refitted recall@20", "refitted ndcg@20", "cpu", "refit_cpu")
+        )
+        section = standing.partition(f"## {name}\n")[2]
+        full = re.search(r"\| ultragcn \| kept \| \d+ \| ([\d.]+) \| ([\d.]+) \|", section)
+        before = f"{full[1]} / {full[2]}" if full else ""
+        lines.append([name, str(len(own)), before, f"{recall:.4f} / {ndcg:.4f}", f"{fit + refit:.0f}"])
+    text = "\n".join([CLUSTERS, *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
+    return CLUSTERS.split("\n", 1)[0], text if rows else "", len(lines) > 5 and all(int(line[1]) >= 5 for line in lines[2:])
 
 
 def of_unknown_data() -> tuple[str, str, bool]:

@@ -1,13 +1,15 @@
 """Ids as they stand in files, and the rows of an id map that they become."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass, field
 
 import numpy as np
-import polars as pl
 
 from ultragcn.data.ids import IdMap
 from ultragcn.data.options import DataOptions
+from ultragcn.lazily import pl
 
 BLANKS = " \t\u00a0\u3000"
 """What may stand around an id without being part of it."""

@@ -1,15 +1,17 @@
 """Which columns hold users, items, ratings, times and quantities, and what is made of their cells."""
 
+from __future__ import annotations
+
 import re
 import shlex
 
 import numpy as np
-import polars as pl
 
 from ultragcn.data import names, times
 from ultragcn.data.options import DataOptions
 from ultragcn.data.tables import Table
 from ultragcn.errors import DataError, UsageError
+from ultragcn.lazily import pl
 
 _HOLDS = {"user": "the users", "item": "the items", "rating": "the ratings", "time": "the times", "title": "the titles",
           "quantity": "the quantities"}  # fmt: skip

@@ -1,18 +1,18 @@
 """Tables of SQLite databases and sheets of Excel workbooks."""
 
+from __future__ import annotations
+
 import sqlite3
 import urllib.parse
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
-import polars as pl
-from polars.io.plugins import register_io_source
-
 from ultragcn.data import kinds
 from ultragcn.data.containers import Ready
 from ultragcn.data.options import option
 from ultragcn.errors import DataError, MissingDependencyError, did_you_mean
+from ultragcn.lazily import pl
 
 _BLOCK = 50_000  # rows fetched at a time
 
@@ -62,6 +62,8 @@ def read(source: Ready, table: str, columns: Sequence[str]) -> pl.LazyFrame:
                     schema=dict.fromkeys(wanted, pl.String),
                 )
                 yield made if predicate is None else made.filter(predicate)
+
+    from polars.io.plugins import register_io_source
 
     return register_io_source(batches, schema=schema)
 

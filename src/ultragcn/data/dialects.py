@@ -1,16 +1,17 @@
 """How a text file is written: where its rows begin, what stands between its cells, whether the first row names the columns."""
 
+from __future__ import annotations
+
 import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import polars as pl
-
 from ultragcn.data import names
 from ultragcn.data.options import DataOptions
 from ultragcn.errors import DataError
+from ultragcn.lazily import pl
 
 BLANKS = "blanks"
 """The separator of cells between which any number of blanks and tabs stand."""

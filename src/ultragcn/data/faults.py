@@ -1,16 +1,17 @@
 """What is wrong with a text file that polars could not read, and where: it says that something is wrong, here is looked up what."""
 
+from __future__ import annotations
+
 import csv
 import re
 from collections.abc import Iterator
-
-import polars as pl
 
 from ultragcn.data import kinds
 from ultragcn.data.dialects import BLANKS
 from ultragcn.data.options import option
 from ultragcn.data.text import ROW, Text
 from ultragcn.errors import DataError
+from ultragcn.lazily import pl
 
 _BLOCK = 1 << 16  # lines looked at together
 _HEAD = 100

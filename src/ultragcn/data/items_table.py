@@ -3,12 +3,13 @@
 Letters: I items.
 """
 
+from __future__ import annotations
+
 import contextlib
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ultragcn.data.ids import IdMap
 from ultragcn.data.options import DataOptions
@@ -16,15 +17,21 @@ from ultragcn.data.tables import is_frame
 from ultragcn.data.text import ROW
 from ultragcn.data.titles import _cells, _item_column, _joined, _open
 from ultragcn.errors import DataError, UsageError, counted, did_you_mean, warn
+from ultragcn.lazily import pl
 from ultragcn.machine import refuse_lost_threads
 
 ITEM_ID = "item_id"
 TITLE = "title"
-KINDS = {"text": pl.String, "whole": pl.Int64, "real": pl.Float64, "flag": pl.Boolean}
-"""What a column can hold, by the name that the file of a model has for it."""
+KINDS = {"text": "String", "whole": "Int64", "real": "Float64", "flag": "Boolean"}
+"""What a column can hold, by the name that the file of a model has for it: the name of the type in polars."""
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _CODE = r"^[+-]?0\d"
 _EXAMPLE = "such as price < 20 and genre in ('jazz', 'folk')"
+
+
+def kind_names() -> dict[Any, str]:
+    """Return what the file of a model calls the types of columns."""
+    return {getattr(pl, kind): name for name, kind in KINDS.items()}
 
 
 class ItemsTable:
@@ -47,13 +54,12 @@ class ItemsTable:
     [False, False, True]
     """
 
-    def __init__(self, frame: pl.DataFrame, item_ids: IdMap, titles: np.ndarray | None = None) -> None:
-        self.kept = frame
-        """The columns of the table itself."""
+    def __init__(self, frame: pl.DataFrame | None, item_ids: IdMap, titles: np.ndarray | None = None) -> None:
+        self._given = frame
         self._item_ids, self._titles = item_ids, titles
 
     @classmethod
-    def of(cls, source: Any, item_ids: IdMap, options: DataOptions | None = None) -> "ItemsTable":
+    def of(cls, source: Any, item_ids: IdMap, options: DataOptions | None = None) -> ItemsTable:
         """Return the items table in a file or a frame.
 
         Parameters
@@ -101,6 +107,11 @@ class ItemsTable:
             return cls(frame.select(pl.all().gather(places)), item_ids)
 
     @property
+    def kept(self) -> pl.DataFrame:
+        """The columns of the table itself."""
+        return pl.DataFrame() if self._given is None else self._given
+
+    @property
     def names(self) -> list[str]:
         """The columns that conditions can name."""
         return self._frame.columns
@@ -116,11 +127,11 @@ class ItemsTable:
             more[TITLE] = pl.Series(self._titles.tolist(), dtype=pl.String).replace("", None)
         return pl.DataFrame(more | {column.name: column for column in self.kept})
 
-    def with_titles(self, titles: np.ndarray | None) -> "ItemsTable":
+    def with_titles(self, titles: np.ndarray | None) -> ItemsTable:
         """Return the table with titles of the items, (I,) array of str."""
         return ItemsTable(self.kept, self._item_ids, titles)
 
-    def moved(self, rows: np.ndarray, item_ids: IdMap) -> "ItemsTable":
+    def moved(self, rows: np.ndarray, item_ids: IdMap) -> ItemsTable:
         """Return the table of more items: `rows` (I,) int says where each item stands among `item_ids`. New ones have empty cells."""
         places = np.full(len(item_ids), -1, np.int64)
         places[rows] = np.arange(len(rows))
@@ -174,8 +185,8 @@ class ItemsTable:
             raise UsageError(f"{what}: the items table has no column {name!r}{near} (it has {self._listed()}){without}")
 
     def _listed(self, kinds: bool = False, most: int = 12) -> str:
-        word = {kind: name for name, kind in KINDS.items()}
-        shown = [f"{column.name} ({word[column.dtype]})" if kinds else column.name for column in self._frame[:, :most]]  # type: ignore[index]
+        word = kind_names()
+        shown = [f"{column.name} ({word[column.dtype]})" if kinds else column.name for column in self._frame[:, :most]]
         return ", ".join(shown) + (", ..." if len(self.names) > most else "")
 
 

@@ -1,5 +1,7 @@
 """What a source says, in numbers: one row an interaction, users and items coded as rows of their id maps."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import re
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import scipy.sparse as sp
 
 from ultragcn.data import coding, json_lines, kinds, look, names, times
@@ -23,6 +24,7 @@ from ultragcn.data.tables import is_frame, open_table
 from ultragcn.data.text import HEAD_ROWS, ROW, first_lines
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, UsageError, counted, warn
+from ultragcn.lazily import pl
 from ultragcn.machine import refuse_lost_threads
 
 _ENOUGH_LINES = 20

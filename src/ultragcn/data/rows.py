@@ -1,10 +1,10 @@
 """The rows of a table that are read: their users and items as codes, whether they are rated high enough, times, quantities."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import polars as pl
 
 from ultragcn.data import coding, columns, faults, names, times
 from ultragcn.data.options import DataOptions, option
@@ -12,6 +12,7 @@ from ultragcn.data.tables import Table
 from ultragcn.data.text import ROW
 from ultragcn.data.where import Condition, condition_of
 from ultragcn.errors import DataError, warn
+from ultragcn.lazily import pl
 
 _LAST_MISSING = "last missing"
 _HOLDS = "holds\0"

@@ -1,16 +1,18 @@
 """Files and frames as tables: one row an interaction, columns found by their names."""
 
+from __future__ import annotations
+
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import polars as pl
 
 from ultragcn.data import databases, faults, json_lines, kinds
 from ultragcn.data.containers import Ready
 from ultragcn.data.options import DataOptions
 from ultragcn.data.text import ROW, Text, damage, open_text
 from ultragcn.errors import DataError
+from ultragcn.lazily import pl
 from ultragcn.machine import refuse_lost_threads
 
 _DAMAGED = "cannot read {}: it is damaged or cut short, or not {}; fetch or write it again"
@@ -75,7 +77,7 @@ class Table:
         found = self.collect(cells)
         return str(found[column][0] or "") if found.height else ""
 
-    def calmer(self) -> Iterable["Table"]:
+    def calmer(self) -> Iterable[Table]:
         """Yield the same file read with less care: bytes that are not UTF-8 as U+FFFD, quotes as letters, both."""
         if self.text is None:
             return
@@ -84,14 +86,14 @@ class Table:
             if text != self.text:
                 yield replace(_of_text(text, self.names, self.has_header, self.ready), named=self.named)
 
-    def last_holds_the_rest(self) -> Iterable["Table"]:
+    def last_holds_the_rest(self) -> Iterable[Table]:
         """Yield the same file, the last cell of a line being all that is left of it, separators and quotes among it."""
         if self.text is not None and len(self.names) > 1:
             rest = replace(self.text.letters(), rest=True, width=len(self.names))
             for text in (rest, replace(rest, lossy=True)):
                 yield replace(_of_text(text, self.names, self.has_header, self.ready), named=self.named)
 
-    def called(self, names: tuple[str, ...]) -> "Table":
+    def called(self, names: tuple[str, ...]) -> Table:
         """Return the same table, its columns under other names."""
         place = dict(zip(names, self.names, strict=True))
 
@@ -132,7 +134,9 @@ def open_table(source: Any, options: DataOptions, expected: str = "one interacti
 
 def is_frame(source: Any) -> bool:
     """Return whether `source` is a polars or pandas frame, or something that looks like one."""
-    return isinstance(source, (pl.DataFrame, pl.LazyFrame)) or (hasattr(source, "columns") and hasattr(source, "dtypes"))
+    if "polars" in sys.modules and isinstance(source, (pl.DataFrame, pl.LazyFrame)):
+        return True
+    return hasattr(source, "columns") and hasattr(source, "dtypes")
 
 
 def _of_text(text: Text, found: tuple[str, ...], has_header: bool, source: Ready | None) -> Table:

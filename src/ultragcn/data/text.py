@@ -1,16 +1,17 @@
 """Text files as tables. They are scanned by polars, never read whole: every cell is text, so that `007` stays `007`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from ultragcn.data.containers import Ready
 from ultragcn.data.dialects import BLANKS, Dialect, dialect_of, distinct_names, header_of
 from ultragcn.data.options import DataOptions, option
 from ultragcn.errors import DataError
+from ultragcn.lazily import pl
 
 ROW = "row\0"
 """Name of the column of row numbers, which no file has; null where a row has more cells than the first."""
@@ -72,7 +73,7 @@ class Text:
             .with_columns(pl.when(~too_long).then(pl.col(ROW)).alias(ROW), *(pl.col(cell).replace("", None) for cell in cells))
         )
 
-    def letters(self) -> "Text":
+    def letters(self) -> Text:
         """Return the same file, quotes read as letters."""
         return replace(self, dialect=replace(self.dialect, quote=None))
 

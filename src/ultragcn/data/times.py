@@ -1,9 +1,11 @@
 """Times in files: seconds, milliseconds and dates, also mixed in one column, as microseconds since 1970 (UTC)."""
 
+from __future__ import annotations
+
 import re
 from datetime import UTC, datetime
 
-import polars as pl
+from ultragcn.lazily import pl
 
 ALLOWED = "seconds or milliseconds since 1970, or a date such as 2020-01-31, 20200131, 2020-01-31T12:00:00Z or 31.01.2020"
 

@@ -1,11 +1,12 @@
 """Titles: what to call an item when showing it to people."""
 
+from __future__ import annotations
+
 import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ultragcn.data import columns, json_lines, names
 from ultragcn.data.containers import ready, require_file
@@ -15,6 +16,7 @@ from ultragcn.data.options import DataOptions
 from ultragcn.data.tables import Table, open_table
 from ultragcn.data.text import ROW
 from ultragcn.errors import DataError, counted, warn
+from ultragcn.lazily import pl
 from ultragcn.machine import refuse_lost_threads
 
 _MOST_COLUMNS = 40  # of a table of titles that are looked at

@@ -1,13 +1,14 @@
 """Conditions on rows: what `where` says in SQL, as an expression over the columns of a table."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import polars as pl
 
 from ultragcn.data.tables import Table
 from ultragcn.data.text import ROW
 from ultragcn.errors import DataError, did_you_mean
+from ultragcn.lazily import pl
 
 _EXAMPLE = "such as event = 'buy' AND price > 2; a name with other signs than letters stands in double quotes"
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"

@@ -3,17 +3,19 @@
 U users of a model, I items of a model, Q users that both models know, B users of a block, K list length.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 
 from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.beyond_accuracy import coverage, gini, times_listed
 from ultragcn.evaluation.evaluate import Ranker
 from ultragcn.evaluation.own_models import is_ranker
+from ultragcn.lazily import pl
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the overlap of users' lists, what is reported besides the mean."""
@@ -228,7 +230,7 @@ class _Matched(NamedTuple):
     known_to_b: np.ndarray  # (number,) bool
 
     @classmethod
-    def of(cls, a: IdMap, b: IdMap) -> "_Matched":
+    def of(cls, a: IdMap, b: IdMap) -> _Matched:
         in_a = in_b = np.zeros(0, np.int64)
         if a.are_strings == b.are_strings:
             # Both are in order already, so this takes no longer than reading them; a table of rows by id would.

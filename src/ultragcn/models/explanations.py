@@ -3,17 +3,19 @@
 Letters: I items, n items that the user has.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 import scipy.sparse as sp
 
 from ultragcn import kernels
 from ultragcn.data.ids import Id, as_python
 from ultragcn.errors import UsageError, counted
+from ultragcn.lazily import pl
 from ultragcn.models import lists
 from ultragcn.models.fitted import Fitted
 from ultragcn.models.verbs import verb

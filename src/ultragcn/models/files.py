@@ -6,6 +6,8 @@ before compiled code walks through an array.
 Letters: U users, I items, D dimensions of an embedding, N pairs.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import fields
 from itertools import pairwise
@@ -13,15 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 import scipy.sparse as sp
 
 from ultragcn.config import HyperParameters
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
-from ultragcn.data.items_table import KINDS, ItemsTable
+from ultragcn.data.items_table import KINDS, ItemsTable, kind_names
 from ultragcn.errors import UsageError
 from ultragcn.forms import misfit
+from ultragcn.lazily import pl
 from ultragcn.machine import ask_for
 from ultragcn.storage import read_arrays, read_checksum, read_form
 
@@ -305,10 +307,10 @@ def _is_unicode(texts: np.ndarray) -> bool:
 
 def _pack_table(table: ItemsTable) -> tuple[list[dict[str, str]], dict[str, np.ndarray]]:
     """Return the names and kinds of the columns of an items table, and their arrays."""
-    name_of = {kind: name for name, kind in KINDS.items()}
+    name_of = kind_names()
     columns, arrays = [], {}
     for number, column in enumerate(table.kept):
-        name, kind = f"{ITEMS_TABLE}.{number}", name_of[column.dtype]  # type: ignore[index]
+        name, kind = f"{ITEMS_TABLE}.{number}", name_of[column.dtype]
         columns.append({"name": column.name, "kind": kind})
         arrays[f"{name}.there"] = column.is_not_null().to_numpy().astype(np.uint8)
         if kind == "text":

@@ -3,14 +3,16 @@
 Letters: U users, I items, B users asked about, K places of a list.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ultragcn.data.ids import Id, IdMap, as_ids
 from ultragcn.errors import UsageError
+from ultragcn.lazily import pl
 from ultragcn.machine import ask_for, refuse_lost_threads
 from ultragcn.rules.masks import empty_lists, joined
 from ultragcn.scoring.ranking import BATCH_USERS, batch_users

@@ -1,16 +1,18 @@
 """The verbs by which a fitted model is asked for items: recommend, recommend_frame, recommend_for, score, similar items and users."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import polars as pl
 import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
 from ultragcn.data.items_table import ItemsTable, as_items_table
 from ultragcn.data.options import DataOptions
 from ultragcn.errors import UsageError
+from ultragcn.lazily import pl
 from ultragcn.models import lists
 from ultragcn.models.fitted import Fitted
 from ultragcn.models.verbs import verb
@@ -202,7 +204,7 @@ class RankingVerbs(Fitted):
         """Return the items table, with the ids and the titles of the items; these alone where the model has no table."""
         kept = (self.items_table_, self.item_titles_, self.item_ids)
         if self._table is None or any(one is not other for one, other in zip(self._table[0], kept, strict=True)):
-            frame = pl.DataFrame() if self.items_table_ is None else self.items_table_.kept
+            frame = None if self.items_table_ is None else self.items_table_.kept
             self._table = kept, ItemsTable(frame, self.item_ids, self.item_titles_)
         return self._table[1]
 

@@ -5,6 +5,7 @@ An engine knows nothing of HTTP. It is used by one thread at a time.
 
 import datetime
 import json
+import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -114,10 +115,10 @@ class Engine:
         if items_table is not None:
             self.model.set_items_table(items_table)
         self._file = None if rules is None else RulesFile(rules)
+        self._folder_of_rules = None if rules is None else Path(rules).parent
         self._rules: dict[Hashable, tuple[Rules, tuple[str, ...]]] = {}
         self._check_rules()
         self._titles = None if self.model.item_titles_ is None else self.model.item_titles_
-        self._kept_rules: Rules = Rules()
 
     def _check_rules(self) -> None:
         """Raise `UsageError` where a rule that needs no value cannot be meant."""
@@ -131,8 +132,12 @@ class Engine:
                 raise
             self.model.recommend([], 1, rules=rules, unknown="skip")
 
+    def said(self, error: Exception) -> str:
+        """Return what an error says, without the folder of the rules, which is nobody's business outside."""
+        return str(error) if self._folder_of_rules is None else str(error).replace(f"{self._folder_of_rules}{os.sep}", "")
+
     def warm(self) -> None:
-        """Answer a question of each kind, so that everything is compiled and made before the first request."""
+        """Answer questions for lists of known users, so that what they need is compiled and made before the first request."""
         degrees = self.model.train_.user_degrees
         rows = np.argsort(-degrees, kind="stable")[: 2 * _NEW_USERS]
         users = self.model.user_ids.ids[rows].tolist()
@@ -140,16 +145,22 @@ class Engine:
             return
         self.lists([ListQuestion(user=users[0])])
         self.lists([ListQuestion(user=user) for user in users])
+        self.scores(ScoreQuestion(user=users[0], items=[as_python(self.model.item_ids.ids[0])]))
+        self.popular(PopularQuestion())
+
+    def warm_rest(self) -> None:
+        """Answer a question of each other kind: what they need takes longer to make. Another thread may ask the engine meanwhile."""
+        if not len(self.model.item_ids) or not len(self.model.user_ids):
+            return
+        user = as_python(self.model.user_ids.ids[int(np.argmax(self.model.train_.user_degrees))])
         item = as_python(self.model.item_ids.ids[0])
         for ability in self.abilities:
             if ability == "new users":
                 self.lists([ListQuestion(items=[item])])
             elif ability == "explain":
-                self.explain(ExplainQuestion(item=str(item), user=str(users[0])))
+                self.explain(ExplainQuestion(item=str(item), user=str(user)))
             elif ability == "similar":
                 self.similar(str(item), SimilarQuestion())
-        self.scores(ScoreQuestion(user=users[0], items=[item]))
-        self.popular(PopularQuestion())
         self.items(ItemsQuestion(q="a"))
 
     @cached_property

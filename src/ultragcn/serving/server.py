@@ -223,6 +223,7 @@ async def _serve(
         log.write(event="reloaded", model=new.id, before=before)
         return Reloaded(new.id, new.id != before)
 
+    loop.run_in_executor(loader, engine.warm_rest)  # known users are answered meanwhile
     tasks: set[asyncio.Task[None]] = set()
 
     async def reload_and_log() -> None:
@@ -261,6 +262,7 @@ async def _serve(
 def _loaded(make: Callable[[], Engine]) -> Engine:
     engine = make()
     engine.warm()
+    engine.warm_rest()
     return engine
 
 

@@ -174,7 +174,7 @@ class Worker:
         try:
             if isinstance(job.question, Batch):
                 found = engine.lists(job.question.questions)
-                answers = [OneOfBatch(error=str(one)) if isinstance(one, Exception) else OneOfBatch(one) for one in found]
+                answers = [OneOfBatch(error=engine.said(one)) if isinstance(one, Exception) else OneOfBatch(one) for one in found]
                 fallback = any(isinstance(one, Answer) and one.fallback for one in answers)
                 return Reply(200, self._encoder.encode(Answers(answers)), engine.id, fallback)
             assert job.call is not None
@@ -184,11 +184,11 @@ class Worker:
 
     def _of_error(self, engine: Engine, error: Exception) -> Reply:
         if isinstance(error, NotKnownError):
-            return self._problem(404, str(error), engine)
+            return self._problem(404, engine.said(error), engine)
         if isinstance(error, MemoryError):
             return self._problem(503, "there is not enough memory for this question; ask for less", engine)
         if isinstance(error, UltraGCNError):
-            return self._problem(422, str(error), engine)
+            return self._problem(422, engine.said(error), engine)
         LOGGER.exception("a question ended in an error that should not be", exc_info=error)
         return self._problem(500, "this is a fault of the server; its log says more", engine)
 
