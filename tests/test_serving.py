@@ -1,5 +1,6 @@
 """The server: the same answers as the library and the command, guarded, and there again after whatever clients do."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -461,6 +462,24 @@ def test_too_much_at_once_is_refused_at_once_and_the_rest_is_answered(folder):
         assert {status for status, _, _ in answers} == {200, 503}
         assert all(after == "1" for status, after, _ in answers if status == 503)
         assert httpx.get(f"{server.url}/recommend/user-0001", timeout=30).status_code == 200
+
+
+def test_one_answer_that_took_long_by_chance_makes_nobody_refused_and_a_lasting_change_is_learned():
+    from ultragcn.serving.worker import Worker
+
+    loop = asyncio.new_event_loop()
+    worker = Worker(None, loop)
+    try:
+        for _ in range(100):
+            worker._learn_one("lists", 0.0004)
+        worker._learn_one("lists", 0.2)
+        assert worker._cost["lists"] < 0.0006
+        for _ in range(60):
+            worker._learn_one("lists", 0.004)
+        assert worker._cost["lists"] == pytest.approx(0.004, rel=0.05)
+    finally:
+        worker.stop()
+        loop.close()
 
 
 def address(server):

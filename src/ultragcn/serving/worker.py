@@ -27,6 +27,8 @@ _FIRST_GUESS = 0.001
 """Seconds that a question is thought to take before one of its kind was answered."""
 _MEMORY = 0.9
 """What the last measurements of a kind count together, the newest having the rest."""
+_LEAP = 4.0
+"""How many times what is known a measurement counts at most: one answer during which the machine did something else says nothing of the next."""
 
 
 class BusyError(UltraGCNError):
@@ -202,4 +204,5 @@ class Worker:
             self._learn_one(kind, self._cost.get(kind, _FIRST_GUESS) * seconds / guess)
 
     def _learn_one(self, kind: str, seconds: float) -> None:
-        self._cost[kind] = _MEMORY * self._cost.get(kind, seconds) + (1 - _MEMORY) * seconds
+        known = self._cost.get(kind, seconds)
+        self._cost[kind] = _MEMORY * known + (1 - _MEMORY) * min(seconds, _LEAP * known)
