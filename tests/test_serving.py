@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import random
@@ -11,7 +12,9 @@ import signal
 import socket
 import time
 import urllib.parse
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 
@@ -480,6 +483,67 @@ def test_one_answer_that_took_long_by_chance_makes_nobody_refused_and_a_lasting_
     finally:
         worker.stop()
         loop.close()
+
+
+def test_lists_that_are_slow_alone_and_quick_together_are_taken_on_until_a_block_is_full():
+    from ultragcn.serving.messages import ListQuestion
+    from ultragcn.serving.worker import LISTS, BusyError, Worker
+
+    class Slow:
+        id = "slow"
+        blocks: ClassVar[list[int]] = []
+
+        def said(self, error):
+            return str(error)
+
+        def lists(self, questions):
+            self.blocks.append(len(questions))
+            time.sleep(0.1)
+            return [UsageError("none")] * len(questions)
+
+    async def ask():
+        worker = Worker(Slow(), asyncio.get_running_loop())
+        try:
+            await worker.ask(LISTS, ListQuestion(user=1))
+            futures = [worker.ask(LISTS, ListQuestion(user=1))]
+            await asyncio.sleep(0.03)  # the thread has taken it
+            futures += [worker.ask(LISTS, ListQuestion(user=1)) for _ in range(16)]
+            for kind in (LISTS, "explained"):
+                with pytest.raises(BusyError):
+                    worker.ask(kind, ListQuestion(user=1))
+            await asyncio.gather(*futures)
+        finally:
+            worker.stop()
+
+    asyncio.run(ask())
+    assert Slow.blocks == [1, 1, 16]
+
+
+def test_no_search_for_garbage_stops_the_server_and_an_exchanged_model_goes_without_one(folder, monkeypatch):
+    from ultragcn.serving import server
+    from ultragcn.serving.engine import Engine
+    from ultragcn.serving.messages import ListQuestion
+
+    left = []
+
+    def instead(work):
+        work.close()
+        left.append(len(gc.get_objects()))
+
+    monkeypatch.setattr(server.asyncio, "run", instead)
+    server.serve(lambda: Engine(folder), folder, server.Options(port=0), print)
+    assert left[0] < len(gc.get_objects()) / 10
+    engine = Engine(folder)
+    engine.warm()
+    engine.lists([ListQuestion(user="user-0001"), ListQuestion(items=engine.model.item_ids.ids[:2].tolist())])
+    gc.collect()
+    gc.disable()
+    try:
+        model = weakref.ref(engine.model)
+        del engine
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 def address(server):
