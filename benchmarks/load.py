@@ -1,14 +1,14 @@
-"""A load generator for HTTP that does not wait for answers: what it measures is what people would wait who come when they like.
+r"""A load generator for HTTP that does not wait for answers: what it measures is what people would wait who come when they like.
 
-    echo '{"port": 8000, "requests": ["GET /popular HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n"], "rate": 100, "seconds": 10}' | python load.py
+    echo '{"port": 8000, "requests": ["GET /popular HTTP/1.1\r\nHost: localhost\r\n\r\n"], "rate": 100}' | python load.py
 
 Requests come at random moments (a Poisson process) at a fixed rate. Each latency counts from the moment at which the request was meant to
 come. A server that stops for a second is thus charged for all requests of that second, and not for one alone. Without a rate the generator
 asks again as soon as it has an answer, over so many connections, which finds the most that a server answers.
 
-The plan is JSON on stdin, and the figures are JSON on stdout. The generator says how late it was itself: `lag` is the time from the moment at
-which a request was meant to come to the moment at which the generator turned to it. Figures with a lag above 1 ms are marked `late`, for then
-they are in part the generator's own. Connections are kept alive, and another one is opened where none is free. Needs Linux.
+The plan is JSON on stdin, and the figures are JSON on stdout. The generator says how late it was itself: `lag` is the time from the moment
+at which a request was meant to come to the moment at which the generator turned to it. Figures with a lag above 1 ms are marked `late`.
+They are in part the generator's own. Connections are kept alive, and another one is opened where none is free. Needs Linux.
 """
 
 import dataclasses

@@ -2,8 +2,8 @@
 
     python sleeper.py [--milliseconds N] [--stall_at N --stall MS]
 
-It prints its port. Every request waits so many milliseconds and gets 200. When request number `--stall_at` comes, the whole server stops for
-`--stall` milliseconds, once.
+It prints its port. Every request waits so many milliseconds and gets 200. When request number `--stall_at` comes, the whole server stops
+once, for `--stall` milliseconds.
 """
 
 import argparse
