@@ -23,15 +23,15 @@ LISTS, BATCH = "lists", "batch"
 _BLOCK = 64
 """Questions that are answered before the next ones are looked at."""
 _ALWAYS_TAKEN = 16
-"""Lists that may wait whatever they are thought to take: of a million items one list takes 17 ms, and 16 as one block take 45 ms, which could
-not be learned if only those were taken on that are quick one by one."""
+"""Lists that may wait whatever they are thought to take. Of a million items one list takes 17 ms, and 16 as one block take 45 ms: if lists
+were refused by what one takes, no block would ever form."""
 _MOST_WAITING = 2000
 _FIRST_GUESS = 0.001
 """Seconds that a question is thought to take before one of its kind was answered."""
 _MEMORY = 0.9
 """What the last measurements of a kind count together, the newest having the rest."""
 _LEAP = 4.0
-"""How many times what is known a measurement counts at most: one answer during which the machine did something else says nothing of the next."""
+"""How many times what is known a measurement counts at most. Where the machine does something else during an answer, the next is as before."""
 
 
 class BusyError(UltraGCNError):
