@@ -403,8 +403,8 @@ def generator(options: argparse.Namespace) -> dict[str, Any]:
 # --------------------------------------------------------------------- report
 
 _COLUMNS = (
-    "rate", "seconds", "requests", "per_second", "p50_ms", "p99_ms", "max_ms", "refused", "refused_p99_ms", "refused_max_ms", "other", "failed",
-    "server_cpu_seconds", "cpu_seconds", "rss_mb", "growth_mb", "peak_mb", "lag_p50_ms", "lag_p99_ms",
+    "rate", "seconds", "requests", "per_second", "p50_ms", "p99_ms", "max_ms", "refused", "refused_p99_ms", "refused_max_ms", "other",
+    "failed", "server_cpu_seconds", "cpu_seconds", "rss_mb", "growth_mb", "peak_mb", "lag_p50_ms", "lag_p99_ms",
 )  # fmt: skip
 
 

@@ -109,9 +109,8 @@ def pairs_of(user_ids: IdMap, item_ids: IdMap, users: Any, items: Any) -> tuple[
     if not one_user and not one_item and len(rows) != len(columns):
         raise UsageError(f"{len(rows)} users do not pair with {len(columns)} items; give one user, or as many users as items")
     pairs = np.broadcast_arrays(rows if not one_user else rows[0], columns if not one_item else columns[0])
-    rows, columns = (
-        np.array(side, ndmin=1) for side in pairs
-    )  # copies, for NumPy warns of what was broadcast when compiled code looks at it
+    # Copies, because NumPy warns where compiled code looks at an array that was broadcast.
+    rows, columns = (np.array(side, ndmin=1) for side in pairs)
     return one_user and one_item, rows, columns
 
 
