@@ -31,7 +31,7 @@ _FIRST_GUESS = 0.001
 _MEMORY = 0.9
 """What the last measurements of a kind count together, the newest having the rest."""
 _LEAP = 4.0
-"""How many times what is known a measurement counts at most. Where the machine does something else during an answer, nothing follows."""
+"""A measurement counts at most so many times what is known, because the machine may have done something else meanwhile."""
 
 
 class BusyError(UltraGCNError):
