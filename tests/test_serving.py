@@ -467,6 +467,20 @@ def test_too_much_at_once_is_refused_at_once_and_the_rest_is_answered(folder):
         assert httpx.get(f"{server.url}/recommend/user-0001", timeout=30).status_code == 200
 
 
+def test_a_connection_whose_request_was_refused_unread_takes_the_next_one(folder):
+    body = {"questions": [{"user": f"user-{number:04d}", "explain": True} for number in range(1, 9)], "unused": "x" * 300_000}
+    with serving(folder, "--most_wait", "1") as server:
+
+        def ask(_):
+            with httpx.Client(base_url=server.url, timeout=60) as client:
+                lists = [client.get("/recommend/user-0001").status_code for _ in range(20)]
+                return [*lists, *(client.post("/recommend/batch", json=body).status_code for _ in range(4)), *lists]
+
+        with ThreadPoolExecutor(40) as pool:
+            statuses = [status for one in pool.map(ask, range(40)) for status in one]
+        assert {200, 503} <= {*statuses} <= {200, 400, 503}  # 400: a batch has nothing unused
+
+
 def test_one_answer_that_took_long_by_chance_makes_nobody_refused_and_a_lasting_change_is_learned():
     from ultragcn.serving.worker import Worker
 
@@ -507,7 +521,9 @@ def test_lists_that_are_slow_alone_and_quick_together_are_taken_on_until_a_block
             await worker.ask(LISTS, ListQuestion(user=1))
             futures = [worker.ask(LISTS, ListQuestion(user=1))]
             await asyncio.sleep(0.03)  # the thread has taken it
+            assert not worker.is_full
             futures += [worker.ask(LISTS, ListQuestion(user=1)) for _ in range(16)]
+            assert worker.is_full
             for kind in (LISTS, "explained"):
                 with pytest.raises(BusyError):
                     worker.ask(kind, ListQuestion(user=1))

@@ -22,7 +22,7 @@ from ultragcn.errors import UsageError
 from ultragcn.serving import messages, openapi
 from ultragcn.serving.observing import Log, Metrics
 from ultragcn.serving.routes import JSON, ROUTES, TEXT, Route, kind_of
-from ultragcn.serving.worker import BusyError, Worker
+from ultragcn.serving.worker import BUSY, BusyError, Worker
 
 BODY_BYTES = 1_000_000
 """Of a request at most."""
@@ -159,6 +159,8 @@ class Application:
             scope = request.scope
             about: MutableMapping[str, Any] = scope["ultragcn"]
             about["route"] = f"{route.method} {route.path}"
+            if self.worker.is_full:  # said before the request is read, because there is no time
+                return _busy(scope, BUSY)
             wanted = scope["path_params"].get(route.parameter, "") if route.parameter else ""
             if len(wanted) > messages.MOST_CHARACTERS:
                 return problem(scope, 400, f"an id has at most {messages.MOST_CHARACTERS} characters, not {len(wanted)}")

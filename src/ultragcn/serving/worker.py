@@ -22,6 +22,7 @@ LISTS, BATCH = "lists", "batch"
 """Kinds of questions that are answered as one block."""
 _BLOCK = 64
 """Questions that are answered before the next ones are looked at."""
+BUSY = "the server has more to do than it can; ask again in a second"
 _ALWAYS_TAKEN = 16
 """Lists that may wait whatever they are thought to take. Of a million items one list takes 17 ms, and 16 as one block take 45 ms: if lists
 were refused by what one takes, no block would ever form."""
@@ -92,6 +93,13 @@ class Worker:
         """How many questions wait for the thread."""
         return len(self._jobs)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a question of any kind is refused."""
+        return (
+            (self._waiting > self.most_seconds and len(self._jobs) >= _ALWAYS_TAKEN) or len(self._jobs) >= _MOST_WAITING or self._is_stopped
+        )
+
     def ask(self, kind: str, question: Any, call: Callable[[Engine], Any] | None = None) -> "asyncio.Future[Reply]":
         """Return the future of the answer; to be called in the event loop.
 
@@ -100,9 +108,8 @@ class Worker:
         BusyError
             Too much waits already.
         """
-        is_too_much = self._waiting > self.most_seconds and (kind != LISTS or len(self._jobs) >= _ALWAYS_TAKEN)
-        if self._is_stopped or is_too_much or len(self._jobs) >= _MOST_WAITING:
-            raise BusyError("the server has more to do than it can; ask again in a second")
+        if self.is_full or (kind != LISTS and self._waiting > self.most_seconds):
+            raise BusyError(BUSY)
         cost = self._cost.get(kind, _FIRST_GUESS) * (len(question.questions) if isinstance(question, Batch) else 1)
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting += cost
