@@ -159,8 +159,7 @@ def of_clusters(standing: str) -> tuple[str, str, bool]:
     for name in dict.fromkeys(row["dataset"] for row in rows):
         own = [row for row in rows if row["dataset"] == name]
         recall, ndcg, fit, refit = (
-            sum(float(row[column]) for row in own) / len(own)
-            for column in ("refitted recall@20", "refitted ndcg@20", "cpu", "refit_cpu")
+            sum(float(row[column]) for row in own) / len(own) for column in ("refitted recall@20", "refitted ndcg@20", "cpu", "refit_cpu")
         )
         section = standing.partition(f"## {name}\n")[2]
         full = re.search(r"\| ultragcn \| kept \| \d+ \| ([\d.]+) \| ([\d.]+) \|", section)

@@ -1,13 +1,17 @@
 """Files that were damaged, by accident and on purpose, and what comes of offering them again.
 
-    python benchmarks/mutants.py [--models 2000] [--flipped 200] [--others 500] [--seed 0] [--workers 2]
+    python benchmarks/mutants.py [--models 2000] [--flipped 200] [--places 60] [--swapped 40] [--others 500] [--seed 0] [--workers 2]
 
-Small models of every kind, checkpoints, a run, a study and a comparison are made, and then damaged in many ways with a seed:
+Small models of every kind, with an items table, a trend and an item graph, whole and without histories, checkpoints, a run, a study and
+a comparison are made, and then damaged in many ways with a seed:
 
 bit        one bit of the file of a model, in every array and in the header in turn
 accident   a file of a model cut off, made longer, overwritten, put together from two
-purpose    what a model's file holds is made wrong, and the file has a right checksum
-flipped    a bit of an array is flipped, and the file has a right checksum: it may be another model that is right in itself
+purpose    what a model's file holds is made wrong, and the file has a right checksum: arrays, the header, what it says in JSON
+flipped    a bit of an array is flipped, or a number is very large, and the file has a right checksum: it may be another model that is
+           right in itself
+place      in the place of a model's file there is a folder, a pipe, a link, a device, or nothing
+swapped    the model of a run that is evaluated is another one
 manifest, metrics, history, study, results, comparison, runs, values, checkpoint: bits, cuts, and other values in their place
 
 Each mutant is offered in a process with limits of time and memory. What may come of it:
@@ -72,7 +76,9 @@ class Mutant:
 
 def make_originals(folder: Path) -> None:
     """Make what is damaged: models, checkpoints, a run, a study, a comparison."""
-    from ultragcn import EASE, IALS, ItemKNN, Popularity, UltraGCN, load_dataset
+    import polars as pl
+
+    from ultragcn import BPR, EASE, IALS, Interactions, ItemKNN, Popularity, RP3beta, SparseEASE, UltraGCN, load_dataset
     from ultragcn.cli import main
     from ultragcn.experiments.studies.space import space_of
     from ultragcn.experiments.studies.study import Study
@@ -89,10 +95,22 @@ def make_originals(folder: Path) -> None:
     small: dict[str, Any] = {"embedding_dim": 4, "epochs": 3, "num_item_neighbors": 5}
     models = {
         "ultragcn": UltraGCN(**small, item_graph_weight=0.5), "ease": EASE(l2=50.0), "itemknn": ItemKNN(), "ials": IALS(embedding_dim=4),
-        "popularity": Popularity(),
+        "popularity": Popularity(), "rp3beta": RP3beta(), "sparse-ease": SparseEASE(), "bpr": BPR(embedding_dim=4, epochs=2),
     }  # fmt: skip
     for name, model in models.items():
         model.fit(data).save(folder / "models" / name)
+    for name in ("ultragcn", "ials", "ease"):
+        models[name].save(folder / "models" / f"{name}-alone", history=False)
+    full = UltraGCN(**small, item_graph_weight=0.5, item_trend_weight=0.5)
+    times = np.random.default_rng(0).integers(0, 10**14, len(data.train))
+    full.fit(Interactions(data.train.matrix, data.train.user_ids, data.train.item_ids, times), data.valid)
+    items = full.item_ids.ids.tolist()
+    columns = {"item": items, "price": [None if item % 7 == 0 else item / 4 for item in items], "stock": items}
+    full.set_items_table(
+        pl.DataFrame(columns | {"brand": ["é" * (item % 3) or None for item in items], "new": [i % 2 == 0 for i in items]})
+    )
+    full.save(folder / "models" / "ultragcn-full")
+    full.save(folder / "models" / "ultragcn-full-alone", history=False)
 
     def stop(record: dict[str, Any]) -> None:
         if record["epoch"] == 4:
@@ -138,28 +156,93 @@ def trial(parameters: dict[str, Any], seed: int, report: Callable[[int, dict[str
 def answers_of(what: str, originals: Path, file: Path) -> Any:
     """Return what is answered when `file` is in place of the original `what`; anything that can be pickled and compared."""
     kind, _, name = what.partition(":")
-    return {"model": _model, "checkpoint": _checkpoint}.get(kind, _folder)(originals, name or kind, file)
+    return {"model": _model, "swapped": _swapped, "checkpoint": _checkpoint}.get(kind, _folder)(originals, name or kind, file)
 
 
 def _model(originals: Path, name: str, file: Path) -> Any:
     from ultragcn import load_model
 
     folder = file.parent / "model"
-    folder.mkdir(exist_ok=True)
-    os.replace(file, folder / "model.safetensors")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.unlink(missing_ok=True)
+    folder.mkdir()
+    name, _, how = name.partition("@")
+    PLACES[how](file, folder / "model.safetensors")
     model = load_model(folder)
     users = model.user_ids.ids
     users = users.tolist()
-    items, scores = model.recommend(users, top_k=10)
-    answers = [repr(model), np.asarray(items).tolist(), np.asarray(scores).tobytes(), model.item_ids.ids.tolist(), users]
-    answers.append([one.tolist() for one in model.recommend(users[:3], top_k=50, exclude_seen=False)])
+    lists = [model.recommend(users, top_k=10), model.recommend(users[:3], top_k=50, exclude_seen=False)] if users else []
+    answers = [repr(model), [(items.tolist(), scores.tobytes()) for items, scores in lists], model.item_ids.ids.tolist(), users]
     answers.append(None if model.item_titles_ is None else model.item_titles_.tolist())
     answers.append((model.seen_.indptr.tolist(), model.seen_.indices.tolist()))
     answers.append({name: getattr(model, name) for name in model._recorded})
-    if name != "popularity":
-        answers.append([one.tolist() for one in model.similar_items(model.item_ids.ids.tolist()[:5], top_k=5)])
-    answers.append([one.tolist() for one in model.recommend_for(model.item_ids.ids.tolist()[:4], top_k=5)])
+    similar = {} if name in ("bpr", "ials", "ease", "ease-alone") else {"by": "embeddings" if name.endswith("alone") else "together"}
+    lists.append(model.similar_items(model.item_ids.ids.tolist()[:5], top_k=5, **similar))
+    if name != "bpr":
+        baskets = [model.item_ids.ids.tolist()[:4], model.item_ids.ids.tolist()[7:8]]
+        lists.append(model.recommend_for(baskets, top_k=5))
+        answers.append([model.recommend(["nobody"], 5, unknown="popular")[0].tolist() for _ in range(1)])
+    answers.append([(items.tolist(), scores.tobytes()) for items, scores in lists])
+    if any(np.isnan(scores).any() or (scores == np.inf).any() for _, scores in lists):
+        raise RuntimeError("scores are not finite")
+    if model.items_table_ is not None:
+        answers.append(model.items_table_.kept.to_dicts())
+        answers.append([one.tolist() for one in model.recommend_for(baskets, 5, where="price < 20 and new", max_per="brand=2")])
     return answers
+
+
+def _there(file: Path, place: Path) -> None:
+    os.replace(file, place)
+
+
+def _as_pipe(file: Path, place: Path) -> None:
+    os.mkfifo(place)
+
+
+def _as_folder(file: Path, place: Path) -> None:
+    place.mkdir()
+    os.replace(file, place / "model.safetensors")
+
+
+def _as_link(file: Path, place: Path) -> None:
+    os.replace(file, place.parent / "elsewhere")
+    place.symlink_to("elsewhere")
+
+
+def _as_circle(file: Path, place: Path) -> None:
+    place.symlink_to(place.name)
+
+
+def _as_its_folder(file: Path, place: Path) -> None:
+    place.parent.rmdir()
+    os.replace(file, place.parent)
+
+
+def _as_socket(file: Path, place: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(place))
+
+
+PLACES: dict[str, Callable[[Path, Path], object]] = {
+    "": _there, "pipe": _as_pipe, "folder": _as_folder, "link": _as_link, "circle": _as_circle, "socket": _as_socket,
+    "nothing": lambda file, place: None, "nowhere": lambda file, place: place.symlink_to("nowhere"),
+    "device": lambda file, place: place.symlink_to("/dev/zero"), "no bytes": lambda file, place: place.touch(),
+    "no folder": lambda file, place: place.parent.rmdir(), "file for a folder": _as_its_folder,
+}  # fmt: skip
+"""What can be in the place of a model's file."""
+
+
+def _swapped(originals: Path, name: str, file: Path) -> Any:
+    """Return what `evaluate` says of a run whose model is another one's."""
+    from ultragcn.cli import main
+
+    run = file.parent / "work" / "run"
+    shutil.rmtree(run.parent, ignore_errors=True)
+    shutil.copytree(originals / "run", run, ignore=shutil.ignore_patterns("report"))
+    os.replace(file, run / "model.safetensors")
+    return _said(main, ["evaluate", str(run)])
 
 
 def _checkpoint(originals: Path, name: str, file: Path) -> Any:
@@ -246,17 +329,18 @@ def serve(originals: Path, place: Path) -> None:
     expected: dict[str, bytes] = {}
     for line in sys.stdin:
         number, what, file = line.rstrip("\n").split("\t")
-        if what not in expected:
-            source = originals / _source(originals, what)
+        whole = what.partition("@")[0]
+        if whole not in expected:
+            source = originals / _source(originals, whole)
             shutil.copy(source, place / "good")
-            expected[what] = pickle.dumps(answers_of(what, originals, place / "good"))
+            expected[whole] = pickle.dumps(answers_of(whole, originals, place / "good"))
         _forget_peak()
         said, detail = "other", ""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataWarning)
                 got = answers_of(what, originals, Path(file))
-            said = "equal" if pickle.dumps(got) == expected[what] else "other"
+            said = "equal" if pickle.dumps(got) == expected[whole] else "other"
         except (UltraGCNError, Refused) as error:
             said, detail = ("refused" if "\n" not in str(error) else "traceback"), str(error)
         except BaseException as error:
@@ -269,6 +353,8 @@ def _source(originals: Path, what: str) -> str:
     kind, _, name = what.partition(":")
     if kind == "model":
         return f"models/{name}/model.safetensors"
+    if kind == "swapped":
+        return "run/model.safetensors"
     return f"checkpoint-{name}" if kind == "checkpoint" else values_of(originals) if kind == "values" else FILES[kind]
 
 
@@ -305,8 +391,8 @@ class Server:
         file = self.place / "mutant"
         file.write_bytes(mutant.data)
         before = self._seconds()
-        is_first = mutant.what not in self._known  # the first of its kind makes the answers of the original too
-        self._known.add(mutant.what)
+        is_first = mutant.what.partition("@")[0] not in self._known  # the first of its kind makes the answers of the original too
+        self._known.add(mutant.what.partition("@")[0])
         self._process.stdin.write(f"{number}\t{mutant.what}\t{file}\n")
         self._process.stdin.flush()
         with selectors.DefaultSelector() as waiting:
@@ -349,14 +435,16 @@ class Server:
 # --------------------------------------------------------------------- mutants
 
 
-def mutants(originals: Path, models: int, flipped: int, others: int, seed: int) -> Iterator[Mutant]:
+def mutants(
+    originals: Path, models: int, flipped: int, others: int, seed: int, places: int = 0, swapped: int = 0
+) -> Iterator[Mutant]:  # fmt: skip
     """Yield the mutants, always the same ones for a seed and the same originals."""
     draw = random.Random(seed)
     names = sorted(path.name for path in (originals / "models").iterdir())
     files = {name: (originals / f"models/{name}/model.safetensors").read_bytes() for name in names}
-    places = [(name, place) for name in names for place in _places(files[name])]
+    parts = [(name, place) for name in names for place in _places(files[name])]
     for number in range(models // 2):
-        name, (where, start, end) = places[number % len(places)]
+        name, (where, start, end) = parts[number * 7919 % len(parts)]  # a prime: few mutants are of all models too
         yield Mutant("bit", f"model:{name}", _flipped(files[name], draw.randrange(8 * start, 8 * end)), where)
     for number in range(models // 4):
         name = names[number % len(names)]
@@ -370,6 +458,12 @@ def mutants(originals: Path, models: int, flipped: int, others: int, seed: int) 
         name = names[number % len(names)]
         about, data = _flipped_with_checksum(originals / f"models/{name}/model.safetensors", draw)
         yield Mutant("flipped", f"model:{name}", data, about)
+    for number in range(places):
+        name, how = names[number // len(PLACES) % len(names)], list(PLACES)[number % len(PLACES)]
+        yield Mutant("place", f"model:{name}@{how}", files[name], how)
+    for number in range(swapped):
+        name = names[number % len(names)]
+        yield Mutant("swapped", "swapped:evaluate", files[name], name)
     checkpoints = sorted(path.name.removeprefix("checkpoint-") for path in originals.glob("checkpoint-*"))
     kinds = [*FILES, "values", *(f"checkpoint:{name}" for name in checkpoints)]
     for number in range(others):
@@ -431,6 +525,13 @@ def _read(file: Path) -> tuple[dict[str, np.ndarray], str, dict[str, Any]]:
 def _flipped_with_checksum(file: Path, draw: random.Random) -> tuple[str, bytes]:
     arrays, form, about = _read(file)
     name = draw.choice(sorted(name for name, array in arrays.items() if array.size))
+    if arrays[name].dtype.kind == "f" and draw.random() < 0.3:
+        huge = draw.choice((3e38, -3e38, 1e25, -1e25, 1e-45))
+        numbers = [one for one in sorted(arrays) if arrays[one].dtype == np.float32 and arrays[one].size]
+        for one in (draw.choice(numbers), name):
+            arrays[one].flat[draw.randrange(arrays[one].size)] = huge
+            arrays[one].flat[0] = huge
+        return f"{name} has {huge}", _written(arrays, form, about)
     view = arrays[name].reshape(-1).view(np.uint8)
     view[draw.randrange(len(view))] ^= 1 << draw.randrange(8)
     return f"{name} flipped", _written(arrays, form, about)
@@ -447,6 +548,7 @@ def _on_purpose(file: Path, draw: random.Random) -> tuple[str, bytes]:
 
     change = draw.choice((
         "index", "indptr", "drop", "extra", "type", "shape", "finite", "ids", "ends", "utf8", "state", "state", "header", "longer", "order",
+        "header", "number", "empty", "negative",
     ))  # fmt: skip
     places = {"index": pick("indices"), "indptr": pick("indptr"), "ends": pick(".ends"), "order": pick("train.indices"),
               "utf8": pick("_ids.utf8", "titles.utf8"), "ids": pick("item_ids", "user_ids.utf8")}  # fmt: skip
@@ -454,6 +556,10 @@ def _on_purpose(file: Path, draw: random.Random) -> tuple[str, bytes]:
     array = arrays[name].copy()
     place = draw.randrange(array.size)
     match change:
+        case "index" | "indptr" if array.dtype.kind == "u":  # a model without such an array
+            array = array.reshape(-1)[:-1].copy()
+        case "index" | "indptr" if name == "item_degrees":  # of which any number is right that is not below 0
+            array.flat[place] = -1
         case "index":
             array.flat[place] = draw.choice((-1, -(2**31), 2**31 - 1, 10**6)) if array.dtype.kind == "i" else np.nan
         case "indptr":
@@ -489,6 +595,16 @@ def _on_purpose(file: Path, draw: random.Random) -> tuple[str, bytes]:
                 array.flat[place] = 0xFF
             else:
                 array = array.reshape(-1)[:-1].copy()
+        case "negative":
+            rows = [one for one in names if arrays[one].dtype.kind == "i" and not one.startswith("items_table")]
+            name = draw.choice(rows or names)
+            array = arrays[name].copy()
+            array.flat[0] = -1 if array.dtype.kind == "i" else array.flat[0]
+            array = array[:0] if array.dtype.kind != "i" or name.endswith("_ids") else array
+        case "empty":
+            array = array[:0].copy()
+        case "number":
+            return _wrong_number(file.read_bytes(), about, draw)
         case "state":
             return _wrong_state(arrays, form, about, draw)
         case "header":
@@ -523,13 +639,15 @@ def _wrong_state(arrays: dict[str, np.ndarray], form: str, about: dict[str, Any]
 
 def _wrong_header(data: bytes, draw: random.Random) -> tuple[str, bytes]:
     """Return a file whose header says something else about an array, under a right checksum."""
-    from ultragcn import storage
-
     size = int.from_bytes(data[:8], "little")
     entries = json.loads(data[8 : 8 + size])
     name = draw.choice(sorted(name for name in entries if name != "__metadata__"))
     entry = entries[name]
-    about = draw.choice(("offsets", "overlap", "shape", "dtype", "nested", "metadata"))
+    values = data[8 + size :]
+    about = draw.choice((
+        "offsets", "overlap", "shape", "dtype", "nested", "metadata", "gap", "hidden", "twice", "shared", "deep", "zero",
+        "other dtype", "format",
+    ))  # fmt: skip
     match about:
         case "offsets":
             entry["data_offsets"] = [entry["data_offsets"][0], 2**60]
@@ -541,15 +659,73 @@ def _wrong_header(data: bytes, draw: random.Random) -> tuple[str, bytes]:
             entry["dtype"] = draw.choice(("F16", "BOOL", "O", 7, None))
         case "nested":
             entries[name] = [entry]
+        case "gap":  # every array lies four bytes further
+            for other in entries.values():
+                if "data_offsets" in other:
+                    other["data_offsets"] = [offset + 4 for offset in other["data_offsets"]]
+            values = bytes(4) + values
+        case "hidden":
+            values += b"something else  "
+        case "shared":  # two arrays are the same bytes
+            other = draw.choice(sorted(one for one in entries if one not in (name, "__metadata__")))
+            entries[name] = dict(entries[other])
+        case "deep":
+            entry["shape"] = json.loads("[" * 500 + "1" + "]" * 500)
+        case "zero":
+            entry["shape"] = draw.choice(([0], [0, 0], [-0, *entry["shape"]], [-0.0], [0] * 70, [1.0]))
+        case "other dtype":
+            entry["dtype"] = draw.choice(("I8", "U16", "U32", "U64", "F8_E4M3", "BF16", "I16", "f32", "F32 ", ""))
+        case "format":
+            kind = entries["__metadata__"]["format"].rpartition("-")[0]
+            entries["__metadata__"]["format"] = draw.choice(
+                (f"{kind}-999", f"{kind}-0", f"{kind}-", kind, "", f"{kind}-5.0", "ease--2", "\u0000")
+            )
         case "metadata":
             entries["__metadata__"]["about"] = draw.choice(("[" * 100_000, "[1]", "{", '"x"', '{"config": 1}'))
     entries["__metadata__"]["checksum"] = "0" * 8
-    header = json.dumps(entries, separators=(",", ":")).encode()
+    text = json.dumps(entries, separators=(",", ":"))
+    if about == "twice":
+        other = draw.choice(sorted(one for one in entries if one != "__metadata__"))
+        text = text[:-1] + f',"{name}":' + json.dumps(entries[other]) + "}"
+    return f"header: {name} {about}", _sealed(text.encode(), values)
+
+
+def _sealed(header: bytes, values: bytes) -> bytes:
+    """Return a file of this header and these arrays, with a right checksum."""
+    from ultragcn import storage
+
     header += b" " * (-len(header) % 8)
-    whole = bytearray(len(header).to_bytes(8, "little") + header + data[8 + size :])
+    whole = bytearray(len(header).to_bytes(8, "little") + header + values)
     place = whole.index(storage._BEFORE_CHECKSUM) + len(storage._BEFORE_CHECKSUM)
     whole[place : place + 8] = storage._checksum(whole, place).encode()
-    return f"header: {name} {about}", bytes(whole)
+    return bytes(whole)
+
+
+def _wrong_number(data: bytes, about: dict[str, Any], draw: random.Random) -> tuple[str, bytes]:
+    """Return a file whose JSON has a number that no model has, or a name twice, in any place."""
+    size = int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8 : 8 + size])
+    numbers: list[tuple[Any, Any]] = []
+
+    def walk(node: Any) -> None:
+        for key in list(node) if isinstance(node, dict) else range(len(node)):
+            if isinstance(node[key], (dict, list)):
+                walk(node[key])
+            elif isinstance(node[key], (int, float)) and not isinstance(node[key], bool):
+                numbers.append((node, key))
+
+    walk(about)
+    node, key = draw.choice(numbers)
+    value = node[key]
+    odd = draw.choice(("NaN", "Infinity", "-Infinity", "1e999", "-7e300", "9" * 400, "9" * 5000, "true", '"1"', "[]", "{}"))
+    node[key] = "here" if draw.random() < 0.8 else value
+    text = json.dumps(about)
+    if node[key] == "here":
+        text, what = text.replace('"here"', odd), f"{key} = {odd[:20]}"
+    else:
+        text, what = f'{text[:-1]}, "train_seconds": 1.0}}', "train_seconds twice"
+    entries["__metadata__"]["about"], entries["__metadata__"]["checksum"] = text, "0" * 8
+    return f"number: {what}", _sealed(json.dumps(entries, separators=(",", ":")).encode(), data[8 + size :])
 
 
 def _other_json(data: bytes, draw: random.Random) -> tuple[str, bytes]:
@@ -634,7 +810,8 @@ def table(came: Counter[tuple[str, str]]) -> list[str]:
 def main() -> int:
     """Make the originals, damage them, offer the mutants, and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("models", 2000), ("flipped", 200), ("others", 500), ("seed", 0), ("workers", 2)):
+    numbers = {"models": 2000, "flipped": 200, "places": 60, "swapped": 40, "others": 500, "seed": 0}
+    for name, default in (numbers | {"workers": 2}).items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--serve", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -644,7 +821,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         originals = Path(folder)
         make_originals(originals)
-        offered = list(mutants(originals, arguments.models, arguments.flipped, arguments.others, arguments.seed))
+        offered = list(mutants(originals, **{name: getattr(arguments, name) for name in numbers}))
         started = time.perf_counter()
         came, wrong, slowest, largest = run(originals, offered, arguments.workers)
         print("\n".join(table(came)))

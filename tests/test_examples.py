@@ -39,6 +39,11 @@ def test_every_verb_has_an_example(model):
         assert ">>>" in getattr(getattr(ultragcn, model), verb).__doc__, verb
 
 
+@pytest.mark.parametrize("name", ["diff", "evaluate", "export"])
+def test_every_function_on_a_fitted_model_has_an_example(name):
+    assert ">>>" in getattr(ultragcn, name).__doc__
+
+
 def test_the_python_of_the_page_on_recommending_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[1] / "docs/recommending.md").read_text(encoding="utf-8")

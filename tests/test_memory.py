@@ -200,6 +200,7 @@ VERBS = {
     "train": "ultragcn.experiments.runs.train.train_run", "evaluate": "ultragcn.evaluation.evaluate.evaluate_by_user",
     "recommend": "ultragcn.models.registry.load_model", "similar": "ultragcn.models.registry.load_model",
     "explain": "ultragcn.models.registry.load_model", "diff": "ultragcn.models.registry.load_model",
+    "export": "ultragcn.models.registry.load_model",
     "compare": "ultragcn.experiments.studies.compare.load_dataset", "sweep": "ultragcn.experiments.studies.sweep.sweep",
     "datasets": "ultragcn.cli.datasets.run", "doctor": "ultragcn.cli.doctor._examined", "report": "ultragcn.cli.report.run",
 }  # fmt: skip
@@ -219,6 +220,7 @@ def test_in_every_verb_of_the_command_memory_that_runs_out_is_one_line(verb, mon
     words = {
         "train": "--dataset demo --model popularity --quiet --out new", "evaluate": "run", "recommend": "run --all",
         "similar": "run --item 1", "explain": "run --user 1 --item 1", "diff": "run run",
+        "export": "run --to numpy --out new",
         "compare": "--models popularity --quiet", "sweep": "--dataset demo --vary l2_user=0.1,0.2 --quiet",
         "report": "run",
     }  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ultragcn import BPR, EASE, IALS, ItemKNN, Popularity, RP3beta, SparseEASE, UltraGCN, load_dataset, load_model, storage
+from ultragcn.cli import main
 from ultragcn.errors import UsageError
 from ultragcn.forms import FLOATING, Optional, misfit
 
@@ -93,6 +94,72 @@ def test_a_model_made_on_purpose_with_a_right_checksum_is_refused(data, tmp_path
     assert "has 'other'" in refused(lambda arrays, about: arrays.update(other=np.zeros(1)))
     assert "of another type" in refused(lambda arrays, about: arrays.update({"train.indices": arrays["train.indices"].astype(np.float64)}))
     assert "hyper-parameters" in refused(lambda arrays, about: about["config"].update(num_neighbors=-3))
+    assert "num_neighbors is not written as save writes it" in refused(lambda arrays, about: about["config"].update(num_neighbors="100"))
+    assert "scores leave the range of float32" in refused(put("item_weights.data", 5, 3e38))
+
+
+def made_of(header, values=b""):
+    """A file of a header and arrays, with a right checksum."""
+    text = header.encode()
+    whole = bytearray(len(text).to_bytes(8, "little") + text + values)
+    place = whole.index(storage._BEFORE_CHECKSUM) + len(storage._BEFORE_CHECKSUM)
+    whole[place : place + 8] = storage._checksum(whole, place).encode()
+    return bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("entries", "about", "values", "says"),
+    [
+        ('"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}', "{}", b"abc", "its arrays do not fill it"),
+        ('"a":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}', "{}", b"abc", "is not behind that of the array before"),
+        (
+            '"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}',
+            "{}",
+            b"ab",
+            "is not behind that of the array before",
+        ),
+        (
+            '"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}',
+            "{}",
+            b"ab",
+            "its header is not JSON",
+        ),
+        ('"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}', '{\\"x\\":1,\\"x\\":2}', b"ab", "about its arrays is not JSON"),
+        ('"a":{"dtype":"U8","shape":[],"data_offsets":[0,1,2]}', "{}", b"ab", "is not behind"),
+        ('"a":{"dtype":"U8","shape":[NaN],"data_offsets":[0,2]}', "{}", b"ab", "its header is not JSON"),
+        ('"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}', "[" * 5000, b"ab", "what it says about its arrays is not JSON"),
+    ],
+)  # fmt: skip
+def test_a_header_that_no_writer_makes_is_refused_in_a_sentence(tmp_path, entries, about, values, says):
+    header = f'{{{entries},"__metadata__":{{"format":"form-1","about":"{about}","checksum":"00000000"}}}}'
+    (tmp_path / "file").write_bytes(made_of(header, values))
+    with pytest.raises(UsageError, match=says) as caught:
+        storage.read_arrays(tmp_path / "file", "form-1")
+    assert "\n" not in str(caught.value)
+
+
+def test_infinite_numbers_in_what_is_said_about_arrays_are_read_as_checkpoints_write_them(tmp_path):
+    storage.write_arrays(tmp_path / "file", {}, "form-1", {"best": float("-inf")})
+    assert storage.read_arrays(tmp_path / "file", "form-1")[1] == {"best": float("-inf")}
+
+
+def test_two_names_alike_in_a_text_file_are_refused(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": 1, "b": {"c": 1, "c": 2}}')
+    with pytest.raises(UsageError, match="'c' comes twice"):
+        storage.read_json(tmp_path / "x.json")
+
+
+def test_a_run_whose_model_is_another_one_is_not_evaluated(tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ["train", "--dataset", "demo", "--embedding_dim", "4", "--epochs", "1", "--keep", "measured", "--out", str(run), "--quiet"]
+    assert main(words) == 0
+    assert main(["evaluate", str(run)]) == 0
+    demo = load_dataset("demo")
+    for other in (EASE().fit(demo), UltraGCN(embedding_dim=6, epochs=1).fit(demo)):
+        other.save(run)
+        capsys.readouterr()
+        assert main(["evaluate", str(run)]) == 2
+        assert "manifest.json describes; put the run's own back" in capsys.readouterr().err
 
 
 def test_a_form_says_what_is_wrong_and_where():
@@ -127,9 +194,12 @@ def test_json_that_cannot_be_used_is_one_sentence(tmp_path, content, says):
 def test_mutants_of_every_file_are_refused_or_answer_as_before(script, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     script.make_originals(tmp_path)
-    offered = list(script.mutants(tmp_path, models=60, flipped=10, others=22, seed=20))
+    offered = list(script.mutants(tmp_path, models=100, flipped=20, others=22, seed=20, places=24, swapped=4))
     came, wrong, slowest, _ = script.run(tmp_path, offered, workers=1)
     assert not wrong, "\n".join(wrong)
-    assert came["bit", "refused"] == 30
+    assert came["bit", "refused"] == 50
+    assert came["swapped", "refused"] == 4
+    assert came["place", "refused"] == 20
+    assert came["place", "equal"] == 4  # the file itself, and a link to it
     assert sum(came.values()) == len(offered)
     assert slowest <= script.SECONDS

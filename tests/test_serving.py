@@ -10,6 +10,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.parse
 import weakref
@@ -633,3 +635,17 @@ def test_serving_loads_neither_torch_nor_matplotlib(server):
         text = file.read()
     assert "torch" not in text
     assert "matplotlib" not in text
+
+
+@pytest.mark.slow
+def test_2000_made_up_requests_meet_the_document(folder, rules):
+    pytest.importorskip("schemathesis", reason="needs schemathesis: pip install -r requirements-dev.txt")
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,"
+    checks += "negative_data_rejection,ignored_auth,unsupported_method"
+    with serving(folder, "--rules", rules, "--most_wait", "20000", ULTRAGCN_KEY=KEY) as server:
+        words = ["run", f"{server.url}/openapi.json", "-H", f"Authorization: Bearer {KEY}", "--max-examples", "130", "--seed", "5"]
+        program = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]
+        done = subprocess.run([*program, *words, "--checks", checks], capture_output=True, text=True, timeout=900, cwd=folder.parent)
+        assert done.returncode == 0, done.stdout[-4000:]
+        assert int(re.search(r"(\d+) generated", done.stdout)[1]) >= 2000
+        assert server.process.poll() is None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ultragcn.models.sparse_ease import SparseEASE
     from ultragcn.models.ultragcn import UltraGCN
     from ultragcn.rules import Rules
+    from ultragcn.serving.export import export
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "UltraGCN",
     "diff",
     "evaluate",
+    "export",
     "load_dataset",
     "load_model",
     "read_interactions",
@@ -69,6 +71,7 @@ _HOME = {
     "UltraGCN": "ultragcn.models.ultragcn",
     "diff": "ultragcn.evaluation.difference",
     "evaluate": "ultragcn.evaluation.evaluate",
+    "export": "ultragcn.serving.export",
     "load_dataset": "ultragcn.data.datasets",
     "load_model": "ultragcn.models.registry",
     "read_interactions": "ultragcn.data.reading",

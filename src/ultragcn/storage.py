@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from ultragcn.errors import UltraGCNError, UsageError, warn
 from ultragcn.forms import misfit
 
 _PART = ".part"
+_PARTS = ".parts"
+"""What the name of a temporary folder ends with."""
 
 
 @contextlib.contextmanager
@@ -111,6 +114,79 @@ def scratch_path(path: Path) -> Iterator[Path]:
             yield scratch
         finally:
             scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; it is removed when the block ends, or after a kill by the next one that is made there.
+
+    Raises
+    ------
+    UsageError
+        The folder of `path` cannot be written to.
+    UltraGCNError
+        Something in the block could not be written.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned_folders(path)
+            folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTS))
+            held.callback(shutil.rmtree, folder, ignore_errors=True)
+            if os.name != "nt":  # Windows cannot open a folder
+                descriptor = os.open(folder, os.O_RDONLY)
+                held.callback(os.close, descriptor)
+                lock(descriptor, say=False)
+        except OSError as error:
+            raise UsageError(f"cannot write to {path.parent}: {error.strerror}; choose a folder you can write to") from error
+        try:
+            yield folder
+        except OSError as error:
+            why = error.strerror or f"not everything could be written ({error}); is the disk full?"
+            raise UltraGCNError(f"cannot write {path}: {why}; what was there before is untouched") from error
+
+
+def _remove_abandoned_folders(path: Path) -> None:
+    """Remove the folders that killed processes left beside `path`: those that nobody holds. Where there are no locks, everything stays."""
+    if os.name == "nt":
+        return
+    part = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}" + re.escape(_PARTS))
+    for name in os.listdir(path.parent):
+        if part.fullmatch(name):
+            with contextlib.suppress(OSError):  # it is held, or somebody else has removed it
+                descriptor = os.open(path.parent / name, os.O_RDONLY)
+                try:
+                    if lock(descriptor, wait=False, say=False):
+                        shutil.rmtree(path.parent / name, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Let a file or a folder that was made in a `scratch_folder` of `path` take the place of `path`.
+
+    A folder takes the place of another one by two renames. Whoever looks between them finds neither; a failure puts the old one back.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in made.iterdir() if made.is_dir() else (made,):
+        with open(file, "rb+") as opened:
+            os.fsync(opened.fileno())
+        file.chmod(0o666 & ~umask)
+    if not made.is_dir():
+        os.replace(made, path)
+        return
+    made.chmod(0o777 & ~umask)
+    if not path.exists():
+        os.rename(made, path)
+        return
+    with scratch_folder(path) as aside:
+        os.rename(path, aside / "old")
+        try:
+            os.rename(made, path)
+        except BaseException:
+            os.rename(aside / "old", path)
+            raise
 
 
 @contextlib.contextmanager
@@ -232,12 +308,13 @@ def read_arrays(path: Path, form: str) -> tuple[dict[str, np.ndarray], dict[str,
     if found < 0 or len(written) != len(_NO_CHECKSUM) or _checksum(data, _PREFIX + found + len(_BEFORE_CHECKSUM)) != written:
         raise UsageError(f"{path} is damaged: its checksum does not fit")
     try:
-        about = json.loads(metadata["about"])
+        about = json.loads(metadata["about"], object_pairs_hook=_distinct)  # checkpoints hold infinite numbers
     except (KeyError, ValueError, RecursionError) as error:
         raise _damaged(path, "what it says about its arrays is not JSON") from error
     if not isinstance(about, dict):
         raise _damaged(path, "what it says about its arrays is not an object")
     values = data[_PREFIX + size :]
+    _refuse_gaps(path, entries, len(values))
     return {name: _array(path, name, entry, values) for name, entry in entries.items()}, about
 
 
@@ -265,7 +342,7 @@ def _checksum(data: bytearray | np.ndarray, place: int) -> str:
 def _header(path: Path, header: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return what the header of a safetensors file says of each array, and the texts about them."""
     try:
-        entries = json.loads(header)
+        entries = _parsed(header)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, "its header is not JSON") from error
     metadata = entries.pop("__metadata__", {}) if isinstance(entries, dict) else None
@@ -287,6 +364,17 @@ def _array(path: Path, name: str, entry: Mapping[str, Any], values: np.ndarray) 
     return array if array.flags.aligned else array.copy()
 
 
+def _refuse_gaps(path: Path, entries: Mapping[str, Mapping[str, Any]], size: int) -> None:
+    """Raise `UsageError` unless the arrays lie one after the other and fill the `size` bytes: nothing is shared, and nothing is hidden."""
+    end = 0
+    for name, entry in sorted(entries.items(), key=lambda one: one[1]["data_offsets"]):
+        if len(entry["data_offsets"]) != 2 or entry["data_offsets"][0] != end:
+            raise _damaged(path, f"the place of {name!r} in it is not behind that of the array before")
+        end = entry["data_offsets"][1]
+    if end != size:
+        raise _damaged(path, "its arrays do not fill it")
+
+
 def _damaged(path: Path, why: str) -> UsageError:
     return UsageError(f"cannot read {path}: {why}; the file is damaged, or not one that this version writes")
 
@@ -294,7 +382,7 @@ def _damaged(path: Path, why: str) -> UsageError:
 def read_json(path: Path, form: Mapping[Any, Any] | None = None) -> dict[str, Any]:
     """Read a JSON object; a missing or broken file, or one whose values do not have the `form` (`forms`), is one sentence."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        value = _parsed(Path(path).read_text(encoding="utf-8"))
         _refuse_odd_texts(value)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
@@ -324,8 +412,22 @@ def as_written(path: Path, by: str) -> Iterator[None]:
         raise UsageError(f"{path} is not as {by} writes it ({why}); put it back as it was") from error
 
 
+def _parsed(text: str | bytes) -> Any:
+    """Return what JSON says; numbers that JSON does not know (NaN) and a name that comes twice in an object raise `ValueError`."""
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of its pairs; of a name that comes twice, nobody knows which value is meant."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} comes twice")
+    return value
 
 
 def _refuse_odd_texts(value: Any) -> None:

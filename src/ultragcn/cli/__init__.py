@@ -17,11 +17,13 @@ from typing import Any, NoReturn
 from ultragcn import __version__
 from ultragcn.cli import (
     compare,
+    copy,
     datasets,
     diff,
     doctor,
     evaluate,
     explain,
+    export,
     recommend,
     report,
     serve,
@@ -37,7 +39,7 @@ from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 from ultragcn.machine import limited_threads, ran_out
 from ultragcn.progress import LOGGER
 
-_COMMANDS = (train, evaluate, recommend, similar, explain, update, diff, serve, compare, sweep, report, datasets, doctor)
+_COMMANDS = (train, evaluate, recommend, similar, explain, update, copy, diff, export, serve, compare, sweep, report, datasets, doctor)
 _OF_ONE_LETTER = {
     "-d": "--dataset", "-m": "--model", "-o": "--out", "-k": "--top_k", "-n": "--top_k", "-s": "--seed", "-e": "--epochs", "-j": "--jobs",
     "-u": "--users", "-i": "--items", "-f": "--format", "-q": "--quiet", "-c": "--config", "-t": "--threads",

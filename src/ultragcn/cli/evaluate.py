@@ -1,9 +1,10 @@
 """Evaluate a run, or ranked lists from anywhere, on a data set's held-out interactions."""
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ultragcn.cli import data_options, output, threads
 from ultragcn.cli.messages import tell
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ultragcn.data.datasets import Dataset
     from ultragcn.evaluation.evaluate import Evaluation, Ranker
     from ultragcn.evaluation.groups import Group
+    from ultragcn.models.recommender import Recommender
 
 PARTS = ("test", "valid")
 _PER_USER = ("tsv", "csv", "parquet")
@@ -114,7 +116,26 @@ def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
             "what it was worth on new pairs before it knew them"
         )
     _refuse_everything(folder)
-    return load_model(folder), load_run_data(manifest, arguments.data_dir, moved)
+    model = load_model(folder)
+    _refuse_another(model, manifest, folder)
+    return model, load_run_data(manifest, arguments.data_dir, moved)
+
+
+def _refuse_another(model: "Recommender", manifest: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a model that is not that of the run: its figures would pass for those of the run."""
+    from ultragcn.errors import UsageError
+    from ultragcn.models.registry import untrained
+
+    name = manifest.get("model", "ultragcn")
+    is_same = type(untrained(name, {})) is type(model)
+    if is_same and not manifest["refit"]:  # a refit repeats what was chosen, which the manifest does not say
+        config, of_run = json.loads(json.dumps(model.config.to_dict())), manifest["config"]
+        is_same = all(config[known] == of_run[known] for known in config.keys() & of_run.keys())
+    if not is_same:
+        raise UsageError(
+            f"the model in {folder} is {model!r}, not the one that {folder / 'manifest.json'} describes; put the run's own back, or "
+            "evaluate that model in Python"
+        )
 
 
 def _refuse_everything(folder: Path) -> None:

@@ -170,7 +170,7 @@ def _write_parquet(place: Path, path: Path, frames: Iterable["pl.DataFrame"]) ->
 @contextlib.contextmanager
 def file_at(path: Path) -> Iterator[Path]:
     """Yield where to write what is to come out at `path`; what is half written is removed, also when SIGTERM ends the process."""
-    with _removed_when_killed(), output_path(path) as place:
+    with removed_when_killed(), output_path(path) as place:
         yield place
 
 
@@ -188,7 +188,7 @@ def text_file(place: Path, name: str, bom: bool = False) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _removed_when_killed() -> Iterator[None]:
+def removed_when_killed() -> Iterator[None]:
     """Let SIGTERM end the process as an exit does, so that what is cleaned up at an exit is cleaned up."""
     if threading.current_thread() is not threading.main_thread():  # where no handler can be set
         yield

@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ultragcn.cli import ids, output, rule_options, threads
 from ultragcn.cli.messages import tell
 from ultragcn.cli.rule_options import are, of
+from ultragcn.cli.short_lists import ShortLists
 from ultragcn.errors import UsageError
 from ultragcn.progress import Bars, Progress, Silent
 
@@ -77,11 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
     shard = _shard_of(arguments)
     model = load_model(arguments.run_folder)
     arguments.all_rules = rule_options.rules_of(arguments, model)
+    short = ShortLists(arguments, model)
     if arguments.items:
-        done = _recommend_for_items(arguments, model)
+        done = _recommend_for_items(arguments, model, short)
     else:
         done = _Done()
-        output.write_frames(arguments, _frames(arguments, model, shard, done))
+        output.write_frames(arguments, _frames(arguments, model, shard, done, short))
+    sys.stdout.flush()  # first the lists: what cannot be printed is said before anything else
+    short.say()
     _tell_unseen(Path(arguments.run_folder))
     if arguments.stats and sys.stderr is not None:
         seconds = round(time.perf_counter() - started, 3)
@@ -113,19 +119,26 @@ def _shard_of(arguments: argparse.Namespace) -> tuple[int, int]:
     return part, parts
 
 
-def _recommend_for_items(arguments: argparse.Namespace, model: "Recommender") -> _Done:
+def _recommend_for_items(arguments: argparse.Namespace, model: "Recommender", short: ShortLists) -> _Done:
+    import polars as pl
+
     listed = _meant(arguments, model.item_ids, arguments.items)
     items, scores = model.recommend_for(listed, arguments.top_k, not arguments.include_seen, rules=arguments.all_rules)
     named = output.item_cells(model, model.item_ids.rows(items))
     ranked = ((place, *cells, float(score)) for place, (cells, score) in enumerate(zip(named, scores, strict=True), start=1))
     output.write(arguments, ("rank", *output.item_columns(model), "score"), ranked)
+    short.count(1, pl.DataFrame({"rank": np.arange(1, len(items) + 1), "item_id": items.tolist()}))
     known = len(listed) > 0 and bool((model.item_ids.find(listed) >= 0).any())
     return _Done(1, len(items), int(not known and len(items) > 0))
 
 
-def _frames(arguments: argparse.Namespace, model: "Recommender", shard: tuple[int, int], done: _Done) -> Iterator["pl.DataFrame"]:
+def _frames(
+    arguments: argparse.Namespace, model: "Recommender", shard: tuple[int, int], done: _Done, short: ShortLists
+) -> Iterator["pl.DataFrame"]:  # fmt: skip
     """Return the ranked lists block by block, so that memory does not grow with the number of users; count them in `done`."""
     users: Any = model.user_ids.ids
+    if arguments.all and model.is_without_history:
+        raise UsageError(f"the model in {arguments.run_folder} was saved without histories and knows no users; give --items ID ...")
     if not arguments.all:
         given = arguments.users
         if arguments.users_file:
@@ -144,6 +157,7 @@ def _frames(arguments: argparse.Namespace, model: "Recommender", shard: tuple[in
                 block = users[start : start + step]
                 frame = model.recommend_frame(block, arguments.top_k, not arguments.include_seen, rules=arguments.all_rules)
                 done.users, done.rows = done.users + len(block), done.rows + len(frame)
+                short.count(len(block), frame)
                 if arguments.unknown == "popular":
                     done.fallbacks += int((model.user_ids.find(block) < 0).sum())
                 yield frame
@@ -178,7 +192,6 @@ def _tell_unseen(folder: Path) -> None:
     """Say of a model that was measured that lists may hold what was held out from it."""
     from ultragcn.experiments.runs.manifest import MEASURED, kept_by
 
-    sys.stdout.flush()  # first the lists: what cannot be printed is said before this
     if kept_by(folder) == MEASURED:
         tell(
             f"the model in {folder} was measured, so it has not seen the test pairs, and lists may hold them; "

@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--titles", metavar="FILE", help="item ids and titles (default: those of the run, and none for new items)")
     parser.add_argument(
+        "--items_table", metavar="FILE", help="item ids and anything else known of the items (default: that of the run, and empty cells "
+        "for new items)",
+    )  # fmt: skip
+    parser.add_argument(
         "--data_dir", metavar="DIR", help="where the named data set of the run is, if its times are needed and it has moved"
     )
     threads.add_argument(parser)
@@ -83,7 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     report = update_run(
         Path(arguments.run_folder), ",".join(arguments.interactions) or None, Path(arguments.out), forget, sweeps=_number(arguments.sweeps),
         item_graph=arguments.item_graph,
-        measure=arguments.measure, titles=arguments.titles, overwrite=arguments.overwrite, data_dir=arguments.data_dir,
+        measure=arguments.measure, titles=arguments.titles, items_table=arguments.items_table,
+        tell=tell, overwrite=arguments.overwrite, data_dir=arguments.data_dir,
         progress=Silent() if arguments.quiet else Bars(), **reading,
     )  # fmt: skip
     for cells in lines_of(report):

@@ -104,6 +104,10 @@ def _missing(table: Table, roles: list[str], taken: set[str]) -> str:
 def _guess(table: Table, role: str, taken: set[str]) -> str | None:
     """Return a column that could be meant, to show how the option is written; None where none is free."""
     free = [name for name in table.names if name not in taken and not name.startswith("#")]
+    if role in ("user", "item"):  # a column of times or ratings is not one of ids
+        others = {names.known(other, table.names) for other in ("time", "rating", "quantity")}
+        others |= {names.known("user" if role == "item" else "item", table.names)}
+        free = [name for name in free if name not in others]
     if role not in ("user", "item") or not free:
         return free[-1] if free else None
     return next((name for name in free if names.looks_like_id(name)), free[0])

@@ -1,5 +1,6 @@
 """User and item ids: whatever the data have outside, rows of a table inside."""
 
+import difflib
 import re
 from collections.abc import Iterable
 from functools import cached_property
@@ -10,6 +11,7 @@ import numpy as np
 from ultragcn.errors import UsageError, counted
 
 Id = int | str
+_MANY = 10_000
 
 
 class IdMap:
@@ -90,11 +92,36 @@ class IdMap:
         return parsed
 
     def _unknown(self, given: Id) -> UsageError:
+        if len(self) == 0:
+            return UsageError(
+                f"unknown {self.what} id {given!r}: the model knows no {self.what}s, because it was saved without histories; recommend by "
+                "items (recommend_for, --items), or give unknown popular"
+            )
         sample = ", ".join(self.shown(row) for row in range(min(3, len(self))))
         kind = "strings" if self.are_strings else "integers"
         return UsageError(
             f"unknown {self.what} id {given!r}: the model knows {counted(len(self), self.what)}, ids are {kind} such as {sample}"
+            f"{self._near(given) if self.what == 'item' else ''}"
         )
+
+    def _near(self, given: Id) -> str:
+        """Return '; did you mean X?' for the id that is most like `given`, or '' when none is; never of users, whose ids are their own."""
+        if not self.are_strings or not isinstance(given, str):
+            return ""
+        plain = _plain(given)
+        same = [row for row, name in enumerate(self.ids) if _plain(name) == plain]
+        if same:
+            return f"; did you mean {self.shown(same[0])}?"
+        # Where there are many, only those that begin alike are looked at: each takes some microseconds.
+        names = self.ids.tolist()
+        names = names if len(names) <= _MANY else [name for name in names if name[:1].casefold() == given[:1].casefold()][:_MANY]
+        near = difflib.get_close_matches(given, names, n=1, cutoff=0.75)
+        return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _plain(name: str) -> str:
+    """Return a name without case and blanks."""
+    return "".join(name.casefold().split())
 
 
 def as_ids(ids: Iterable[Id] | np.ndarray, what: str) -> np.ndarray:

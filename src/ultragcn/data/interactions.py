@@ -190,6 +190,24 @@ class Interactions:
         return sp.csr_matrix(self.matrix.multiply(other.matrix))
 
 
+class ItemTotals(Interactions):
+    """What is left of interactions whose users were left out: how many users each item had. There are no users and no pairs in it."""
+
+    @classmethod
+    def of(cls, user_ids: IdMap, item_ids: IdMap, degrees: np.ndarray) -> "ItemTotals":
+        """Return the totals of items that so many users had: (I,) int64; `user_ids` is empty, and says of which kind they were."""
+        made = cls.__new__(cls)
+        made._set(sp.csr_matrix((0, len(item_ids)), dtype=np.float32), user_ids, item_ids, None)
+        vars(made)["_degrees"] = degrees
+        return made
+
+    @property
+    def item_degrees(self) -> np.ndarray:
+        """d_i, the number of users of each item before the users were left out: (I,) int64."""
+        degrees: np.ndarray = vars(self)["_degrees"]
+        return degrees
+
+
 def refuse_overlap(train: Interactions, held_out: Interactions, name: str) -> None:
     """Raise `DataError` if a pair of `held_out` stands in `train` too."""
     common = train.common(held_out).tocoo()

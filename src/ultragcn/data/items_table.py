@@ -149,7 +149,7 @@ class ItemsTable:
         refuse_lost_threads()
         holds, names = _parsed(condition)
         for name in names:
-            self._require(name, f"where {condition!r}")
+            self._require(name, f"where {condition!r}", self._as_text(name, names))
         try:
             found = self._frame.select(holds.alias("holds"))["holds"]
         except BaseException as error:
@@ -178,9 +178,20 @@ class ItemsTable:
         found: np.ndarray = codes.fill_null(-1).to_numpy().astype(np.int32)
         return found
 
-    def _require(self, name: str, what: str) -> None:
+    def _as_text(self, name: str, names: list[str]) -> str:
+        """Return what to say of a name in a condition that is not a column: beside a name that is one, it may be a text without quotes."""
+        if name in self.names:
+            return ""
+        for column in self._frame:
+            if column.dtype == pl.String and (column.str.to_lowercase() == name.lower()).any():
+                value = column.filter(column.str.to_lowercase() == name.lower())[0]
+                return f"; {column.name} has the value {value}, and a text stands in single quotes: '{value}'"
+        quotes = f"; a text stands in single quotes: '{name}'" if any(other in self.names for other in names) else ""
+        return did_you_mean(name, self.names) or quotes
+
+    def _require(self, name: str, what: str, near: str | None = None) -> None:
         if name not in self.names:
-            near = did_you_mean(name, self.names)
+            near = did_you_mean(name, self.names) if near is None else near
             without = "" if self.kept.width else "; give the model an items table: --items_table FILE, or set_items_table in Python"
             raise UsageError(f"{what}: the items table has no column {name!r}{near} (it has {self._listed()}){without}")
 

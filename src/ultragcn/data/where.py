@@ -45,6 +45,8 @@ def condition_of(text: str, table: Table) -> Condition:
     lacking = [name for name in columns if name not in table.names]
     if lacking:
         near = did_you_mean(lacking[0], table.names)
+        if not near and len(lacking) < len(columns):  # beside a column
+            near = f"; a text stands in single quotes: '{lacking[0]}'"
         raise DataError(f"{table.name} has no column {', '.join(map(repr, lacking))} for where{near} (it has {table.listed()})")
     if not columns:
         raise DataError(f"where {text!r} names no column of {table.name}; give a condition on {table.listed()}, {_EXAMPLE}")

@@ -30,7 +30,7 @@ import scipy.sparse as sp
 
 from ultragcn import kernels
 from ultragcn.config import Config
-from ultragcn.data.interactions import Interactions, refuse_empty
+from ultragcn.data.interactions import Interactions, ItemTotals, refuse_empty
 from ultragcn.loss.weights import DegreeWeights, ItemNeighbors, degree_weights, item_neighbors, user_weights
 
 
@@ -62,6 +62,23 @@ class Objective:
         refuse_empty(train)
         return cls(train, config.resolved())
 
+    @classmethod
+    def without_users(cls, totals: ItemTotals, config: Config, neighbors: ItemNeighbors, l2_user: float, scale: float) -> "Objective":
+        """Return an objective for folding in new users, of data whose users were left out.
+
+        Parameters
+        ----------
+        totals : ItemTotals
+        config : Config
+        neighbors : ItemNeighbors
+            Those of the data.
+        l2_user, scale : float
+            The `l2_strengths` of users, and the `l2_user_scale`.
+        """
+        made = cls(totals, config.resolved())
+        vars(made).update(neighbors=neighbors, l2_strengths=(l2_user, 0.0), l2_user_scale=scale)
+        return made
+
     @cached_property
     def beta(self) -> DegreeWeights:
         """Beta of all pairs, as its two factors."""
@@ -80,7 +97,7 @@ class Objective:
         """Batches in an epoch."""
         return math.ceil(len(self.train) / self.config.batch_size)
 
-    @property
+    @cached_property
     def l2_strengths(self) -> tuple[float, float]:
         """The rho of the users and of the items: the mean L2 weight of a row over an epoch."""
         given, own = (self.config.l2_user, self.config.l2_item), self.config.l2_weight * self.num_batches
@@ -89,12 +106,18 @@ class Objective:
 
     def l2_users(self, degrees: np.ndarray) -> np.ndarray:
         """Return rho_u of users with `degrees` (U,), proportional to d_u^nu with mean rho over the train users: (U,) float32."""
-        return _by_degree(self.l2_strengths[0], self.config.l2_user_exponent, degrees, self.train.user_degrees)
+        return _by_degree(self.l2_strengths[0], self.config.l2_user_exponent, degrees, self.l2_user_scale)
+
+    @cached_property
+    def l2_user_scale(self) -> float:
+        """The mean of d_u^nu over the train users."""
+        return _mean_power(self.config.l2_user_exponent, self.train.user_degrees)
 
     def l2_items(self) -> np.ndarray:
         """Return rho_i, proportional to d_i^nu with mean rho: (I,) float32."""
         degrees = self.train.item_degrees
-        return _by_degree(self.l2_strengths[1], self.config.l2_item_exponent, degrees, degrees)
+        exponent = self.config.l2_item_exponent
+        return _by_degree(self.l2_strengths[1], exponent, degrees, _mean_power(exponent, degrees))
 
     def l2_loss(self, user_embedding: np.ndarray, item_embedding: np.ndarray) -> float:
         """Return sum_u rho_u / 2 ||e_u||^2 + sum_i rho_i / 2 ||e_i||^2."""
@@ -157,9 +180,13 @@ class Objective:
         return np.stack((np.ones_like(self.beta.item), self.beta.item), axis=1)
 
 
-def _by_degree(strength: float, exponent: float, degrees: np.ndarray, all_degrees: np.ndarray) -> np.ndarray:
-    """Return `strength` scaled by degrees^exponent, at an unchanged mean over `all_degrees`; a degree of 0 counts as 1."""
-    scale = (np.maximum(all_degrees, 1) ** np.float64(exponent)).mean()
+def _mean_power(exponent: float, degrees: np.ndarray) -> float:
+    """Return the mean of degrees^exponent; a degree of 0 counts as 1."""
+    return float((np.maximum(degrees, 1) ** np.float64(exponent)).mean())
+
+
+def _by_degree(strength: float, exponent: float, degrees: np.ndarray, scale: float) -> np.ndarray:
+    """Return `strength` scaled by degrees^exponent / scale; a degree of 0 counts as 1."""
     result: np.ndarray = (strength * np.maximum(degrees, 1) ** np.float64(exponent) / scale).astype(np.float32)
     return result
 

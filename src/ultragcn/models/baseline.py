@@ -12,6 +12,7 @@ from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
 from ultragcn.machine import ask_for
+from ultragcn.models.files import read_model
 from ultragcn.models.recommender import Recommender, checked_threads
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
 from ultragcn.progress import Progress, progress_of
@@ -54,7 +55,7 @@ class Baseline(Recommender):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "Settings" in vars(cls):
-            cls._format = f"{cls.__name__.lower()}-{cls._version}"
+            cls._format, cls._readers = f"{cls.__name__.lower()}-{cls._version}", {cls._version: read_model}
             # help() shows the hyper-parameters as the signature.
             settings = inspect.signature(cls.Settings).parameters.values()
             by_name = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*settings, NUM_THREADS)]

@@ -48,6 +48,8 @@ class Explanation:
         What the item's trend adds for every user; 0 without a trend.
     rest : float
         What no single item of the user brings: negatives, L2, and what the items have in common.
+    is_owned : bool
+        Whether the user has the item already, in train or validation, so that it is not listed.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class Explanation:
     parts: dict[str, np.ndarray]
     trend: float
     rest: float
+    is_owned: bool = False
 
     @property
     def contributions(self) -> np.ndarray:
@@ -116,13 +119,14 @@ class Explanation:
         >>> import polars as pl
         >>> model = EASE(l2=1.0).fit(pl.DataFrame({"user": [1, 1, 2], "item": ["tea", "pie", "tea"]}))
         >>> sorted(model.explain(2, "pie").to_dict())
-        ['item_id', 'others', 'reasons', 'rest', 'score', 'trend', 'user_id', 'words']
+        ['is_owned', 'item_id', 'others', 'reasons', 'rest', 'score', 'trend', 'user_id', 'words']
         """
         shown = self.frame().head(len(self.item_ids) if most is None else most)
         named = {"item_id": self.item_id} | ({"title": self.title} if self.titles is not None else {})
         others = float(self.contributions[len(shown) :].sum())
         numbers = {"score": self.score, "trend": self.trend, "rest": self.rest, "others": others}
-        return {"user_id": self.user_id} | named | numbers | {"words": self.words(), "reasons": shown.to_dicts()}
+        told = {"words": self.words(), "is_owned": self.is_owned, "reasons": shown.to_dicts()}
+        return {"user_id": self.user_id} | named | numbers | told
 
     def words(self, most: int = 3) -> str:
         """Return the explanation as a sentence that names the `most` strongest reasons.
@@ -137,7 +141,10 @@ class Explanation:
         """
         shares, what = self.shares, _called(self.item_id, self.title)
         who = "the user" if self.user_id is None else f"user {self.user_id!r}"
-        named = [(_called(as_python(item), self._title(row)), shares[row]) for row, item in enumerate(self.item_ids[:most])]
+        named = [
+            ("itself" if item == self.item_id else _called(as_python(item), self._title(row)), shares[row])
+            for row, item in enumerate(self.item_ids[:most])
+        ]
         reasons = [f"{name} ({100 * share:.0f} %)" for name, share in named if share > 0]
         raised = int((shares > 0).sum())
         if raised > len(reasons):
@@ -146,6 +153,10 @@ class Explanation:
             reasons.append(f"its trend ({100 * self.trend / self._raised:.0f} %)")
         if not reasons:
             sentence = f"no item of {who} raises the score of {what}: it is what it is for anyone"
+            sentence += ". The user has it already, so it is not listed" if self.is_owned else ""
+        elif self.is_owned:
+            listed = f"{', '.join(reasons[:-1])}{' and ' if reasons[1:] else ''}{reasons[-1]}"
+            sentence = f"{who} has {what} already, so it is not listed; its score comes from {listed}"
         else:
             sentence = f"{who} may like {what} because of {', '.join(reasons[:-1])}{' and ' if reasons[1:] else ''}{reasons[-1]}"
         return f"{sentence[0].upper()}{sentence[1:]}."
@@ -221,7 +232,7 @@ class ExplainingVerbs(Fitted):
             if not lists.is_one(given):
                 raise UsageError(f"explain takes one id as {name}, not a {type(given).__name__}; call it once for each")
         row = int(self.user_ids.rows(lists.one_or_many(user_id)[1])[0])
-        return self._explained(self.scorer, row, self.train_.matrix, as_python(self.user_ids.ids[row]), item_id)
+        return self._explained(self.scorer, row, self.train_.matrix, as_python(self.user_ids.ids[row]), item_id, self.seen_)
 
     @verb
     def explain_for(self, item_ids: Sequence[Id] | np.ndarray, item_id: Id) -> Explanation:
@@ -263,10 +274,12 @@ class ExplainingVerbs(Fitted):
         matrix = self._as_rows(
             sp.csr_matrix((np.ones(len(columns), np.float32), columns, [0, len(columns)]), shape=(1, len(self.item_ids)))
         )
-        return self._explained(self._scorer_of(matrix), 0, matrix, None, item_id)
+        return self._explained(self._scorer_of(matrix), 0, matrix, None, item_id, matrix)
 
-    def _explained(self, scorer: Scoring, user: int, has: sp.csr_matrix, user_id: Id | None, item_id: Id) -> Explanation:
-        """Return the explanation of an item's score with the row `user` of `scorer`, who has that row of `has`."""
+    def _explained(
+        self, scorer: Scoring, user: int, has: sp.csr_matrix, user_id: Id | None, item_id: Id, seen: sp.csr_matrix
+    ) -> Explanation:  # fmt: skip
+        """Return the explanation of an item's score with the row `user` of `scorer`, who has that row of `has` and of `seen`."""
         item = int(self.item_ids.rows(lists.one_or_many(item_id)[1])[0])
         own = has.indices[has.indptr[user] : has.indptr[user + 1]].astype(np.int64)
         with kernels.blas_threads(1):  # what there is to do is over before a second thread has woken
@@ -278,7 +291,7 @@ class ExplainingVerbs(Fitted):
         return Explanation(
             user_id, as_python(self.item_ids.ids[item]), "" if titles is None else str(titles[item]), score, self.item_ids.ids[own[order]],
             None if titles is None else titles[own[order]], {name: part[order] for name, part in parts.items()}, trend,
-            score - float(contributions.sum()) - trend,
+            score - float(contributions.sum()) - trend, item in seen.indices[seen.indptr[user] : seen.indptr[user + 1]],
         )  # fmt: skip
 
 

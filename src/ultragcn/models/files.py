@@ -1,14 +1,14 @@
-"""The file of a model: arrays, ids and hyper-parameters in one safetensors file.
+"""The file of a model: arrays, ids and hyper-parameters in one safetensors file; docs/model-format.md describes it byte by byte.
 
 A file may have been made by anybody. `read_model` believes nothing in it: it checks names, types, shapes and values of all that is there
 before compiled code walks through an array.
 
-Letters: U users, I items, D dimensions of an embedding, N pairs.
+Letters: U users, I items, D dimensions of an embedding, N pairs, S neighbours of an item, K clusters of items.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +19,13 @@ import scipy.sparse as sp
 
 from ultragcn.config import HyperParameters
 from ultragcn.data.ids import IdMap
-from ultragcn.data.interactions import Interactions
+from ultragcn.data.interactions import Interactions, ItemTotals
 from ultragcn.data.items_table import KINDS, ItemsTable, kind_names
 from ultragcn.errors import UsageError
-from ultragcn.forms import misfit
+from ultragcn.forms import Optional, misfit
+from ultragcn.kernels.arguments import Frozen
 from ultragcn.lazily import pl
+from ultragcn.loss.weights import ItemNeighbors
 from ultragcn.machine import ask_for
 from ultragcn.storage import read_arrays, read_checksum, read_form
 
@@ -38,6 +40,15 @@ _STATE: dict[str, Any] = {
     "item_trend_half_life": _AMOUNT,
 }  # fmt: skip
 """The form (`forms`) of what models record."""
+WITHOUT_HISTORY, ITEM_GRAPH, FOLD_IN = "without_history", "item_graph", "fold_in"
+_TEXT, _WHOLE = "text", "whole"
+_MORE: dict[str, Any] = {
+    WITHOUT_HISTORY: {"user_ids": {_TEXT, _WHOLE}}, ITEM_GRAPH: {"weight": float, "unit": float},
+    FOLD_IN: {"l2_user": float, "l2_user_scale": float},
+}  # fmt: skip
+"""The form of what a file may have besides."""
+_FROZEN = {"weight": "2I", "mass": "2K", "centre": "KD", "spread": "DD", "share": "K", "grams": "2DD", "sums": "2D", "inverse": "DD"}
+"""Shapes of the arrays of `Frozen`."""
 
 
 def kind_of_model(folder: str | Path) -> str:
@@ -55,15 +66,58 @@ def _kind_in(name_and_version: str) -> str:
     return name_and_version.rpartition("-")[0]
 
 
+def reader_of(path: Path, form: str, readers: Mapping[int, Reader]) -> Reader:
+    """Return what reads a file of this name and version; `readers` are those of its kind, by version."""
+    kind, _, text = form.rpartition("-")
+    version = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    if version is not None and version in readers:
+        return readers[version]
+    first, last = min(readers), max(readers)
+    known = f"{kind}-{first}" if first == last else f"{kind}-{first} to {kind}-{last}"
+    if version is not None and version > last:
+        raise UsageError(f"{path} is {form}, which a later ultragcn wrote; this one reads {known}, so install a later one")
+    raise UsageError(f"{path} is {form}, which this ultragcn does not read; it reads {known}, so train the model anew")
+
+
 def _model_file(folder: str | Path) -> Path:
     path = Path(folder) / MODEL_FILE
-    if not path.is_file():
+    try:
+        is_file, is_there = path.is_file(), path.exists() or path.is_symlink()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if not is_file:
         if not Path(folder).is_dir():
             raise UsageError(f"no model in {folder}: there is no such folder; give a folder that save or train wrote")
+        if is_there:
+            raise UsageError(f"no model in {folder}: {MODEL_FILE} is not a file; give a folder that save or train wrote")
         begun = (Path(folder) / "manifest.json").is_file()
         advice = f"its training has not ended: ultragcn train --resume {folder}" if begun else "give a folder that save or train wrote"
         raise UsageError(f"no model in {folder}: {MODEL_FILE} is missing; {advice}")
     return path
+
+
+class GraphScale(NamedTuple):
+    """What the scores of the item graph are multiplied by: weight times unit."""
+
+    weight: float
+    unit: float
+    """The scale at which they vary as much as the products of the embeddings."""
+
+
+class OfUsers(NamedTuple):
+    """What a model keeps of users that were left out: sums and means over them, by which it folds in new ones."""
+
+    mean: np.ndarray
+    """Mean embedding of the users with items, (D,) float32."""
+    neighbors: ItemNeighbors
+    """Of the items in the co-occurrence graph."""
+    l2: float
+    """L2 strength of users."""
+    l2_scale: float
+    """`Objective.l2_user_scale`."""
+    frozen: Frozen
+    """What the problems of all users have in common."""
+    graph: GraphScale
 
 
 class Contents(NamedTuple):
@@ -80,9 +134,18 @@ class Contents(NamedTuple):
     items_table: ItemsTable | None
     learned: dict[str, np.ndarray | sp.csr_matrix]
     """What the model learned, by the names of the attributes."""
+    graph_scale: GraphScale | None
+    of_users: OfUsers | None
+    """None where the users are there, or the model needs nothing of them."""
 
 
-def read_model(path: Path, form: str, settings: type[HyperParameters], learned: Mapping[str, str], recorded: tuple[str, ...]) -> Contents:
+Reader = Callable[[Path, str, type[HyperParameters], Mapping[str, str], tuple[str, ...], tuple[str, ...]], Contents]
+"""Reads a file of one version, as `read_model` does."""
+
+
+def read_model(
+    path: Path, form: str, settings: type[HyperParameters], learned: Mapping[str, str], recorded: tuple[str, ...], more: tuple[str, ...]
+) -> Contents:  # fmt: skip
     """Return what is in the file of a model; nothing in it is believed.
 
     Parameters
@@ -96,6 +159,8 @@ def read_model(path: Path, form: str, settings: type[HyperParameters], learned: 
         The attributes that were learned, and the shape of each in letters, such as "UD". A matrix of shape "II" may be sparse.
     recorded : tuple of str
         The attributes that were recorded as JSON.
+    more : tuple of str
+        Which of `WITHOUT_HISTORY`, `ITEM_GRAPH` and `FOLD_IN` such a model may have besides.
 
     Raises
     ------
@@ -106,37 +171,61 @@ def read_model(path: Path, form: str, settings: type[HyperParameters], learned: 
     arrays, about = read_arrays(path, form)
     names = {name.rstrip("_"): _STATE.get(name.rstrip("_"), object) for name in recorded}
     columns = about.pop(ITEMS_TABLE, None)
-    if wrong := misfit(about, {"config": {one.name: object for one in fields(settings)}, **names}):
+    besides = {name: about.pop(name) for name in more if name in about}
+    form_of_more = {Optional(name): _MORE[name] for name in more}
+    if wrong := misfit(about, {"config": {one.name: object for one in fields(settings)}, **names}) or misfit(besides, form_of_more):
         raise DamagedError(path, wrong)
     if extra := (about.keys() - names - {"config"}) | (about["config"].keys() - {one.name for one in fields(settings)}):
         raise DamagedError(path, f"it has {min(extra)!r}, which such a model has not")
+    if extra := [f"{name}.{key}" for name in besides for key in besides[name].keys() - _MORE[name].keys()]:
+        raise DamagedError(path, f"it has {min(extra)!r}, which such a model has not")
+    is_alone = WITHOUT_HISTORY in besides
+    if is_alone and (lacking := [name for name in more if name not in besides]):
+        raise DamagedError(path, f"it must have {lacking[0]}")
+    if FOLD_IN in besides and not is_alone:
+        raise DamagedError(path, f"it has {FOLD_IN!r}, which a model with its users has not")
+    for name in (ITEM_GRAPH, FOLD_IN):
+        if negative := [key for key, value in besides.get(name, {}).items() if value < 0]:
+            raise DamagedError(path, f"{name}.{negative[0]} is below 0")
     if "best_epoch" in names and "history" in names and not 0 <= about["best_epoch"] <= len(about["history"]):
         raise DamagedError(path, f"the best epoch, {about['best_epoch']}, is none of {len(about['history'])}")
     for name in names:
         if name != "history" and isinstance(about[name], (int, float)) and about[name] < 0:
             raise DamagedError(path, f"{name} is below 0")
     taken = _Taken(path, arrays)
-    user_ids, item_ids = taken.ids("user"), taken.ids("item")
-    taken.sizes = {"U": len(user_ids), "I": len(item_ids)}
+    item_ids = taken.ids("item")
+    user_ids = no_ids(besides[WITHOUT_HISTORY]["user_ids"] == _TEXT) if is_alone else taken.ids("user")
+    taken.sizes = {"U": len(user_ids), "I": len(item_ids), "2": 2}
     if "embedding_dim" in about["config"]:
         taken.sizes["D"] = about["config"]["embedding_dim"]
-    train = taken.pairs("train", user_ids, item_ids)
-    if not len(train):
-        raise DamagedError(path, "it has no train pairs")
+    if is_alone:
+        train: Interactions = taken.totals(user_ids, item_ids)
+        learned = {name: letters for name, letters in learned.items() if "U" not in letters}
+    else:
+        train = taken.pairs("train", user_ids, item_ids)
+        if not len(train):
+            raise DamagedError(path, "it has no train pairs")
     contents = Contents(
         about["config"],
         {name: about[name.rstrip("_")] for name in recorded},
         user_ids,
         item_ids,
         train,
-        taken.pairs("valid", user_ids, item_ids) if "valid.indptr" in arrays else None,
+        taken.pairs("valid", user_ids, item_ids) if "valid.indptr" in arrays and not is_alone else None,
         taken.titles() if "item_titles.ends" in arrays else None,
         None if columns is None else taken.table(columns, item_ids),
         {name: taken.learned(name.rstrip("_"), letters) for name, letters in learned.items()},
+        GraphScale(**besides[ITEM_GRAPH]) if ITEM_GRAPH in besides else None,
+        taken.of_users(besides[FOLD_IN], GraphScale(**besides[ITEM_GRAPH])) if FOLD_IN in besides else None,
     )
     if left := arrays.keys() - taken.names:
         raise DamagedError(path, f"it has {min(left)!r}, which such a model has not")
     return contents
+
+
+def no_ids(are_strings: bool) -> IdMap:
+    """Return the ids of no users, of one kind or the other."""
+    return IdMap(np.zeros(0, object if are_strings else np.int64), "user")
 
 
 def is_finite(array: np.ndarray) -> bool:
@@ -214,15 +303,30 @@ class _Taken:
         matrix = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(user_ids), len(item_ids)))
         return Interactions._of(matrix, user_ids, item_ids)
 
+    def totals(self, user_ids: IdMap, item_ids: IdMap) -> ItemTotals:
+        """Return how many users the items had."""
+        degrees = self._one("item_degrees", "i8")
+        if len(degrees) != len(item_ids) or (degrees < 0).any() or (degrees > 2**31).any() or not degrees.any():
+            raise DamagedError(self._path, f"item_degrees are not the numbers of users of {len(item_ids)} items")
+        return ItemTotals.of(user_ids, item_ids, degrees)
+
+    def of_users(self, strengths: Mapping[str, float], graph: GraphScale) -> OfUsers:
+        """Return what is left of users by which new ones are folded in."""
+        items = self._one("fold_in.neighbors", "i4", 2, may_be_empty=True)
+        if len(items) != self.sizes["I"] or (items < 0).any() or (items >= len(items)).any():
+            raise DamagedError(self._path, "fold_in.neighbors are not items for each item")
+        self.sizes["S"] = items.shape[1]
+        weights = self._numbers("fold_in.neighbor_weights", "IS")
+        frozen = Frozen(**{name: self._numbers(f"fold_in.{name}", letters) for name, letters in _FROZEN.items()})
+        if not strengths["l2_user_scale"]:
+            raise DamagedError(self._path, "fold_in.l2_user_scale is 0")
+        mean = self._numbers("fold_in.mean_user", "D")
+        return OfUsers(mean, ItemNeighbors(items, weights), strengths["l2_user"], strengths["l2_user_scale"], frozen, graph)
+
     def learned(self, name: str, letters: str) -> np.ndarray | sp.csr_matrix:
         """Return what was learned: finite numbers in float32, in the shape that the letters say."""
         if name in self._arrays or f"{name}.data" not in self._arrays:
-            array = self._one(name, "f4", len(letters))
-            for size, letter in zip(array.shape, letters, strict=True):
-                if size != self.sizes.setdefault(letter, size):
-                    raise DamagedError(self._path, f"{name} has {size} where {self.sizes[letter]} belong")
-            self._check_finite(name, array)
-            return array
+            return self._numbers(name, letters)
         rows, columns = (self.sizes[letter] for letter in letters)
         data, shape = self._one(f"{name}.data", "f4"), self._one(f"{name}.shape", "i8")
         indices, indptr = self._one(f"{name}.indices", "i4i8"), self._one(f"{name}.indptr", "i4i8")
@@ -234,13 +338,22 @@ class _Taken:
         self._check_finite(name, data)
         return sp.csr_matrix((data, indices, indptr), shape=(rows, columns))
 
-    def _one(self, name: str, types: str, dimensions: int = 1) -> np.ndarray:
-        """Return the array of a name, of one of the types, such as "i4i8"."""
+    def _numbers(self, name: str, letters: str) -> np.ndarray:
+        """Return an array of finite numbers in float32."""
+        array = self._one(name, "f4", len(letters), may_be_empty="S" in letters)
+        for size, letter in zip(array.shape, letters, strict=True):
+            if size != self.sizes.setdefault(letter, size):
+                raise DamagedError(self._path, f"{name} has {size} where {self.sizes[letter]} belong")
+        self._check_finite(name, array)
+        return array
+
+    def _one(self, name: str, types: str, dimensions: int = 1, may_be_empty: bool = False) -> np.ndarray:
+        """Return the array of a name, of one of the types, such as "i4i8"; of several dimensions none is 0, unless it `may_be_empty`."""
         if name not in self._arrays:
             raise DamagedError(self._path, f"{name} is missing")
         self.names.add(name)
         array = self._arrays[name]
-        if array.dtype.str[1:] not in types or array.ndim != dimensions or (dimensions > 1 and not array.size):
+        if array.dtype.str[1:] not in types or array.ndim != dimensions or (dimensions > 1 and not array.size and not may_be_empty):
             raise DamagedError(self._path, f"{name} is of another type or shape")
         return array
 
@@ -284,6 +397,18 @@ def _pack(name: str, value: np.ndarray | sp.csr_matrix) -> dict[str, np.ndarray]
         return {name: np.ascontiguousarray(value)}
     parts = {"data": value.data, "indices": value.indices, "indptr": value.indptr, "shape": np.array(value.shape)}
     return {f"{name}.{part}": array for part, array in parts.items()}
+
+
+def _pack_of_users(kept: OfUsers) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return what is left of users by which new ones are folded in: as JSON, and as arrays."""
+    arrays = {"mean_user": kept.mean, "neighbors": kept.neighbors.items, "neighbor_weights": kept.neighbors.weights}
+    arrays |= kept.frozen._asdict()
+    packed = {f"{FOLD_IN}.{name}": np.ascontiguousarray(array) for name, array in arrays.items()}
+    return {FOLD_IN: {"l2_user": float(kept.l2), "l2_user_scale": kept.l2_scale}}, packed
+
+
+def _kind_of_ids(ids: IdMap) -> dict[str, str]:
+    return {"user_ids": _TEXT if ids.are_strings else _WHOLE}
 
 
 def _pack_ids(name: str, ids: IdMap) -> dict[str, np.ndarray]:

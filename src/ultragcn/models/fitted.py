@@ -19,6 +19,11 @@ class Fitted:
     item_titles_: np.ndarray | None
 
     @property
+    def seen_(self) -> sp.csr_matrix:
+        """Train and validation pairs, U x I."""
+        raise NotImplementedError
+
+    @property
     def scorer(self) -> Scoring:
         """What the model ranks by."""
         raise NotImplementedError

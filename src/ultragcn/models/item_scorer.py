@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 
+from ultragcn.errors import NumericalError
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.explanations import weights_of
-from ultragcn.scoring.scorer import OwnedScorer
+from ultragcn.scoring.scorer import OwnedScorer, largest_size
 from ultragcn.scoring.similar import heaviest
 
 
@@ -56,6 +57,12 @@ class ItemWeightModel(ItemScorer):
     def scores_of(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the scores of all items for users given by their items: (B, I) csr_matrix to (B, I) float32."""
         return _product(self.item_weights_, matrix)
+
+    def _check_range(self) -> None:
+        weights = self.item_weights_
+        largest = largest_size(weights if isinstance(weights, np.ndarray) else weights.data) * weights.shape[0]
+        if not largest < float(np.finfo(np.float32).max):
+            raise NumericalError(f"scores leave the range of float32: sums of item weights may reach {largest:.2g}")
 
     def _make_scorer(self) -> OwnedScorer:
         return OwnedScorer(partial(_product, self.item_weights_), self.train_.matrix)

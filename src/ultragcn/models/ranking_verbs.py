@@ -31,11 +31,6 @@ class RankingVerbs(Fitted):
     similar_by: ClassVar[str | None] = "together"
     """By what `similar_items` compares items when nothing is given; None: something must be given."""
 
-    @property
-    def seen_(self) -> sp.csr_matrix:
-        """Train and validation pairs, U x I."""
-        raise NotImplementedError
-
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None) -> Ranking:
         """Yield the top_k items of user rows in blocks; see `scoring.scorer.Scoring.rank`."""
         blocks = self.scorer.rank(users, top_k, seen)

@@ -5,10 +5,11 @@ for UltraGCN and for every baseline.
 """
 
 import inspect
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,7 +18,7 @@ from ultragcn import kernels
 from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
 from ultragcn.data.ids import Id, IdMap
-from ultragcn.data.interactions import Interactions
+from ultragcn.data.interactions import Interactions, ItemTotals
 from ultragcn.data.items_table import ItemsTable
 from ultragcn.data.reading import READING
 from ultragcn.errors import NotFittedError, NumericalError, UsageError
@@ -29,8 +30,12 @@ from ultragcn.models.explanations import ExplainingVerbs
 from ultragcn.models.files import (
     ITEMS_TABLE,
     MODEL_FILE,
+    WITHOUT_HISTORY,
+    Contents,
     DamagedError,
+    Reader,
     _kind_in,
+    _kind_of_ids,
     _model_file,
     _pack,
     _pack_ids,
@@ -38,13 +43,13 @@ from ultragcn.models.files import (
     _pack_table,
     _pack_texts,
     is_finite,
-    read_model,
+    reader_of,
 )
 from ultragcn.models.given import Given, given
 from ultragcn.models.ranking_verbs import RankingVerbs
 from ultragcn.models.verbs import verb
 from ultragcn.progress import Progress
-from ultragcn.scoring.scorer import Scorer, Scoring
+from ultragcn.scoring.scorer import Scorer, Scoring, largest_size
 from ultragcn.scoring.similar import Directions, Together
 from ultragcn.storage import read_form, write_arrays
 
@@ -91,6 +96,11 @@ class Recommender(RankingVerbs, ExplainingVerbs):
 
     _format: ClassVar[str]
     """Name and version of the model's file."""
+    _readers: ClassVar[Mapping[int, Reader]]
+    """What reads the model's file, by its version: of every version from the first that was promised to stay readable to that of
+    `_format`. tests/golden/models has a model of each."""
+    _more: ClassVar[tuple[str, ...]] = (WITHOUT_HISTORY,)
+    """What the file may have besides (`files.read_model`)."""
     _learned: ClassVar[dict[str, str]]
     """Attributes that hold what was learned, arrays or csr_matrix of float32, and their shapes in letters: U users, I items, D dimensions.
 
@@ -114,7 +124,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name.endswith("_"):  # learned state has changed, so what ranks by it is made anew
+        if name.endswith("_") and name not in ("item_titles_", "items_table_"):  # learned state has changed: what ranks is made anew
             vars(self).update(dict.fromkeys(self._made_of_learned))
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
@@ -281,6 +291,8 @@ class Recommender(RankingVerbs, ExplainingVerbs):
             if options.get(name) is not None:
                 raise UsageError(f"refit has nothing left to choose, so it takes no {name}; add those pairs to data, or call fit")
         reading = {name: options.pop(name) for name in READING if name in options}
+        if data is None and self.is_without_history:
+            raise UsageError("this model was saved without histories, so it holds nothing to train on; give refit the data")
         if data is None:
             train, titles = self.train_ if self.valid_ is None else self.train_.union(self.valid_), self.item_titles_
             table = self.items_table_
@@ -412,6 +424,9 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         raise NotImplementedError
 
     def _items_together(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.is_without_history:
+            other = "; give by embeddings" if hasattr(self.scorer, "item_embedding") and self.similar_by is not None else ""
+            raise UsageError(f"this model was saved without histories, so it does not know which items the same users have{other}")
         if self._together is None:
             self._together = Together(self.train_.matrix)
         return self._together.nearest(rows, top_k)
@@ -443,15 +458,32 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         ['num_users', 'recall@20']
         """
         self._check_fitted()
+        if self.is_without_history:
+            raise UsageError("this model was saved without histories and knows no users; evaluate the model that has them")
         return evaluate(self, targets, metrics, dialect)
 
     # ----------------------------------------------------------------- keeping
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, history: bool = True) -> Path:
         """Write the model into `folder` (made if need be) as one safetensors file; return the folder.
 
         The file appears whole or not at all, has a checksum, and holds everything that recommending needs: what was learned, ids,
-        seen pairs, hyper-parameters, seconds. The times of the train pairs are not among it.
+        seen pairs, hyper-parameters, seconds. The times of the train pairs are not among it. docs/model-format.md describes it.
+
+        Parameters
+        ----------
+        folder : str or Path
+        history : bool
+            False leaves out all that is known of single users: their pairs, their ids, and what was learned of them, because an
+            embedding gives away what its user has. Such a model recommends to new users by their items (`recommend_for`) as this one
+            does. It knows no users, so it cannot be updated or refitted without data, and finds no items that the same users have.
+
+        Raises
+        ------
+        NotFittedError
+            There is nothing to save yet.
+        UsageError
+            The folder cannot be written to; or a model that learns its users only by training (BPR, LightGCN) is to have none.
 
         Examples
         --------
@@ -463,20 +495,48 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         EASE(l2=100.0)
         """
         self._check_fitted()
+        has_users = history and not self.is_without_history
+        if not has_users and not self._takes_new_users:
+            raise UsageError(
+                f"{type(self).__name__} learns its users only by training, so without them it could recommend to nobody; save it with them"
+            )
         arrays: dict[str, np.ndarray] = {}
-        for name in self._learned:
-            arrays |= _pack(name.rstrip("_"), getattr(self, name))
-        arrays |= _pack_ids("user_ids", self.user_ids) | _pack_ids("item_ids", self.item_ids) | _pack_pairs("train", self.train_)
-        if self.valid_ is not None:
+        for name, letters in self._learned.items():
+            if has_users or "U" not in letters:
+                arrays |= _pack(name.rstrip("_"), getattr(self, name))
+        arrays |= _pack_ids("item_ids", self.item_ids)
+        if has_users:
+            arrays |= _pack_ids("user_ids", self.user_ids) | _pack_pairs("train", self.train_)
+        else:
+            arrays["item_degrees"] = self.train_.item_degrees.astype(np.int64)
+        if has_users and self.valid_ is not None:
             arrays |= _pack_pairs("valid", self.valid_)
         if self.item_titles_ is not None:
             arrays |= _pack_texts("item_titles", self.item_titles_)
         state = {"config": self.config.to_dict()} | {name.rstrip("_"): getattr(self, name) for name in self._recorded}
+        if not has_users:
+            state[WITHOUT_HISTORY] = _kind_of_ids(self.user_ids)
+        of_model, packed = self._packed(has_users)
+        arrays, state = arrays | packed, state | of_model
         if self.items_table_ is not None:
             columns, packed = _pack_table(self.items_table_)
             arrays, state = arrays | packed, state | {ITEMS_TABLE: columns}
         write_arrays(Path(folder) / MODEL_FILE, arrays, self._format, state)
         return Path(folder)
+
+    def _packed(self, has_users: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return what the file of such a model has besides: as JSON, and as arrays."""
+        return {}, {}
+
+    @property
+    def is_without_history(self) -> bool:
+        """Whether the model was saved without histories (`save`) and knows no users."""
+        return isinstance(vars(self).get("train_"), ItemTotals)
+
+    @property
+    def _takes_new_users(self) -> bool:
+        """Whether the model can recommend to users by their items alone."""
+        return True
 
     @classmethod
     def kind(cls) -> str:
@@ -506,18 +566,30 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         kind, ours = _kind_in(form), cls.kind()
         if kind != ours:
             raise UsageError(f"{path} holds a model of another kind ({kind or 'unknown'}, not {ours}); load it with that one's class")
-        if form != cls._format:
-            raise UsageError(f"{path} is not a model of this version ({cls._format}); train it anew")
-        held = read_model(path, form, cls._settings(), cls._learned, cls._recorded)
+        held = reader_of(path, form, cls._readers)(path, form, cls._settings(), cls._learned, cls._recorded, cls._more)
         try:
             model = cls(**held.config)
         except (UsageError, TypeError, ValueError) as error:
             raise DamagedError(path, f"of its hyper-parameters, {error}") from error
+        written = json.loads(json.dumps(model.config.to_dict()))
+        if odd := [name for name, value in held.config.items() if value != written[name]]:
+            raise DamagedError(path, f"its hyper-parameter {odd[0]} is not written as save writes it")
         model._set_data(held.train, held.valid)
         model.item_titles_, model.items_table_ = held.item_titles, held.items_table
         for name, value in (held.learned | held.recorded).items():
             setattr(model, name, value)
+        model._take(held)
+        try:
+            model._check_range()
+        except NumericalError as error:
+            raise DamagedError(path, str(error).partition(";")[0]) from error
         return model
+
+    def _check_range(self) -> None:
+        """Raise `NumericalError` where scores may leave the range of float32."""
+
+    def _take(self, held: Contents) -> None:
+        """Take what the file of such a model has besides, and what goes without saying where users were left out."""
 
     @classmethod
     def _settings(cls) -> type[HyperParameters]:
@@ -545,12 +617,29 @@ class EmbeddingRecommender(Recommender):
     _caches = (*Recommender._caches, "_items_by_direction", "_users_by_direction")
     _made_of_learned = (*Recommender._made_of_learned, "_items_by_direction", "_users_by_direction")
 
+    def _take(self, held: Contents) -> None:
+        if self.is_without_history:
+            self.user_embedding_ = np.zeros((0, self.item_embedding_.shape[1]), np.float32)
+
+    def _check_range(self) -> None:
+        cast(Scorer, self.scorer).check_range()
+        if self.is_without_history:  # a new user's embedding may be as long as an item's
+            largest = largest_size(self.item_embedding_) ** 2 * self.item_embedding_.shape[1]
+            if not largest < float(np.finfo(np.float32).max):
+                raise NumericalError(f"scores leave the range of float32: products of embeddings may reach {largest:.2g}")
+
+    @property
+    def _takes_new_users(self) -> bool:
+        return type(self).fold_in is not EmbeddingRecommender.fold_in
+
     def _make_scorer(self) -> Scorer:
         return Scorer(self.user_embedding_, self.item_embedding_, self.train_.matrix)
 
     def _scorer_of(self, matrix: sp.csr_matrix) -> Scorer:
         scorer: Any = self.scorer
         made: Scorer = scorer.of_users(self.fold_in(matrix), matrix)
+        if self.is_without_history:  # what it folds in by was read from a file
+            made.check_range()
         return made
 
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:

@@ -4,9 +4,9 @@ import copy
 import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,12 +14,23 @@ import scipy.sparse as sp
 from ultragcn import kernels, rng, solvers
 from ultragcn.config import PARAMETERS, Config
 from ultragcn.config.foreign_names import suggestion
-from ultragcn.data.interactions import Interactions, refuse_empty, refuse_leaks
+from ultragcn.data.interactions import Interactions, ItemTotals, refuse_empty, refuse_leaks
 from ultragcn.errors import UsageError
 from ultragcn.loss.objective import Objective
 from ultragcn.machine import ask_for
 from ultragcn.models.explanations import graph_part
-from ultragcn.models.files import MODEL_FILE
+from ultragcn.models.files import (
+    FOLD_IN,
+    ITEM_GRAPH,
+    MODEL_FILE,
+    WITHOUT_HISTORY,
+    Contents,
+    GraphScale,
+    OfUsers,
+    Reader,
+    _pack_of_users,
+    read_model,
+)
 from ultragcn.models.recommender import EmbeddingRecommender, checked_threads
 from ultragcn.models.update import Course as Updating
 from ultragcn.models.update import Growth, Plan
@@ -89,6 +100,8 @@ class UltraGCN(EmbeddingRecommender):
 
     config: Config
     _format = "ultragcn-5"
+    _readers: ClassVar[Mapping[int, Reader]] = {5: read_model}
+    _more = (WITHOUT_HISTORY, ITEM_GRAPH, FOLD_IN)
     _learned = EmbeddingRecommender._learned | {"item_graph_": "II", "item_trend_": "I"}
     similar_by = "together"  # benchmarks/similar.py: on both data sets neighbours share more genres than by cosines of embeddings
     item_graph_weight_: float | None
@@ -100,7 +113,12 @@ class UltraGCN(EmbeddingRecommender):
     """What new users are folded in by: made when the first one comes."""
     _popularity: np.ndarray | None = None
     """What the trend is made of, b log q (I,): None without a trend."""
+    _graph_scale: GraphScale | None = None
+    """Of the model as it was loaded; None where it follows from what is learned."""
+    _of_users: OfUsers | None = None
+    """What is left of users that were left out when the model was saved."""
     _caches = (*EmbeddingRecommender._caches, "_deviation", "_frozen_items", "_popularity")
+    _made_of_learned = (*EmbeddingRecommender._made_of_learned, "_graph_scale")
     _recorded = (
         "seed_", "history_", "best_epoch_", "l2_", "item_graph_weight_", "item_trend_weight_", "item_trend_half_life_", "stopped_",
         "train_seconds_", "compile_seconds_",
@@ -314,6 +332,8 @@ class UltraGCN(EmbeddingRecommender):
 
     def _mean_user(self) -> np.ndarray:
         """Return the mean embedding of the users with items."""
+        if self._of_users is not None:
+            return self._of_users.mean
         mean: np.ndarray = self.user_embedding_[self.train_.user_degrees > 0].mean(axis=0)
         return mean
 
@@ -323,19 +343,48 @@ class UltraGCN(EmbeddingRecommender):
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         super()._set_data(train, valid)
-        self._frozen_items = self._deviation = None
+        self._frozen_items = self._deviation = self._of_users = None
         self._set_terms({})
         settings: Any = self.config.resolved()
         weight, half_life = settings.item_trend_weight, settings.item_trend_half_life
         self._popularity = weight * log_recent_share(train, half_life) if weight > 0 and train.times is not None else None
 
     def _make_scorer(self) -> Scorer:
+        tables = self.user_embedding_, self.item_embedding_
+        graph = self._graph_scale
+        if graph is None and self._of_users is not None:  # something was changed by hand, and there are no users to find the unit by
+            graph = self._of_users.graph
+            graph = graph if self.item_graph_weight_ is None else graph._replace(weight=self.item_graph_weight_)
+        if graph is not None:
+            scorer = Scorer(*tables, self.train_.matrix, self.item_trend_, self.item_graph_, graph.weight)
+            vars(scorer)["unit_scale"] = graph.unit
+            return scorer
         settings: Any = self.config.resolved()
         weight = settings.item_graph_weight if self.item_graph_weight_ is None else self.item_graph_weight_
         if weight != 0 and self._deviation is None:
             self._deviation = item_weights.mean_deviation(self.item_graph_, self.train_.matrix)
-        tables = self.user_embedding_, self.item_embedding_
         return Scorer(*tables, self.train_.matrix, self.item_trend_, self.item_graph_, weight, self._deviation)
+
+    def _packed(self, has_users: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        scorer = cast(Scorer, self.scorer)
+        weight = float(scorer.graph_weight)
+        of_graph = {ITEM_GRAPH: {"weight": weight, "unit": 0.0 if weight == 0 else float(scorer.unit_scale)}}
+        if has_users:
+            return of_graph, {}
+        kept = self._of_users
+        if kept is None:
+            frozen = self._frozen()
+            objective = frozen.objective
+            kept = OfUsers(
+                self._mean_user(), objective.neighbors, objective.l2_strengths[0], objective.l2_user_scale, frozen.shared,
+                GraphScale(**of_graph[ITEM_GRAPH]),
+            )  # fmt: skip
+        of_users, arrays = _pack_of_users(kept)
+        return of_graph | of_users, arrays
+
+    def _take(self, held: Contents) -> None:
+        super()._take(held)
+        self._graph_scale, self._of_users = held.graph_scale, held.of_users
 
     def _grown(self, growth: Growth, plan: Plan, show: Progress) -> "tuple[UltraGCN, Updating]":
         new, log = self.untrained(), growth.log
@@ -414,7 +463,13 @@ class UltraGCN(EmbeddingRecommender):
 
         frozen = self._frozen_items
         if frozen is None or frozen.embedding is not self.item_embedding_:
-            frozen = FrozenItems(Objective.of(self.train_, self._config_with(self.l2_)), self.item_embedding_)
+            config, kept = self._config_with(self.l2_), self._of_users
+            if kept is None:
+                frozen = FrozenItems(Objective.of(self.train_, config), self.item_embedding_)
+            else:
+                totals = cast(ItemTotals, self.train_)
+                objective = Objective.without_users(totals, config, kept.neighbors, kept.l2, kept.l2_scale)
+                frozen = FrozenItems(objective, self.item_embedding_, kept.frozen)
             self._frozen_items = frozen
         return frozen
 

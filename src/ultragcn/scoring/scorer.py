@@ -79,6 +79,11 @@ def scores_by_ranking(scorer: Scoring, users: np.ndarray, items: np.ndarray) -> 
     return result
 
 
+def largest_size(array: np.ndarray) -> float:
+    """Return the largest size of a number of an array, without a copy of it; 0 of none."""
+    return max(float(array.max(initial=0)), -float(array.min(initial=0)))
+
+
 @dataclass(frozen=True, eq=False)
 class Scorer:
     """The score of a model with embeddings: s_ui = e_u . e_i + b_i + scale g_ui, g = owned W.
@@ -161,14 +166,22 @@ class Scorer:
         """What the graph's scores are multiplied by; 0 without a graph."""
         return 0.0 if self.graph_weight == 0 else self.graph_weight * self.unit_scale
 
+    @cached_property
+    def _largest_item(self) -> float:
+        return largest_size(self.tables[1])
+
+    @cached_property
+    def _largest_weight(self) -> float:
+        return 0.0 if self.item_graph is None else largest_size(self.item_graph.data)
+
     def check_range(self) -> None:
         """Raise `NumericalError` where scores may leave the range of float32, by a bound that is far above what they are."""
-        users, items = (np.abs(table).max(initial=0).astype(np.float64) for table in self.tables)
+        users, items = largest_size(self.tables[0]), self._largest_item
         largest = users * items * self.tables[0].shape[1]
         graph = 0.0
         if self.item_graph is not None and self.scale != 0:
-            graph = abs(self.scale) * float(np.abs(self.item_graph.data).max(initial=0)) * float(np.diff(self.owned.indptr).max(initial=0))
-        if not largest + graph < np.finfo(np.float32).max:
+            graph = abs(self.scale) * self._largest_weight * float(np.diff(self.owned.indptr).max(initial=0))
+        if not largest + graph < float(np.finfo(np.float32).max):
             raise NumericalError(
                 f"scores leave the range of float32: products of embeddings reach {largest:.2g} and the item graph {graph:.2g}; "
                 f"{'lower item_graph_weight' if graph > largest else 'lower the learning rate or init_std, or raise l2'}"
@@ -186,7 +199,8 @@ class Scorer:
         """Return the scorer of other users, such as new ones: their embeddings (B, D) and what they have (B, I)."""
         if self.graph_weight != 0:
             _ = self.unit_scale, self._graph_rows  # the scale is that of the users it was made for
-        other = self._sharing("unit_scale", "_graph_rows", user_embedding=user_embedding, owned=owned)
+        kept = ("unit_scale", "_graph_rows", "_largest_item", "_largest_weight")
+        other = self._sharing(*kept, user_embedding=user_embedding, owned=owned)
         if self.item_bias is not None:
             vars(other)["tables"] = np.column_stack([user_embedding, np.ones(len(user_embedding), np.float32)]), self.tables[1]
         return other

@@ -1,6 +1,7 @@
 """Connections that cannot be held open at the cost of others: limits of time, of bytes and of number, around uvicorn's protocol."""
 
 import asyncio
+import json
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -11,8 +12,18 @@ HEAD_BYTES = 65_536
 """Of the request line and the headers at most."""
 SECONDS = 10.0
 """In which a request must arrive whole, and part of an answer must be taken."""
-_TOO_MUCH_HEAD = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+def _closing(status: int, reason: str, error: str) -> bytes:
+    """Return an answer after which the connection is closed, as the application's own are."""
+    body = json.dumps({"error": error}).encode()
+    head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+_NOT_HTTP = _closing(400, "Bad Request", "this is not a request in HTTP/1.1")
+_TOO_MUCH_HEAD = _closing(431, "Request Header Fields Too Large", f"a request has at most {HEAD_BYTES} bytes before its body")
+_TOO_SLOW = _closing(408, "Request Timeout", f"the request did not arrive within {SECONDS:g} seconds")
 
 
 class Connection(HttpToolsProtocol):
@@ -22,7 +33,8 @@ class Connection(HttpToolsProtocol):
         """Take a connection; where there are too many, close one that waits for a request."""
         super().connection_made(transport)
         self._head = 0
-        self._is_in_head = True
+        self._is_in_body = False
+        self._heads = 0
         self._since: float | None = self.loop.time()
         self._stuck: tuple[float, int] | None = None
         if len(self.connections) > MOST_CONNECTIONS:
@@ -44,17 +56,23 @@ class Connection(HttpToolsProtocol):
         """Read what has arrived."""
         if self._since is None:
             self._since = self.loop.time()
-        was_in_head = self._is_in_head
+        heads, is_body = self._heads, self._is_in_body
         super().data_received(data)
-        if was_in_head and self._is_in_head:
+        if self._heads == heads and not is_body:
             self._head += len(data)
             if self._head > HEAD_BYTES and not self.transport.is_closing():
                 self.transport.write(_TOO_MUCH_HEAD)
                 self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self.transport.write(_NOT_HTTP)
+        self.transport.close()
+
     def on_headers_complete(self) -> None:
         """Begin with a request."""
-        self._is_in_head, self._head = False, 0
+        self._heads += 1
+        self._is_in_body, self._head = True, 0
         if sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
             self.transport.write(_TOO_MUCH_HEAD)
             self.transport.close()
@@ -63,7 +81,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that a request is whole."""
-        self._is_in_head, self._since = True, None
+        self._is_in_body, self._since = False, None
         super().on_message_complete()
 
     def check(self, now: float) -> None:

@@ -311,18 +311,24 @@ def from_query(pairs: Sequence[tuple[str, str]], form: type[Any]) -> Any:
             found.setdefault(name, []).append(text)
         elif name in found:
             raise UsageError(f"parameter {name} comes twice; give it once")
+        elif kinds[name] == "one" and text.lower() == "null":  # which would be read as if nothing were given
+            raise UsageError(f"{name} cannot be null; leave it out")
         else:
             found[name] = text
     if values:
         found["values"] = values_of(values)
-    return msgspec.convert(found, form, strict=False)
+    made = msgspec.convert(found, form, strict=False)
+    ids_called_null = {
+        name: found[name] for name, kind in kinds.items() if kind == "text" and getattr(made, name) != found.get(name, getattr(made, name))
+    }
+    return msgspec.structs.replace(made, **ids_called_null) if ids_called_null else made
 
 
 _KINDS: dict[type[Any], Mapping[str, str]] = {}
 
 
 def _kinds_of(form: type[Any]) -> Mapping[str, str]:
-    """Return whether each field of a message is a dict, a list or one value."""
+    """Return whether each field of a message is a dict, a list, a text or another value."""
     if form not in _KINDS:
         _KINDS[form] = {name: _kind_of(hint) for name, hint in get_type_hints(form).items()}
     return _KINDS[form]
@@ -330,4 +336,6 @@ def _kinds_of(form: type[Any]) -> Mapping[str, str]:
 
 def _kind_of(hint: Any) -> str:
     kinds = {get_origin(one) for one in (hint, *get_args(hint))}
-    return "dict" if dict in kinds else "list" if list in kinds else "one"
+    if dict in kinds or list in kinds:
+        return "dict" if dict in kinds else "list"
+    return "text" if str in (hint, *get_args(hint)) else "one"

@@ -17,9 +17,10 @@ _SAYS = {
     413: "The request is too long.",
     421: "The server does not answer under this host name.",
     422: "The question cannot be meant; the sentence says why.",
+    431: "The request line and the headers are too long.",
     503: "The server has too much to do, or is ending; ask again after Retry-After seconds.",
 }
-_EVERYWHERE = (400, 421)
+_EVERYWHERE = (400, 421, 431)
 """Statuses that any request may get: its query cannot be read, or its Host header is not allowed."""
 
 

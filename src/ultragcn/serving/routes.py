@@ -82,16 +82,16 @@ def kind_of(route: Route, question: Question) -> str:
 
 ROUTES = (
     Route(
-        "GET", "/recommend/{user}", "recommend", "List items for a known user", messages.Answer, messages.UserQuestion, LISTS,
-        question=lambda user, form: messages.ListQuestion(user=user, **asdict(form)),
-    ),
-    Route(
         "POST", "/recommend", "recommendFor", "List items for a user, or for somebody by what they have", messages.Answer,
         messages.ListQuestion, LISTS, in_body=True,
     ),
     Route(
         "POST", "/recommend/batch", "recommendBatch", "List items for several", messages.Answers, messages.Batch, BATCH, in_body=True,
         can_be_unknown=False,
+    ),
+    Route(
+        "GET", "/recommend/{user}", "recommend", "List items for a known user", messages.Answer, messages.UserQuestion, LISTS,
+        question=lambda user, form: messages.ListQuestion(user=user, **asdict(form)),
     ),
     Route(
         "GET", "/similar/{item}", "similar", "List the items most like one", messages.SimilarItems, messages.SimilarQuestion, "similar",

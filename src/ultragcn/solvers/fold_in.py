@@ -27,12 +27,17 @@ class FrozenItems:
     objective : Objective
         Of the train data; gives the items' degrees and neighbours, and train users.
     item_embedding : (I, D) float32
+    shared : Frozen, optional
+        What was made of train users earlier; by default it is made.
     """
 
-    def __init__(self, objective: Objective, item_embedding: np.ndarray):
+    def __init__(self, objective: Objective, item_embedding: np.ndarray, shared: Frozen | None = None):
         self.objective = objective
         self.embedding = y = np.ascontiguousarray(item_embedding, np.float32)
         self.weight = objective.negative_columns()
+        if shared is not None:
+            self.shared = shared
+            return
         with kernels.numba_threads():
             self.shared = self._share(objective, y, self.weight)
 

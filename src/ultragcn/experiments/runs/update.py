@@ -6,15 +6,17 @@ report.json         what changed, what it is worth, and how far it is from a ret
 times.safetensors   when each pair was, where that is known: the next update of a model that ranks by a trend needs it
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ultragcn import storage
+from ultragcn.data.events import events_of
 from ultragcn.data.ids import Id
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.log import read_log
 from ultragcn.data.options import TIMED_SPLITS, DataOptions
 from ultragcn.data.reading import READING
 from ultragcn.data.titles import read_titles
@@ -53,6 +55,8 @@ def update_run(
     item_graph: str = "new",
     measure: str = "estimate",
     titles: Any = None,
+    items_table: Any = None,
+    tell: Callable[[str], None] | None = None,
     overwrite: bool = False,
     data_dir: str | None = None,
     progress: Progress | None = None,
@@ -72,6 +76,10 @@ def update_run(
         As in `Recommender.update`. Ids to forget are given as text or as they are.
     titles : str, Path or frame, optional
         Titles of all items; by default those of the run, and none for new items.
+    items_table : str, Path or frame, optional
+        What is known of all items; by default the table of the run, with empty cells for new items.
+    tell : callable, optional
+        Called with a sentence that says what was read of `interactions`.
     overwrite : bool
         Replace an earlier run in `out`. Its model stays in place until the new one is complete.
     data_dir : str, optional
@@ -95,6 +103,8 @@ def update_run(
     if of_run.get("split") in TIMED_SPLITS:
         options["split"] = of_run["split"]  # by which times are looked for; nothing is split
     options = {} if isinstance(interactions, Interactions) else options | reading
+    if interactions is not None and not isinstance(interactions, Interactions):
+        interactions, options = _read(interactions, options, tell), {}
     history = _log_with_times(run, manifest, model, data_dir) if model._update_needs_times else None
     new, report = model.update(
         interactions, _ids(model, forget), history=history, sweeps=sweeps, item_graph=item_graph, measure=measure,
@@ -102,6 +112,8 @@ def update_run(
     )  # fmt: skip
     if titles is not None:
         new.item_titles_ = read_titles(titles, new.item_ids, DataOptions())
+    if items_table is not None:
+        new.set_items_table(items_table)
     with storage.sole_writer(out):
         _clear(out, NEXT)
         with _workplace(out, beside=(out / MODEL_FILE).exists()) as folder:
@@ -117,6 +129,14 @@ def update_run(
                 _clear(out, REPORT, TIMES)
                 _put_in_place(folder, out)
     return report
+
+
+def _read(source: Any, options: Mapping[str, Any], tell: Callable[[str], None] | None) -> Interactions:
+    """Return the interactions in a source, and say what was read: rows, columns, users, items and times."""
+    log = read_log(source, DataOptions().replace(**options))
+    if tell is not None:
+        tell(f"{log.name}: {log.about}")
+    return events_of(log).interactions
 
 
 def _ids(model: Recommender, forget: Iterable[Id]) -> list[Id]:
