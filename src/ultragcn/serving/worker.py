@@ -96,9 +96,8 @@ class Worker:
     @property
     def is_full(self) -> bool:
         """Whether a question of any kind is refused."""
-        return (
-            (self._waiting > self.most_seconds and len(self._jobs) >= _ALWAYS_TAKEN) or len(self._jobs) >= _MOST_WAITING or self._is_stopped
-        )
+        most = _ALWAYS_TAKEN if self._waiting > self.most_seconds else _MOST_WAITING
+        return self._is_stopped or len(self._jobs) >= most
 
     def ask(self, kind: str, question: Any, call: Callable[[Engine], Any] | None = None) -> "asyncio.Future[Reply]":
         """Return the future of the answer; to be called in the event loop.
