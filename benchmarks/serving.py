@@ -19,9 +19,14 @@ moment at which its request was meant to come (`load.py`). Each measurement is r
 
 `--rivals` is of implicit (its routes declared with `async def`), implicit-threads (with `def`) and cornac, whose Python is given by
 `--cornac`, for it has an environment of its own. Rivals are measured by alone, thousand, most and new (cornac has no new users).
+
 Rows go to plots/serving.tsv, plots/serving_reloads.tsv and plots/serving_start.tsv. `late=True` marks a row of which the generator was more
-than 1 ms late at the 99th percentile: the machine was busy, and the latencies are in part the generator's. Needs Linux, and
-pip install '.[serve]'; for rivals also fastapi, uvicorn[standard] and implicit, and flask and gunicorn beside cornac.
+than 1 ms late at the 99th percentile: the machine was busy, and the latencies are in part the generator's. What wrk says of latencies counts
+refused requests too, and `other` is how many it saw. `server_cpu_seconds` are those of all cores, and the memory of a server is that of all its
+processes. Before each measurement a server is asked for two seconds, and has nothing left to do.
+
+It takes as many minutes as there are scenarios, servers and repeats, at 60 seconds each. Needs Linux, and pip install '.[serve]'; for rivals
+also fastapi, uvicorn[standard] and implicit, and flask and gunicorn beside cornac.
 """
 
 import argparse
@@ -107,6 +112,7 @@ class Server:
                 self.load(rate=200.0, seconds=WARM_UP)
                 if self.new:
                     self.load(rate=20.0, seconds=WARM_UP / 2, requests=self.new)
+                self.settle()
             yield self
         finally:
             self.process.send_signal(signal.SIGTERM)
@@ -124,6 +130,14 @@ class Server:
             if self.process.poll() is not None or time.monotonic() > latest:
                 sys.exit(f"{self.name} does not start:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.005)
+
+    def settle(self) -> None:
+        """Wait until it has nothing to do: what later kinds of questions need is made after it is ready."""
+        latest = time.monotonic() + 60
+        before = -math.inf
+        while (now := self.cpu()) - before > 0.05 and time.monotonic() < latest:
+            before = now
+            time.sleep(0.5)
 
     def load(self, requests: list[str] | None = None, **given: Any) -> dict[str, Any]:
         """Return the figures of a load on it, with what the server took meanwhile."""
@@ -483,6 +497,7 @@ def main() -> None:
             for _ in range(options.repeats):
                 with server.running(folder / "million.log", warm=False):
                     server.load(rate=10.0, seconds=WARM_UP)
+                    server.settle()
                     runs["million alone"].append(server.load(rate=10.0, seconds=options.seconds) | {"rate": 10.0})
                     runs["million 200/s"].append(server.load(rate=200.0, seconds=options.seconds) | {"rate": 200.0})
             for scenario, figures in runs.items():
