@@ -21,12 +21,12 @@ moment at which its request was meant to come (`load.py`). Each measurement is r
 `--cornac`, for it has an environment of its own. Rivals are measured by alone, thousand, most and new (cornac has no new users).
 
 Rows go to plots/serving.tsv, plots/serving_reloads.tsv and plots/serving_start.tsv. `late=True` marks a row of which the generator was more
-than 1 ms late at the 99th percentile: the machine was busy, and the latencies are in part the generator's. What wrk says of latencies counts
-refused requests too, and `other` is how many it saw. `server_cpu_seconds` are those of all cores, and the memory of a server is that of all its
-processes. Before each measurement a server is asked for two seconds, and has nothing left to do.
+than 1 ms late at the 99th percentile: the machine was busy, and the latencies are in part the generator's. What wrk says of latencies
+counts refused requests too, and `other` is how many it saw. `server_cpu_seconds` are those of all cores, and the memory of a server is that
+of all its processes. Before each measurement a server is asked for two seconds, and has nothing left to do.
 
-It takes as many minutes as there are scenarios, servers and repeats, at 60 seconds each. Needs Linux, and pip install '.[serve]'; for rivals
-also fastapi, uvicorn[standard] and implicit, and flask and gunicorn beside cornac.
+It takes as many minutes as there are scenarios, servers and repeats, at 60 seconds each. Needs Linux, and pip install '.[serve]'. Rivals
+need fastapi, uvicorn[standard] and implicit; cornac needs flask and gunicorn beside it.
 """
 
 import argparse
