@@ -1,13 +1,18 @@
 """Lists of all users, from the command to a Parquet file with titles; beside implicit's recommend and the same writer, where installed.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/bulk.py --model FOLDER [--dataset gowalla] [--epochs 8] [--repeats 3]
+    ULTRAGCN_DATA_DIR=... python benchmarks/bulk.py --model FOLDER [--dataset gowalla] [--epochs 8] [--repeats 3] [--users 1000000]
 
 The model is trained for a few epochs, which changes no cost, and kept in FOLDER, each item with a title. `seconds` is the clock's from the
 start of the command to its end, loading and writing in it; `cpu` is what all threads took. Of implicit, the model is in memory already, so
 that its figures leave out loading. Runs alternate, and the fastest of each counts. A row for each goes to plots/bulk.tsv.
+
+`--users N` makes a model of N users out of it: those of the data set, again and again, under new ids. `peak_mb` is the peak memory of the
+command, `model_mb` the size of the model's file; what the command takes beside the model is the difference.
 """
 
 import argparse
+import copy
+import os
 import resource
 import subprocess
 import sys
@@ -20,7 +25,8 @@ import numpy as np
 import polars as pl
 from measure import data_dir, report
 
-from ultragcn import UltraGCN, load_dataset, load_model
+from ultragcn import Interactions, UltraGCN, load_dataset, load_model
+from ultragcn.data.ids import IdMap
 from ultragcn.models.files import MODEL_FILE
 
 TOP_K = 20
@@ -33,6 +39,27 @@ def model_in(folder: Path, dataset: str, epochs: int) -> UltraGCN:
         model.item_titles_ = np.array([f"The place called {name}" for name in model.item_ids.ids], object)
         model.save(folder)
     return load_model(folder)
+
+
+def enlarged(model: UltraGCN, num_users: int) -> UltraGCN:
+    """Return the model with so many users, who are its own ones again and again; their ids are whole numbers."""
+    rows = np.arange(num_users) % len(model.user_ids)
+    ids = IdMap(np.arange(num_users), "user")
+    large, train, valid = copy.copy(model), model.train_, model.valid_
+    large._set_data(*(pairs and Interactions(pairs.matrix[rows], ids, model.item_ids) for pairs in (train, valid)))
+    for name in (*model._learned, *model._recorded, "item_titles_"):
+        setattr(large, name, getattr(model, name))
+    large.user_embedding_ = model.user_embedding_[rows]
+    return large
+
+
+def peak_of(command: list[str]) -> float:
+    """Run a command; return the most memory that it held, in MB."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{command} ended with {status}")
+    return used.ru_maxrss / 1024
 
 
 def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
@@ -69,6 +96,19 @@ def of_implicit(model: UltraGCN, file: Path) -> Callable[[], object] | None:
     return write
 
 
+def of_many(large: Path, options: argparse.Namespace) -> None:
+    """Measure the lists of a large model, and report."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "ultragcn", "recommend", str(large), "--all", "--output", f"{folder}/ours.parquet"]
+        before = time.perf_counter()
+        peak = peak_of(command)
+        seconds = time.perf_counter() - before
+    report("bulk-memory", {
+        "dataset": options.dataset, "users": options.users, "model_mb": (large / MODEL_FILE).stat().st_size / 2**20, "peak_mb": peak,
+        "seconds": seconds, "users_a_second": options.users / seconds,
+    })  # fmt: skip
+
+
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -76,8 +116,15 @@ def main() -> None:
     parser.add_argument("--dataset", default="gowalla")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--users", type=int, help="users of the model that is made of the other; only its memory and time are measured")
     options = parser.parse_args()
     model = model_in(options.model, options.dataset, options.epochs)
+    if options.users:
+        large = options.model / f"users-{options.users}"
+        if not (large / MODEL_FILE).exists():
+            enlarged(model, options.users).save(large)
+        of_many(large, options)
+        return
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "ultragcn", "recommend", str(options.model), "--all", "--output", f"{folder}/ours.parquet"]
         works = {"ultragcn": lambda: subprocess.run(command, check=True, capture_output=True)}

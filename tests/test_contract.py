@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import inspect
 import pickle
+import sys
 import threading
 from dataclasses import replace
 
@@ -200,7 +201,7 @@ def test_awkward_data_give_finite_scores(name, dense):
     assert np.isfinite(model.recommend(list(range(len(dense))), len(dense[0]), exclude_seen=False)[1]).all()
 
 
-def test_progress_is_shown_from_its_start_to_its_end(name, capsys):
+def test_progress_is_shown_from_its_start_to_its_end(name, capsys, monkeypatch):
     heard = Heard()
     model_of(name).fit(of(BOARD), progress=heard)
     started = [told for told in heard.told if isinstance(told, tuple)]
@@ -209,6 +210,9 @@ def test_progress_is_shown_from_its_start_to_its_end(name, capsys):
     capsys.readouterr()
     model_of(name).fit(of(BOARD))
     assert capsys.readouterr() == ("", "")
+    model_of(name).fit(of(BOARD), progress=True)
+    assert capsys.readouterr() == ("", "")  # where stderr is no terminal, short work leaves no line
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     model_of(name).fit(of(BOARD), progress=True)
     assert "training" in capsys.readouterr().err
     with pytest.raises(UsageError, match="progress must be True, False or an object with start, advance and finish"):

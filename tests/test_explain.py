@@ -56,7 +56,7 @@ def test_what_a_term_adds_is_the_score_less_that_of_the_parabola_without_the_ter
         without = hessian - sum(bend[term, m] * np.outer(y[rows[term, m]], y[rows[term, m]]).astype(np.float64) for m in range(3))
         pull = sum(slope[term, m] * y[rows[term, m]].astype(np.float64) for m in range(3))
         expected.append(y[4] @ np.linalg.solve(without, pull))
-    np.testing.assert_allclose(additions(hessian, y, Terms(rows, slope, bend), 4), expected, rtol=1e-6)
+    np.testing.assert_allclose(additions(hessian, y, Terms(rows, slope, bend), np.array([4]))[:, 0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{}, {"item_item_weight": 0.5}, {"exclude_positives": True}, {"item_item_weight": 0.0}])
@@ -91,11 +91,13 @@ def test_reasons_are_those_of_the_loss_written_out(settings, monkeypatch):
         bends.append(sum(outer(other, weight) for other, weight in pairs))
     hessian += sum(bends)
     expected = [y[target] @ np.linalg.solve(hessian - bend, pull) for pull, bend in zip(pulls, bends, strict=True)]
-    found = reasons(frozen, model.user_embedding_[user], own.astype(np.int64), target)
+    found = reasons(frozen, model.user_embedding_[user], own.astype(np.int64), np.array([target]))[:, 0]
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-7)
     monkeypatch.setattr(module, "_TERMS", 2)
     monkeypatch.setattr(module, "_ROWS", 7)
-    np.testing.assert_allclose(reasons(frozen, model.user_embedding_[user], own.astype(np.int64), target), found, rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(
+        reasons(frozen, model.user_embedding_[user], own.astype(np.int64), np.array([target]))[:, 0], found, rtol=1e-4, atol=1e-8
+    )
 
 
 def test_without_a_degree_in_the_l2_what_an_item_adds_in_ials_is_exactly_what_is_lost_without_it(data):
@@ -262,10 +264,8 @@ def test_a_model_whose_scores_are_not_made_of_items_says_so_in_a_sentence(data, 
         (lambda model: model.explain("nobody", "tea"), "unknown user id 'nobody'"),
         (lambda model: model.explain("ann", "cake"), "unknown item id 'cake'"),
         (lambda model: model.explain(["ann"], "tea"), "explain takes one id as user_id, not a list; call it once for each"),
-        (lambda model: model.explain("ann", ["tea"]), "explain takes one id as item_id, not a list; call it once for each"),
         (lambda model: model.explain_for(["cake"], "tea"), "unknown item id 'cake'"),
         (lambda model: model.explain_for(["pie"], "cake"), "unknown item id 'cake'"),
-        (lambda model: model.explain_for(["pie"], ["tea"]), "explain_for takes one id as item_id, not a list"),
         (lambda model: model.explain_for([["pie"], ["jam"]], "tea"), "explain_for takes the items of one new user"),
         (lambda model: model.explain_for([], "tea"), "a new user needs at least one item"),
         (lambda model: model.explain_for("pie", "tea"), r"give the items of a new user as a list, such as \['pie'\]"),
@@ -275,6 +275,27 @@ def test_a_model_whose_scores_are_not_made_of_items_says_so_in_a_sentence(data, 
 def test_what_cannot_be_explained_is_one_sentence(ask, says):
     with pytest.raises(UsageError, match=says):
         ask(of_baskets())
+
+
+@pytest.mark.parametrize("kind", ["ultragcn", "ials", "ease", "itemknn"])
+def test_several_items_are_explained_together_as_one_by_one(data, kind):
+    model = {
+        "ultragcn": lambda: UltraGCN(embedding_dim=8, epochs=2, seed=0, item_graph_weight=0.5),
+        "ials": lambda: IALS(embedding_dim=4, epochs=2),
+        "ease": EASE, "itemknn": ItemKNN,
+    }[kind]().fit(data)  # fmt: skip
+    user, items = model.user_ids.ids[3], model.item_ids.ids[[5, 2, 40]]
+    basket = model.item_ids.ids[[1, 7, 9]]
+    for together, alone in (
+        (model.explain(user, items), [model.explain(user, item) for item in items]),
+        (model.explain_for(basket, list(items)), [model.explain_for(basket, item) for item in items]),
+    ):
+        assert [one.item_id for one in together] == items.tolist()
+        for one, other in zip(together, alone, strict=True):
+            assert one.score == other.score
+            assert one.item_ids.tolist() == other.item_ids.tolist()
+            assert one.contributions.tolist() == other.contributions.tolist()
+    assert model.explain(user, []) == []
 
 
 def test_a_model_that_is_not_fitted_explains_nothing():

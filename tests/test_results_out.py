@@ -262,7 +262,7 @@ def test_stats_are_the_last_line_on_stderr_and_count_what_was_written(words, tmp
     assert run(capsys, "recommend", words, "--all")[2] == ""
 
 
-def test_progress_is_shown_in_a_terminal_alone_and_while_a_file_is_written(words, tmp_path, capsys, monkeypatch):
+def test_progress_is_shown_while_a_file_of_many_users_is_written(words, tmp_path, capsys, monkeypatch):
     steps = []
 
     class Noted(Silent):
@@ -276,10 +276,9 @@ def test_progress_is_shown_in_a_terminal_alone_and_while_a_file_is_written(words
     monkeypatch.setattr("ultragcn.cli.recommend._BLOCK_USERS", 4)
     asked = ("recommend", words, "--all", "--output", tmp_path / "x.tsv")
     assert run(capsys, *asked)[0] == 0
-    assert steps == []
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert run(capsys, *asked)[0] == 0
     assert steps == [("recommending", 11, "user"), 4, 4, 3]
+    assert run(capsys, *asked[:3])[0] == 0
+    assert len(steps) == 4
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "a.txt", "plain", "A.CSV"])
@@ -434,6 +433,7 @@ def test_a_kill_leaves_no_part_and_what_another_one_left_goes_with_the_next_writ
 
 def test_bars_show_as_many_figures_as_a_line_holds(monkeypatch):
     written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr", written)
     figures = {"loss": 0.123456789, "l2_user": 0.0123456, "l2_item": 0.0123456, "recall@20": 0.123456, "ndcg@20": 0.123456, "best": 0.12}
     for width, shown in ((80, "ndcg@20=0.12346"), (100, "recall@20=0.12346"), (200, "loss=0.12346, l2_user=0.012346")):
@@ -450,3 +450,45 @@ def test_bars_show_as_many_figures_as_a_line_holds(monkeypatch):
         assert max(map(len, lines)) <= width
         assert shown in lines[-1]
         assert "best=0.12" in lines[-1]
+
+
+def test_where_stderr_is_no_terminal_progress_is_a_plain_line_now_and_then(monkeypatch):
+    written, now = io.StringIO(), [0.0]
+    monkeypatch.setattr("sys.stderr", written)
+    monkeypatch.setattr("ultragcn.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def worked(seconds, steps, unit="epoch", total=300):
+        written.truncate(0), written.seek(0)
+        bars = Bars()
+        bars.start("training", total, unit)
+        for step in range(steps):
+            now[0] += seconds / steps
+            bars.advance(100, {"loss": 0.123456789, "epoch": step})
+        bars.finish()
+        return written.getvalue().splitlines()
+
+    assert worked(29, 3) == []
+    assert worked(120, 3) == [
+        "ultragcn: training: 100 of 300 epochs in 0:40, 1:20 left, loss=0.12346, epoch=0",
+        "ultragcn: training: 200 of 300 epochs in 1:20, 0:40 left, loss=0.12346, epoch=1",
+        "ultragcn: training: 300 of 300 epochs in 2:00, loss=0.12346, epoch=2",
+    ]
+    assert len(worked(120, 3000)) == 4
+    assert worked(7300, 2, unit="byte", total=None)[-1] == "ultragcn: training: 0 MB in 2:01:40, loss=0.12346, epoch=1"
+
+
+@pytest.mark.parametrize("command", ["train", "recommend", "update"])
+def test_no_command_redraws_a_bar_in_a_redirected_log(tmp_path, log, command):
+    options = ("--dataset", log, "--epochs", 2, "--embedding_dim", 4, "--seed", 0)
+    words = {
+        "train": ("train", *options, "--out", tmp_path / "new"),
+        "recommend": ("recommend", tmp_path / "run", "--all", "--output", tmp_path / "x.tsv"),
+        "update": ("update", tmp_path / "run", "--interactions", log, "--forget", "u1", "--measure", "none", "--out", tmp_path / "new"),
+    }[command]
+    if command != "train":
+        assert main(list(map(str, ("train", *options, "--out", tmp_path / "run", "--quiet")))) == 0
+    done = subprocess.run([sys.executable, "-m", "ultragcn", *map(str, words)], capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(SRC)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stderr
+    assert "|" not in done.stderr

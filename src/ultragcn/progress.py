@@ -6,6 +6,7 @@ goes to the logger "ultragcn" (`say`).
 
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -45,8 +46,58 @@ class Silent:
         """Do nothing."""
 
 
+SECONDS_BETWEEN_LINES = 30.0
+"""How often progress is written where it cannot be drawn, such as into a log."""
+
+
+class _Line:
+    """Progress of a piece of work as plain lines, for a stderr that is a file or a pipe: a bar would fill it with redrawn lines.
+
+    Short work writes nothing, so that a job of cron which succeeds has nothing to mail.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done = 0
+        self._figures: Mapping[str, Any] = {}
+        self._started = self._written = time.monotonic()
+
+    def advance(self, steps: int, figures: Mapping[str, Any] | None = None) -> None:
+        self._done, self._figures = self._done + steps, figures or self._figures
+        if time.monotonic() - self._written >= SECONDS_BETWEEN_LINES and self._done != self._total:
+            self._write()
+
+    def finish(self) -> None:
+        if self._written > self._started:  # whoever reads that it began reads that it ended
+            self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        gone = self._written - self._started
+        scale, unit = (1e6, "MB") if self._unit == "byte" else (1, f"{self._unit}s")
+        of_all = "" if self._total is None else f" of {self._total / scale:.0f}"
+        line = f"ultragcn: {self._what}: {self._done / scale:.0f}{of_all} {unit} in {_clock(gone)}"
+        if self._total is not None and 0 < self._done < self._total:
+            line += f", {_clock(gone / self._done * (self._total - self._done))} left"
+        figures = ", ".join(f"{name}={_shown(value)}" for name, value in self._figures.items())
+        print(f"{line}, {figures}" if figures else line, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    """Return `1:05` or `2:01:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
 class Bars:
-    """Shows progress with tqdm: steps done, time left, the latest figures. On stderr in a terminal, as a widget in a notebook."""
+    """Shows progress with tqdm: steps done, time left, the latest figures. On stderr in a terminal, as a widget in a notebook.
+
+    Where stderr is a file or a pipe, work of more than half a minute writes a plain line every half minute instead.
+    """
 
     def __init__(self) -> None:
         self._bars: list[Any] = []
@@ -56,15 +107,19 @@ class Bars:
         if sys.stderr is None:
             self._bars.append(Silent())
             return
+        if not sys.stderr.isatty() and "ipykernel" not in sys.modules:
+            self._bars.append(_Line(what, total, unit))
+            return
         bytes_or_steps = {"unit": "B", "unit_scale": True} if unit == "byte" else {"unit": unit}
         self._bars.append(_tqdm()(total=total, desc=what, dynamic_ncols=True, mininterval=0.5, **bytes_or_steps))
 
     def advance(self, steps: int, figures: Mapping[str, Any] | None = None) -> None:
         """Move the latest bar on."""
-        if isinstance(self._bars[-1], Silent):
+        if isinstance(self._bars[-1], (Silent, _Line)):
+            self._bars[-1].advance(steps, figures)
             return
         if figures:
-            shown = {name: f"{value:.5g}" if isinstance(value, float) else str(value) for name, value in figures.items()}
+            shown = {name: _shown(value) for name, value in figures.items()}
             self._bars[-1].set_postfix(_fitting(self._bars[-1], shown), refresh=steps == 0)
         self._bars[-1].update(steps)
 
@@ -72,7 +127,7 @@ class Bars:
         """End the latest bar."""
         if self._bars:
             bar = self._bars.pop()
-            bar.finish() if isinstance(bar, Silent) else bar.close()
+            bar.finish() if isinstance(bar, (Silent, _Line)) else bar.close()
 
 
 LOGGER = logging.getLogger("ultragcn")

@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -293,19 +293,34 @@ def read_arrays(path: Path, form: str) -> tuple[dict[str, np.ndarray], dict[str,
         The file cannot be read, is damaged, or is not of this `form`.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        with open(path, "rb") as file:
+            return _read_arrays(path, file, form)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    size = int.from_bytes(data[:_PREFIX].tobytes(), "little")
-    if len(data) < _PREFIX or size > len(data) - _PREFIX:
+
+
+def _read_arrays(path: Path, file: IO[bytes], form: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    start = file.read(_PREFIX)
+    size, length = int.from_bytes(start, "little"), os.fstat(file.fileno()).st_size
+    if len(start) < _PREFIX or size > length - _PREFIX:
         raise _damaged(path, "its header is longer than the file")
-    header = data[_PREFIX : _PREFIX + size].tobytes()
+    header = file.read(size)
     entries, metadata = _header(path, header)
     if metadata.get("format") != form:
         raise UsageError(f"{path} is {metadata.get('format', 'something else')}, not {form}, which this version reads")
     written = metadata.get("checksum", "")
     found = header.find(_BEFORE_CHECKSUM + written.encode())
-    if found < 0 or len(written) != len(_NO_CHECKSUM) or _checksum(data, _PREFIX + found + len(_BEFORE_CHECKSUM)) != written:
+    if found < 0 or len(written) != len(_NO_CHECKSUM):
+        raise UsageError(f"{path} is damaged: its checksum does not fit")
+    place = _PREFIX + found + len(_BEFORE_CHECKSUM)
+    digest, end, arrays = _digest_of(start + header, place), 0, {}
+    # Each array has memory of its own: SciPy copies what is a small part of a larger one, which would then be there twice.
+    for name, entry in sorted(entries.items(), key=lambda named: named[1]["data_offsets"]):
+        arrays[name], end = _array(path, file, name, entry, end, length - _PREFIX - size)
+        digest = zlib.crc32(arrays[name].reshape(-1).view(np.uint8).data, digest)
+    if end != length - _PREFIX - size:
+        raise _damaged(path, "its arrays do not fill it")
+    if f"{digest:08x}" != written:
         raise UsageError(f"{path} is damaged: its checksum does not fit")
     try:
         about = json.loads(metadata["about"], object_pairs_hook=_distinct)  # checkpoints hold infinite numbers
@@ -313,9 +328,7 @@ def read_arrays(path: Path, form: str) -> tuple[dict[str, np.ndarray], dict[str,
         raise _damaged(path, "what it says about its arrays is not JSON") from error
     if not isinstance(about, dict):
         raise _damaged(path, "what it says about its arrays is not an object")
-    values = data[_PREFIX + size :]
-    _refuse_gaps(path, entries, len(values))
-    return {name: _array(path, name, entry, values) for name, entry in entries.items()}, about
+    return {name: arrays[name] for name in entries}, about
 
 
 _PREFIX = 8
@@ -329,14 +342,18 @@ _TYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "|u1"}
 _ENTRY = {"dtype": set(_TYPES), "shape": [int], "data_offsets": [int]}
 
 
-def _checksum(data: bytearray | np.ndarray, place: int) -> str:
+def _checksum(data: bytearray, place: int) -> str:
     """Return the CRC-32 of a whole file with nothing in place of the checksum, which begins at `place`.
 
     Every flipped bit changes it, and so does every burst of up to 32 bits; SHA-256 takes three times as long.
     """
+    return f"{_digest_of(data, place):08x}"
+
+
+def _digest_of(data: bytes | bytearray, place: int) -> int:
+    """Return the CRC-32 of the start of a file, or of all of it, with nothing in place of the checksum."""
     view = memoryview(data)
-    digest = zlib.crc32(view[place + len(_NO_CHECKSUM) :], zlib.crc32(_NO_CHECKSUM.encode(), zlib.crc32(view[:place])))
-    return f"{digest:08x}"
+    return zlib.crc32(view[place + len(_NO_CHECKSUM) :], zlib.crc32(_NO_CHECKSUM.encode(), zlib.crc32(view[:place])))
 
 
 def _header(path: Path, header: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -351,28 +368,20 @@ def _header(path: Path, header: bytes) -> tuple[dict[str, dict[str, Any]], dict[
     return entries, metadata or {}
 
 
-def _array(path: Path, name: str, entry: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
-    """Return an array of a safetensors file: a view of its bytes, where they lie as the processor wants them."""
+def _array(path: Path, file: IO[bytes], name: str, entry: Mapping[str, Any], start: int, most: int) -> tuple[np.ndarray, int]:
+    """Return the next array of a safetensors file, which begins `start` bytes after the header, and where it ends."""
     dtype, shape, offsets = np.dtype(_TYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
-    inside = len(offsets) == 2 and 0 <= offsets[0] <= offsets[1] <= len(values)
+    if len(offsets) != 2 or offsets[0] != start:
+        raise _damaged(path, f"the place of {name!r} in it is not behind that of the array before")
+    inside = start <= offsets[1] <= most
     if not inside or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
         raise _damaged(path, f"the place of {name!r} in it does not fit its shape")
+    values = np.fromfile(file, dtype, math.prod(shape))
     try:
-        array = values[offsets[0] : offsets[1]].view(dtype).reshape(shape)
-    except ValueError as error:  # more than 64 dimensions
+        array = values.reshape(shape)
+    except ValueError as error:  # more than 64 dimensions, or a file that became shorter
         raise _damaged(path, f"{name!r} has a shape that no array has") from error
-    return array if array.flags.aligned else array.copy()
-
-
-def _refuse_gaps(path: Path, entries: Mapping[str, Mapping[str, Any]], size: int) -> None:
-    """Raise `UsageError` unless the arrays lie one after the other and fill the `size` bytes: nothing is shared, and nothing is hidden."""
-    end = 0
-    for name, entry in sorted(entries.items(), key=lambda one: one[1]["data_offsets"]):
-        if len(entry["data_offsets"]) != 2 or entry["data_offsets"][0] != end:
-            raise _damaged(path, f"the place of {name!r} in it is not behind that of the array before")
-        end = entry["data_offsets"][1]
-    if end != size:
-        raise _damaged(path, "its arrays do not fill it")
+    return array, offsets[1]
 
 
 def _damaged(path: Path, why: str) -> UsageError:

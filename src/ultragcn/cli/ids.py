@@ -1,5 +1,5 @@
 """Ids that are given on the command line or in a file; see `data.id_texts`."""
 
-from ultragcn.data.id_texts import STDIN, Typed, read_ids, read_items_or_pairs, typed
+from ultragcn.data.id_texts import STDIN, Typed, content_of, read_ids, read_items_or_pairs, rows_of, typed
 
-__all__ = ["STDIN", "Typed", "read_ids", "read_items_or_pairs", "typed"]
+__all__ = ["STDIN", "Typed", "content_of", "read_ids", "read_items_or_pairs", "rows_of", "typed"]

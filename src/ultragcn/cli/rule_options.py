@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuse what does not go together, before any work."""
-    files = {f"--{name}": getattr(arguments, name) for name in ("users_file", "candidates", "only", "exclude")}
+    files = {f"--{name}": getattr(arguments, name) for name in ("users_file", "queries", "candidates", "only", "exclude")}
     named = [(option, file) for option, given in files.items() for file in ([given] if isinstance(given, str) else given or [])]
     from_stdin = [option for option, file in named if file == ids.STDIN]
     if len(from_stdin) > 1:

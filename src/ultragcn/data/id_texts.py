@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ultragcn.data.ids import Id, IdMap
 from ultragcn.data.names import known
 from ultragcn.errors import UsageError
@@ -35,11 +37,26 @@ def typed(ids: IdMap, texts: Sequence[str]) -> Typed:
     if ids.are_strings:
         found = ids.find(list(texts))
         return Typed(list(texts), [text for text, row in zip(texts, found, strict=True) if row < 0], [])
-    possible = [bool(_INTEGER.fullmatch(text)) and -(2**63) <= int(text) < 2**63 for text in texts]
+    possible = [_is_possible(text) for text in texts]
     kept = [text for text, fits in zip(texts, possible, strict=True) if fits]
     numbers: list[Id] = [int(text) for text in kept]
     unknown = [text for text, row in zip(kept, ids.find(numbers), strict=True) if row < 0]
     return Typed(numbers, unknown, [text for text, fits in zip(texts, possible, strict=True) if not fits])
+
+
+def rows_of(ids: IdMap, texts: Sequence[str]) -> np.ndarray:
+    """Return the rows (int64) of ids that were given as text; -1 for what the model does not know, or what cannot be an id of it."""
+    if ids.are_strings or not texts:
+        return ids.find(np.array(texts, object)) if texts else np.zeros(0, np.int64)
+    rows = np.full(len(texts), -1, np.int64)
+    places = [place for place, text in enumerate(texts) if _is_possible(text)]
+    rows[places] = ids.find(np.array([int(texts[place]) for place in places], np.int64))
+    return rows
+
+
+def _is_possible(text: str) -> bool:
+    """Return whether a text can be a whole number that is an id."""
+    return bool(_INTEGER.fullmatch(text)) and -(2**63) <= int(text) < 2**63
 
 
 def read_ids(name: str, ids: IdMap, option: str) -> list[str]:
@@ -60,7 +77,7 @@ def read_ids(name: str, ids: IdMap, option: str) -> list[str]:
         The file cannot be read, is a table in which no column is found, or has no ids.
     """
     shown = "stdin" if name == STDIN else name
-    return _ids_of(_content(name, option), shown, ids, option)
+    return _ids_of(content_of(name, option), shown, ids, option)
 
 
 def read_items_or_pairs(name: str, user_ids: IdMap, item_ids: IdMap, option: str) -> tuple[list[str] | None, list[str]]:
@@ -80,7 +97,7 @@ def read_items_or_pairs(name: str, user_ids: IdMap, item_ids: IdMap, option: str
     UsageError
         As of `read_ids`.
     """
-    content, shown = _content(name, option), "stdin" if name == STDIN else name
+    content, shown = content_of(name, option), "stdin" if name == STDIN else name
     if _is_table(content):
         table = _table(content, shown, "item")
         columns = [known(what, table.columns) for what in ("user", "item")]
@@ -115,7 +132,8 @@ def _ids_of(content: bytes, shown: str, ids: IdMap, option: str) -> list[str]:
     return found
 
 
-def _content(name: str, option: str) -> bytes:
+def content_of(name: str, option: str) -> bytes:
+    """Return what is in a file or comes from stdin (`-`), unpacked where gzip packed it; a file that cannot be read is one sentence."""
     try:
         content = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content

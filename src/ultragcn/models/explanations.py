@@ -1,13 +1,13 @@
 """The verbs by which a fitted model says why: which of a user's own items raise the score of another item, and by how much.
 
-Letters: I items, n items that the user has.
+Letters: I items, n items that the user has, J items that are explained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import scipy.sparse as sp
@@ -171,8 +171,8 @@ class Explanation:
 class ExplainingVerbs(Fitted):
     """Why an item is listed: of a fitted model (`Recommender`) that says what each item of a user adds to a score."""
 
-    def _reasons(self, scorer: Any, user: int, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
-        """Return what each item that a user has adds to the score of an item, by term of the score.
+    def _reasons(self, scorer: Any, user: int, own: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what each item that a user has adds to the scores of some items, by term of the score.
 
         Parameters
         ----------
@@ -181,19 +181,25 @@ class ExplainingVerbs(Fitted):
         user : int
         own : (n,) int
             The items that the user has.
-        item : int
+        items : (J,) int
 
         Returns
         -------
-        dict of str to (n,) float64
+        dict of str to (n, J) float64
         """
         raise UsageError(
             f"{type(self).__name__} cannot say which items of a user raise a score: its scores are not made from a user's items one by "
             "one; UltraGCN, IALS, ItemKNN, RP3beta, EASE and SparseEASE can"
         )
 
+    @overload
+    def explain(self, user_id: Id, item_id: Id) -> Explanation: ...
+
+    @overload
+    def explain(self, user_id: Id, item_id: list[Any] | np.ndarray) -> list[Explanation]: ...
+
     @verb
-    def explain(self, user_id: Id, item_id: Id) -> Explanation:
+    def explain(self, user_id: Id, item_id: Any) -> Any:
         """Return why an item has its score with a user: what each item that the user has adds to the score.
 
         Of a model with item weights (ItemKNN, RP3beta, EASE, SparseEASE), an item adds its weight. Of UltraGCN and IALS, an item adds
@@ -205,12 +211,12 @@ class ExplainingVerbs(Fitted):
         ----------
         user_id : id
             A user of the model. Its items are those in train.
-        item_id : id
-            Any item of the model.
+        item_id : id, or list of ids
+            Any items of the model. Several together take little longer than one.
 
         Returns
         -------
-        Explanation
+        Explanation, or list of them
             `print` shows a sentence; `frame()` and `to_dict()` return the numbers.
 
         Raises
@@ -228,26 +234,31 @@ class ExplainingVerbs(Fitted):
         True
         """
         self._check_fitted()
-        for name, given in (("user_id", user_id), ("item_id", item_id)):
-            if not lists.is_one(given):
-                raise UsageError(f"explain takes one id as {name}, not a {type(given).__name__}; call it once for each")
+        if not lists.is_one(user_id):
+            raise UsageError(f"explain takes one id as user_id, not a {type(user_id).__name__}; call it once for each")
         row = int(self.user_ids.rows(lists.one_or_many(user_id)[1])[0])
         return self._explained(self.scorer, row, self.train_.matrix, as_python(self.user_ids.ids[row]), item_id, self.seen_)
 
+    @overload
+    def explain_for(self, item_ids: Sequence[Id] | np.ndarray, item_id: Id) -> Explanation: ...
+
+    @overload
+    def explain_for(self, item_ids: Sequence[Id] | np.ndarray, item_id: list[Any] | np.ndarray) -> list[Explanation]: ...
+
     @verb
-    def explain_for(self, item_ids: Sequence[Id] | np.ndarray, item_id: Id) -> Explanation:
+    def explain_for(self, item_ids: Sequence[Id] | np.ndarray, item_id: Any) -> Any:
         """Return why an item has its score with someone training has not seen, by what they have; see `explain`.
 
         Parameters
         ----------
         item_ids : list of ids
             What the new user has.
-        item_id : id
-            Any item of the model.
+        item_id : id, or list of ids
+            Any items of the model. Several together take little longer than one.
 
         Returns
         -------
-        Explanation
+        Explanation, or list of them
             Its `user_id` is None.
 
         Raises
@@ -267,8 +278,6 @@ class ExplainingVerbs(Fitted):
         one, baskets = lists.baskets_of(self.item_ids, item_ids, "raise")
         if not one:
             raise UsageError("explain_for takes the items of one new user, not a list of such lists; call it once for each")
-        if not lists.is_one(item_id):
-            raise UsageError(f"explain_for takes one id as item_id, not a {type(item_id).__name__}; call it once for each")
         self.item_ids.rows(lists.one_or_many(item_id)[1])  # an unknown item is refused before any work
         columns = np.unique(baskets[0])
         matrix = self._as_rows(
@@ -277,21 +286,36 @@ class ExplainingVerbs(Fitted):
         return self._explained(self._scorer_of(matrix), 0, matrix, None, item_id, matrix)
 
     def _explained(
-        self, scorer: Scoring, user: int, has: sp.csr_matrix, user_id: Id | None, item_id: Id, seen: sp.csr_matrix
-    ) -> Explanation:  # fmt: skip
-        """Return the explanation of an item's score with the row `user` of `scorer`, who has that row of `has` and of `seen`."""
-        item = int(self.item_ids.rows(lists.one_or_many(item_id)[1])[0])
+        self, scorer: Scoring, user: int, has: sp.csr_matrix, user_id: Id | None, item_id: Any, seen: sp.csr_matrix
+    ) -> Any:  # fmt: skip
+        """Return why items have their scores with the row `user` of `scorer`, who has that row of `has` and of `seen`."""
+        one, listed = lists.one_or_many(item_id)
+        items = self.item_ids.rows(listed)
         own = has.indices[has.indptr[user] : has.indptr[user + 1]].astype(np.int64)
+        seen_items = seen.indices[seen.indptr[user] : seen.indptr[user + 1]]
         with kernels.blas_threads(1):  # what there is to do is over before a second thread has woken
-            parts = self._reasons(scorer, user, own, item)
-        score, trend = float(scorer.scores(np.array([user]), np.array([item]))[0]), trend_of(scorer, item)
+            parts = self._reasons(scorer, user, own, items)
+        scores = scorer.scores(np.full(len(items), user), items)
+        found = [
+            self._explanation(
+                user_id, item, own, float(score), {name: part[:, place] for name, part in parts.items()}, trend_of(scorer, item),
+                item in seen_items,
+            )
+            for place, (item, score) in enumerate(zip(items.tolist(), scores, strict=True))
+        ]  # fmt: skip
+        return found[0] if one else found
+
+    def _explanation(
+        self, user_id: Id | None, item: int, own: np.ndarray, score: float, parts: dict[str, np.ndarray], trend: float, is_owned: bool
+    ) -> Explanation:
+        """Return the explanation of one score, the strongest reason first."""
         contributions = _sum(parts, len(own))
         order = np.argsort(-contributions, kind="stable")
         titles = self.item_titles_
         return Explanation(
             user_id, as_python(self.item_ids.ids[item]), "" if titles is None else str(titles[item]), score, self.item_ids.ids[own[order]],
             None if titles is None else titles[own[order]], {name: part[order] for name, part in parts.items()}, trend,
-            score - float(contributions.sum()) - trend, item in seen.indices[seen.indptr[user] : seen.indptr[user + 1]],
+            score - float(contributions.sum()) - trend, is_owned,
         )  # fmt: skip
 
 
@@ -311,15 +335,15 @@ def trend_of(scorer: Scoring, item: int) -> float:
     return float(scorer.item_bias[item]) if isinstance(scorer, Scorer) and scorer.item_bias is not None else 0.0
 
 
-def graph_part(scorer: Scorer, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
-    """Return what the item graph adds to an item's score from each of a user's items, (n,) float64; nothing where there is no graph."""
+def graph_part(scorer: Scorer, own: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the item graph adds to items' scores from each of a user's items, (n, J) float64; nothing where there is no graph."""
     if scorer.item_graph is None or scorer.scale == 0:
         return {}
-    return {"item graph": scorer.scale * weights_of(scorer.item_graph, own, item)}
+    return {"item graph": scorer.scale * weights_of(scorer.item_graph, own, items)}
 
 
-def weights_of(weights: sp.csr_matrix | np.ndarray, own: np.ndarray, item: int) -> np.ndarray:
-    """Return the weights (I, I) of a user's items towards an item: (n,) float64."""
+def weights_of(weights: sp.csr_matrix | np.ndarray, own: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the weights (I, I) of a user's items towards some items: (n, J) float64."""
     if isinstance(weights, np.ndarray):
-        return np.asarray(weights[own, item], np.float64)
-    return np.asarray(weights[own][:, [item]].toarray()[:, 0], np.float64)
+        return np.asarray(weights[np.ix_(own, items)], np.float64)
+    return np.asarray(weights[own][:, items].toarray(), np.float64)

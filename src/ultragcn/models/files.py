@@ -300,7 +300,8 @@ class _Taken:
         """Return pairs of users and items."""
         indptr, indices = self._one(f"{name}.indptr", "i4i8"), self._one(f"{name}.indices", "i4")
         self._check_rows(name, indptr, indices, len(user_ids), len(item_ids))
-        matrix = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(user_ids), len(item_ids)))
+        ones = np.broadcast_to(np.float32(1), len(indices))  # which the interactions make themselves
+        matrix = sp.csr_matrix((ones, indices, indptr), shape=(len(user_ids), len(item_ids)))
         return Interactions._of(matrix, user_ids, item_ids)
 
     def totals(self, user_ids: IdMap, item_ids: IdMap) -> ItemTotals:

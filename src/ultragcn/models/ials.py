@@ -69,14 +69,14 @@ class IALS(Baseline, EmbeddingRecommender):
         """
         return self._solve(self._as_rows(matrix), self.item_embedding_)
 
-    def _reasons(self, scorer: Any, user: int, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
+    def _reasons(self, scorer: Any, user: int, own: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
         x, y = scorer.user_embedding[user].astype(np.float64), self.item_embedding_
         # Halves of the terms of the loss: the gradient of (1 - s)^2 / 2 is -(1 - s) y, its Hessian y y^T.
         of_own = y[own].astype(np.float64)
         terms = Terms(own[:, None], (1 - of_own @ x)[:, None], np.ones((len(own), 1)))
         gram = self.config.unobserved_weight * (y.T @ y).astype(np.float64)
         hessian = gram + of_own.T @ of_own + self._l2(np.array([len(own)]), len(y))[0] * np.eye(len(x))
-        return {"embeddings": additions(hessian, y, terms, item)}
+        return {"embeddings": additions(hessian, y, terms, items)}
 
     def _l2(self, degrees: np.ndarray, num_columns: int) -> np.ndarray:
         """Return the L2 strengths of rows with `degrees` (R,) on the side whose other side has `num_columns` rows: (R,) float64."""

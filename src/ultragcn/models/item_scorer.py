@@ -67,8 +67,8 @@ class ItemWeightModel(ItemScorer):
     def _make_scorer(self) -> OwnedScorer:
         return OwnedScorer(partial(_product, self.item_weights_), self.train_.matrix)
 
-    def _reasons(self, scorer: Any, user: int, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
-        return {"item weights": weights_of(self.item_weights_, own, item)}
+    def _reasons(self, scorer: Any, user: int, own: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
+        return {"item weights": weights_of(self.item_weights_, own, items)}
 
 
 def _product(item_weights: sp.csr_matrix | np.ndarray, matrix: sp.csr_matrix) -> np.ndarray:

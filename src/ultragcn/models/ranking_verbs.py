@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
 
 from ultragcn.data.ids import Id, IdMap, as_ids
+from ultragcn.data.interactions import Interactions
 from ultragcn.data.items_table import ItemsTable, as_items_table
 from ultragcn.data.options import DataOptions
 from ultragcn.errors import UsageError
@@ -18,15 +20,21 @@ from ultragcn.models.fitted import Fitted
 from ultragcn.models.verbs import verb
 from ultragcn.rules import Rules
 from ultragcn.rules.bound import Bound
-from ultragcn.rules.masks import empty_lists, joined
+from ultragcn.rules.masks import empty_lists, joined, rows_of
 from ultragcn.scoring.scorer import Ranking
 from ultragcn.scoring.similar import WAYS
+
+_MANY_USERS, _LARGE = 1024, 8
+"""For blocks of so many users, of models with so many times as many, what is seen is put together for the block: for a million users the
+whole takes 200 megabytes."""
 
 
 class RankingVerbs(Fitted):
     """What follows from a scorer: a fitted model (`Recommender`) has one, and knows its users, its items and what was seen."""
 
     items_table_: ItemsTable | None
+    valid_: Interactions | None
+    _seen: sp.csr_matrix | None
     _table: tuple[tuple[Any, ...], ItemsTable] | None
     similar_by: ClassVar[str | None] = "together"
     """By what `similar_items` compares items when nothing is given; None: something must be given."""
@@ -246,12 +254,21 @@ class RankingVerbs(Fitted):
         """Yield the lists of users by their ids and rows (B,), -1 for unknown users, a block of users at a time."""
         rank = None
         if (rows >= 0).any():
-            scorer, seen = self.scorer, self.seen_ if exclude_seen else None
+            scorer, seen = self.scorer, self._seen_by(rows) if exclude_seen else None
 
             def rank(users: np.ndarray) -> Ranking:
                 return bound.rank(scorer, users, top_k, seen)
 
         return lists.lists_in_blocks(rank, rows, top_k, self._instead(ids, rows, top_k, bound))
+
+    def _seen_by(self, rows: np.ndarray) -> sp.csr_matrix:
+        """Return train and validation pairs (U, I) of the users at `rows` (B,), -1 for unknown ones, and perhaps those of others."""
+        if not _MANY_USERS <= len(rows) <= len(self.user_ids) // _LARGE or self.valid_ is None or self._seen is not None:
+            return self.seen_
+        own = np.unique(rows[rows >= 0])
+        both = sp.csr_matrix(self.train_.matrix[own] + self.valid_.matrix[own])
+        both.sort_indices()
+        return rows_of(self.train_.matrix.shape, own, np.diff(both.indptr), both.indices)
 
     def _instead(self, ids: np.ndarray, rows: np.ndarray, top_k: int, bound: Bound) -> tuple[np.ndarray, np.ndarray] | None:
         """Return the lists of the users the model does not know, if there are such and they get some."""
@@ -308,25 +325,44 @@ class RankingVerbs(Fitted):
         >>> items.shape
         (5,)
         """
-        bound = self._bound(rules, candidates, only, exclude, where, max_per, diversity, promote, unknown).without_pairs()
+        bound = self._bound(rules, candidates, only, exclude, where, max_per, diversity, promote, unknown)
         top_k = lists.checked_top_k(top_k, len(self.item_ids))
         one, baskets = lists.baskets_of(self.item_ids, item_ids, bound.unknown)
         lists.ask_for_lists(len(baskets), top_k)
+        blocks = self._lists_of_baskets(baskets, top_k, exclude_seen, bound)
+        return lists.named(self.item_ids, *joined(blocks, top_k), one)
+
+    def _lists_of_baskets(
+        self, baskets: Sequence[np.ndarray], top_k: int, exclude_seen: bool, bound: Bound, left_out: Sequence[np.ndarray] | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the lists of B new users by the rows of what they have, a block of users at a time.
+
+        `left_out` are the rows of what each of them may not be listed besides.
+        """
         sizes = np.array([len(basket) for basket in baskets], np.int64)
-        users = np.repeat(np.cumsum(sizes > 0) - 1, sizes)
-        columns = np.concatenate([np.zeros(0, np.int64), *baskets])
-        shape = (int((sizes > 0).sum()), len(self.item_ids))
-        matrix = self._as_rows(sp.csr_matrix((np.ones(len(users), np.float32), (users, columns)), shape=shape))
         rows = np.where(sizes > 0, np.cumsum(sizes > 0) - 1, -1)
+        matrix = self._as_rows(self._ones([basket for basket in baskets if len(basket)]))
+        bound = bound.without_pairs()
+        seen = matrix if exclude_seen else None
+        if left_out is not None and any(map(len, left_out)):
+            bound = replace(bound, strangers=dict(enumerate(left_out)))
+            more = self._ones([out for out, size in zip(left_out, sizes, strict=True) if size])
+            seen = more if seen is None else sp.csr_matrix(seen + more)
+            seen.sort_indices()
         rank = None
         if matrix.shape[0]:
-            scorer, seen = self._scorer_of(matrix), matrix if exclude_seen else None
+            scorer = self._scorer_of(matrix)
 
             def rank(users: np.ndarray) -> Ranking:
                 return bound.rank(scorer, users, top_k, seen)
 
-        blocks = lists.lists_in_blocks(rank, rows, top_k, self._instead(np.arange(len(rows)), rows, top_k, bound))
-        return lists.named(self.item_ids, *joined(blocks, top_k), one)
+        return lists.lists_in_blocks(rank, rows, top_k, self._instead(np.arange(len(rows)), rows, top_k, bound))
+
+    def _ones(self, item_rows: Sequence[np.ndarray]) -> sp.csr_matrix:
+        """Return a matrix of ones at the item rows of each line, lines by I."""
+        indptr = np.cumsum([0, *map(len, item_rows)])
+        columns = np.concatenate([np.zeros(0, np.int64), *item_rows])
+        return sp.csr_matrix((np.ones(len(columns), np.float32), columns, indptr), shape=(len(item_rows), len(self.item_ids)))
 
     @verb
     def score(self, user_id: Id | Sequence[Id] | np.ndarray, item_ids: Id | Sequence[Id] | np.ndarray) -> float | np.ndarray:

@@ -473,10 +473,10 @@ class UltraGCN(EmbeddingRecommender):
             self._frozen_items = frozen
         return frozen
 
-    def _reasons(self, scorer: Any, user: int, own: np.ndarray, item: int) -> dict[str, np.ndarray]:
+    def _reasons(self, scorer: Any, user: int, own: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
         from ultragcn.solvers.reasons import reasons
 
-        return {"embeddings": reasons(self._frozen(), scorer.user_embedding[user], own, item)} | graph_part(scorer, own, item)
+        return {"embeddings": reasons(self._frozen(), scorer.user_embedding[user], own, items)} | graph_part(scorer, own, items)
 
 
 def _mean_where_empty(embedding: np.ndarray, degrees: np.ndarray, mean: Callable[[], np.ndarray]) -> np.ndarray:

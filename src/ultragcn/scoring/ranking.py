@@ -17,7 +17,7 @@ from ultragcn.scoring.item_weights import sample
 BATCH_USERS = 8192  # users ranked before their lists are handed over
 _BATCH_PLACES = 2**23  # places of those lists at most
 _BLOCK, _TILE = 128, 512  # users and items whose scores are made together: a quarter of a megabyte, near the processor
-_GRAPH_BYTES = 16 * 2**20  # what the scores of the item graph take of a block of users, on each thread
+_GRAPH_BYTES = 24 * 2**20  # what the scores of the item graph take of a block of users, on each thread
 
 
 def batch_users(top_k: int) -> int:

@@ -31,7 +31,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ENCODER = msgspec.json.Encoder()
 _PAGE = Path(__file__).parent / "page"
 _FILES = {"/": ("index.html", "text/html; charset=utf-8"), "/page.css": ("page.css", "text/css; charset=utf-8"),
-          "/page.js": ("page.js", "text/javascript; charset=utf-8")}  # fmt: skip
+          "/page.js": ("page.js", "text/javascript; charset=utf-8"), "/page.svg": ("page.svg", "image/svg+xml")}  # fmt: skip
 """Of the page, by path."""
 _OPEN = frozenset({*_FILES, "/health/live", "/health/ready", "/favicon.ico"})
 """Paths that demand no key: the page itself holds no data, and a health check has no key to give."""

@@ -19,6 +19,7 @@ from ultragcn import __version__
 from ultragcn.data.id_texts import typed
 from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.errors import UsageError, unknown_name
+from ultragcn.models.explanations import Explanation
 from ultragcn.models.files import model_id
 from ultragcn.models.recommender import Recommender
 from ultragcn.models.registry import load_model
@@ -150,7 +151,9 @@ class Engine:
 
     def warm_rest(self) -> None:
         """Answer a question of each other kind: what they need takes longer to make. Another thread may ask the engine meanwhile."""
+        self.items(ItemsQuestion(q="a"))
         if not len(self.model.item_ids) or not len(self.model.user_ids):
+            _ = self.abilities
             return
         user = as_python(self.model.user_ids.ids[int(np.argmax(self.model.train_.user_degrees))])
         item = as_python(self.model.item_ids.ids[0])
@@ -161,11 +164,10 @@ class Engine:
                 self.explain(ExplainQuestion(item=str(item), user=str(user)))
             elif ability == "similar":
                 self.similar(str(item), SimilarQuestion())
-        self.items(ItemsQuestion(q="a"))
 
     @cached_property
     def abilities(self) -> list[str]:
-        """What the model can do besides lists of known users: "new users", "explain", "similar"."""
+        """What the model can do besides lists of known users: "new users", "explain", "similar", "diversity"."""
         found: list[str] = []
         if not len(self.model.item_ids):
             return found
@@ -174,6 +176,7 @@ class Engine:
             "new users": lambda: self.model.recommend_for([item], 1),
             "explain": lambda: self.model.explain_for([item], item),
             "similar": lambda: self.model.similar_items(item, 1),
+            "diversity": lambda: self.model.recommend([], 1, diversity=0.5),
         }
         for name, attempt in tries.items():
             try:
@@ -260,7 +263,7 @@ class Engine:
         because: Iterable[Any] = [UNSET] * len(ids)
         if one.question.explain and not one.fallback:
             try:
-                because = [self._because(one, item) for item in ids]
+                because = self._because(one, ids)
             except UsageError as error:
                 return error
         return Answer(
@@ -269,8 +272,12 @@ class Engine:
             unknown=one.unknown if one.unknown != UnknownIds() else UNSET, notes=list(one.notes) or UNSET,
         )  # fmt: skip
 
-    def _because(self, one: _Prepared, item: Id) -> list[Reason]:
-        why = self.model.explain(one.user, item) if one.user is not None else self.model.explain_for(one.has or [], item)
+    def _because(self, one: _Prepared, items: list[Id]) -> list[list[Reason]]:
+        """Return the strongest reasons of each item of a list."""
+        found = self.model.explain(one.user, items) if one.user is not None else self.model.explain_for(one.has or [], items)
+        return [self._reasons(why) for why in found]
+
+    def _reasons(self, why: Explanation) -> list[Reason]:
         shares = why.shares[:_REASONS]
         reasons = why.item_ids[: len(shares)]
         return [

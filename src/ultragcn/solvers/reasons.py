@@ -8,7 +8,7 @@ H_i, the parabola has its minimum at x - (H - H_i)^-1 v_i. So item i adds to the
 
 which is what the score would lose with the term of item i, the other terms staying as they are.
 
-Letters: I items, D dimensions, n items of the user, M rows that a term is made of.
+Letters: I items, D dimensions, n items of the user, M rows that a term is made of, J items whose scores are explained.
 """
 
 from typing import NamedTuple
@@ -33,8 +33,8 @@ class Terms(NamedTuple):
     bend: np.ndarray  # (n, M) float64, H_i = sum_m bend_im y_m y_m^T
 
 
-def additions(hessian: np.ndarray, y: np.ndarray, terms: Terms, target: int) -> np.ndarray:
-    """Return what each term adds to the score of the item `target`, y_j . (H - H_i)^-1 v_i.
+def additions(hessian: np.ndarray, y: np.ndarray, terms: Terms, targets: np.ndarray) -> np.ndarray:
+    """Return what each term adds to the scores of the items `targets`, y_j . (H - H_i)^-1 v_i.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ def additions(hessian: np.ndarray, y: np.ndarray, terms: Terms, target: int) -> 
         H, that of all terms together.
     y : (I, D) float32
     terms : Terms
-    target : int
-        j.
+    targets : (J,) int
+        Each of them is j.
 
     Returns
     -------
-    (n,) float64
+    (n, J) float64
 
     Notes
     -----
@@ -57,19 +57,20 @@ def additions(hessian: np.ndarray, y: np.ndarray, terms: Terms, target: int) -> 
     whole = hessian + (_RIDGE * np.trace(hessian) / size + 1e-30) * np.eye(size)
     # H = L L^T; in the coordinates L^-1 y, the products above are plain ones.
     half = scipy.linalg.solve_triangular(np.linalg.cholesky(whole), np.eye(size), lower=True)
-    wanted = half @ y[target].astype(np.float64)
-    result = np.empty(len(terms.rows))
+    wanted = [half @ y[target].astype(np.float64) for target in targets]
+    result = np.empty((len(terms.rows), len(wanted)))
     for start in range(0, len(result), _TERMS):
         rows, slope, bend = (part[start : start + _TERMS] for part in terms)
         b = y[rows].astype(np.float64) @ half.T  # (n, M, D)
         system = np.eye(rows.shape[1]) - bend[:, :, None] * (b @ b.transpose(0, 2, 1))
         pulls = np.linalg.solve(system, slope[:, :, None])[:, :, 0]
-        result[start : start + _TERMS] = np.einsum("nm,nm->n", b @ wanted, pulls)
+        for place, direction in enumerate(wanted):
+            result[start : start + _TERMS, place] = np.einsum("nm,nm->n", b @ direction, pulls)
     return result
 
 
-def reasons(items: FrozenItems, x: np.ndarray, own: np.ndarray, target: int) -> np.ndarray:
-    """Return what each of a user's items adds to the product of the user's embedding and that of the item `target`.
+def reasons(items: FrozenItems, x: np.ndarray, own: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return what each of a user's items adds to the products of the user's embedding and those of the items `targets`.
 
     An item's term is its share of P: its own weight, and those that the item-item term gives its neighbours.
 
@@ -80,11 +81,11 @@ def reasons(items: FrozenItems, x: np.ndarray, own: np.ndarray, target: int) -> 
         The user's embedding.
     own : (n,) int
         Rows of the items that the user has.
-    target : int
+    targets : (J,) int
 
     Returns
     -------
-    (n,) float64
+    (n, J) float64
     """
     objective, y = items.objective, items.embedding
     degrees = np.array([len(own)])
@@ -101,7 +102,7 @@ def reasons(items: FrozenItems, x: np.ndarray, own: np.ndarray, target: int) -> 
     if objective.config.exclude_positives:
         bend[own] = 0
     bend += np.bincount(rows.ravel(), terms.bend.ravel(), minlength=len(y)).astype(np.float32)
-    return additions(_weighted_gram(y, bend) + float(objective.l2_users(degrees)[0]) * np.eye(len(x)), y, terms, target)
+    return additions(_weighted_gram(y, bend) + float(objective.l2_users(degrees)[0]) * np.eye(len(x)), y, terms, targets)
 
 
 def _weighted_gram(y: np.ndarray, weight: np.ndarray) -> np.ndarray:
