@@ -481,6 +481,28 @@ def test_a_connection_whose_request_was_refused_unread_takes_the_next_one(folder
         with ThreadPoolExecutor(40) as pool:
             statuses = [status for one in pool.map(ask, range(40)) for status in one]
         assert {200, 503} <= {*statuses} <= {200, 400, 503}  # 400: a batch has nothing unused
+        text = httpx.get(f"{server.url}/metrics").text
+        assert re.search(r'ultragcn_requests_total\{route="GET /recommend/\{user\}",status="503"\} [1-9]', text)
+
+
+def test_only_questions_are_turned_away_for_want_of_time():
+    from ultragcn.serving.application import Application, Settings
+
+    class Full:
+        is_full = True
+
+    made = Application(Full(), Settings(), None, None)
+    for method, path, route in (
+        ("GET", "/recommend/user-0001", "GET /recommend/{user}"), ("POST", "/recommend", "POST /recommend"),
+        ("POST", "/recommend/batch", "POST /recommend/batch"), ("GET", "/similar/a/b", "GET /similar/{item}"),
+        ("GET", "/items", "GET /items"),
+        ("GET", "/health/live", None), ("GET", "/metrics", None), ("GET", "/", None), ("GET", "/nothing", None),
+        ("DELETE", "/items", None), ("GET", "nothing", None),
+    ):  # fmt: skip
+        scope = {"method": method, "path": path, "ultragcn": {"route": "other"}}
+        refusal = made._turned_away(scope)
+        assert (None if refusal is None else scope["ultragcn"]["route"]) == route
+        assert refusal is None or (refusal.status_code, refusal.headers["retry-after"]) == (503, "1")
 
 
 def test_one_answer_that_took_long_by_chance_makes_nobody_refused_and_a_lasting_change_is_learned():
