@@ -11,7 +11,9 @@ import scipy.sparse as sp
 
 from tests.conftest import interactions_of, random_interactions
 from ultragcn import Interactions, UltraGCN, evaluate, load_dataset
+from ultragcn.data.ids import IdMap
 from ultragcn.errors import NotFittedError, NumericalError, UsageError
+from ultragcn.models import lists
 from ultragcn.models.popularity import Popularity
 
 SRC = Path(__file__).parents[1] / "src"
@@ -201,3 +203,12 @@ def test_an_interrupt_leaves_the_best_model_so_far():
         model.fit(random_interactions(20, 20, 0.3), on_epoch=interrupt)
     assert model.stopped_ == "interrupted"
     assert model.recommend(0, top_k=3)[0].shape == (3,)
+
+
+def test_the_pairs_of_a_user_and_a_list_of_items_can_be_looked_at_without_a_warning():
+    ids = IdMap(np.arange(5), "id")
+    for users, items in ((3, [1]), (3, [1, 2]), ([3], 1), (3, 1), ([1, 2], [3, 4])):
+        _, rows, columns = lists.pairs_of(ids, ids, users, items)
+        assert rows.flags.writeable  # which NumPy would warn of
+        assert columns.flags.writeable
+        assert rows.tolist() == np.broadcast_to(users, columns.shape).tolist()

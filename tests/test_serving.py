@@ -1,6 +1,8 @@
 """The server: the same answers as the library and the command, guarded, and there again after whatever clients do."""
 
+import asyncio
 import contextlib
+import gc
 import json
 import os
 import random
@@ -12,7 +14,9 @@ import subprocess
 import sys
 import time
 import urllib.parse
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 
@@ -463,6 +467,123 @@ def test_too_much_at_once_is_refused_at_once_and_the_rest_is_answered(folder):
         assert {status for status, _, _ in answers} == {200, 503}
         assert all(after == "1" for status, after, _ in answers if status == 503)
         assert httpx.get(f"{server.url}/recommend/user-0001", timeout=30).status_code == 200
+
+
+def test_a_connection_whose_request_was_refused_unread_takes_the_next_one(folder):
+    body = {"questions": [{"user": f"user-{number:04d}", "explain": True} for number in range(1, 9)], "unused": "x" * 300_000}
+    with serving(folder, "--most_wait", "1") as server:
+
+        def ask(_):
+            with httpx.Client(base_url=server.url, timeout=60) as client:
+                lists = [client.get("/recommend/user-0001").status_code for _ in range(20)]
+                return [*lists, *(client.post("/recommend/batch", json=body).status_code for _ in range(4)), *lists]
+
+        with ThreadPoolExecutor(40) as pool:
+            statuses = [status for one in pool.map(ask, range(40)) for status in one]
+        assert {200, 503} <= {*statuses} <= {200, 400, 503}  # 400: a batch has nothing unused
+        text = httpx.get(f"{server.url}/metrics").text
+        assert re.search(r'ultragcn_requests_total\{route="GET /recommend/\{user\}",status="503"\} [1-9]', text)
+
+
+def test_only_questions_are_turned_away_for_want_of_time():
+    from ultragcn.serving.application import Application, Settings
+
+    class Full:
+        is_full = True
+
+    made = Application(Full(), Settings(), None, None)
+    for method, path, route in (
+        ("GET", "/recommend/user-0001", "GET /recommend/{user}"), ("POST", "/recommend", "POST /recommend"),
+        ("POST", "/recommend/batch", "POST /recommend/batch"), ("GET", "/similar/a/b", "GET /similar/{item}"),
+        ("GET", "/items", "GET /items"),
+        ("GET", "/health/live", None), ("GET", "/metrics", None), ("GET", "/", None), ("GET", "/nothing", None),
+        ("DELETE", "/items", None), ("GET", "nothing", None),
+    ):  # fmt: skip
+        scope = {"method": method, "path": path, "ultragcn": {"route": "other"}}
+        refusal = made._turned_away(scope)
+        assert (None if refusal is None else scope["ultragcn"]["route"]) == route
+        assert refusal is None or (refusal.status_code, refusal.headers["retry-after"]) == (503, "1")
+
+
+def test_one_answer_that_took_long_by_chance_makes_nobody_refused_and_a_lasting_change_is_learned():
+    from ultragcn.serving.worker import Worker
+
+    loop = asyncio.new_event_loop()
+    worker = Worker(None, loop)
+    try:
+        for _ in range(100):
+            worker._learn_one("lists", 0.0004)
+        worker._learn_one("lists", 0.2)
+        assert worker._cost["lists"] < 0.0006
+        for _ in range(60):
+            worker._learn_one("lists", 0.004)
+        assert worker._cost["lists"] == pytest.approx(0.004, rel=0.05)
+    finally:
+        worker.stop()
+        loop.close()
+
+
+def test_lists_that_are_slow_alone_and_quick_together_are_taken_on_until_a_block_is_full():
+    from ultragcn.serving.messages import ListQuestion
+    from ultragcn.serving.worker import LISTS, BusyError, Worker
+
+    class Slow:
+        id = "slow"
+        blocks: ClassVar[list[int]] = []
+
+        def said(self, error):
+            return str(error)
+
+        def lists(self, questions):
+            self.blocks.append(len(questions))
+            time.sleep(0.1)
+            return [UsageError("none")] * len(questions)
+
+    async def ask():
+        worker = Worker(Slow(), asyncio.get_running_loop())
+        try:
+            await worker.ask(LISTS, ListQuestion(user=1))
+            futures = [worker.ask(LISTS, ListQuestion(user=1))]
+            await asyncio.sleep(0.03)  # the thread has taken it
+            assert not worker.is_full
+            futures += [worker.ask(LISTS, ListQuestion(user=1)) for _ in range(16)]
+            assert worker.is_full
+            for kind in (LISTS, "explained"):
+                with pytest.raises(BusyError):
+                    worker.ask(kind, ListQuestion(user=1))
+            await asyncio.gather(*futures)
+        finally:
+            worker.stop()
+
+    asyncio.run(ask())
+    assert Slow.blocks == [1, 1, 16]
+
+
+def test_no_search_for_garbage_stops_the_server_and_an_exchanged_model_goes_without_one(folder, monkeypatch):
+    from ultragcn.serving import server
+    from ultragcn.serving.engine import Engine
+    from ultragcn.serving.messages import ListQuestion
+
+    left = []
+
+    def instead(work):
+        work.close()
+        left.append(len(gc.get_objects()))
+
+    monkeypatch.setattr(server.asyncio, "run", instead)
+    server.serve(lambda: Engine(folder), folder, server.Options(port=0), print)
+    assert left[0] < len(gc.get_objects()) / 10
+    engine = Engine(folder)
+    engine.warm()
+    engine.lists([ListQuestion(user="user-0001"), ListQuestion(items=engine.model.item_ids.ids[:2].tolist())])
+    gc.collect()
+    gc.disable()
+    try:
+        model = weakref.ref(engine.model)
+        del engine
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 def address(server):

@@ -108,8 +108,10 @@ def pairs_of(user_ids: IdMap, item_ids: IdMap, users: Any, items: Any) -> tuple[
     rows, columns = user_ids.rows(given_users), item_ids.rows(given_items)
     if not one_user and not one_item and len(rows) != len(columns):
         raise UsageError(f"{len(rows)} users do not pair with {len(columns)} items; give one user, or as many users as items")
-    rows, columns = np.broadcast_arrays(rows if not one_user else rows[0], columns if not one_item else columns[0])
-    return one_user and one_item, np.atleast_1d(rows), np.atleast_1d(columns)
+    pairs = np.broadcast_arrays(rows if not one_user else rows[0], columns if not one_item else columns[0])
+    # Copies, because NumPy warns where compiled code looks at an array that was broadcast.
+    rows, columns = (np.array(side, ndmin=1) for side in pairs)
+    return one_user and one_item, rows, columns
 
 
 def baskets_of(item_ids: IdMap, given: Any, unknown: str) -> tuple[bool, list[np.ndarray]]:

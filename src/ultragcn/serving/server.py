@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import ipaddress
 import logging
 import os
@@ -181,8 +182,11 @@ def serve(make: Callable[[], Engine], folder: str | Path, options: Options, tell
     try:
         engine = make()
         engine.warm()
+        gc.collect()
+        gc.freeze()  # to search all that was imported for garbage stops every answer for a tenth of a second
         asyncio.run(_serve(engine, make, folder, options, sockets, tell))
     finally:
+        gc.unfreeze()
         for one in sockets:
             one.close()
 
