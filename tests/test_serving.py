@@ -491,7 +491,11 @@ def test_only_questions_are_turned_away_for_want_of_time():
     class Full:
         is_full = True
 
-    made = Application(Full(), Settings(), None, None)
+    class Counted:
+        def count(self, route, status, seconds, fallback):
+            seen.append((route, status))
+
+    made = Application(Full(), Settings(), None, Counted())
     for method, path, route in (
         ("GET", "/recommend/user-0001", "GET /recommend/{user}"), ("POST", "/recommend", "POST /recommend"),
         ("POST", "/recommend/batch", "POST /recommend/batch"), ("GET", "/similar/a/b", "GET /similar/{item}"),
@@ -499,10 +503,10 @@ def test_only_questions_are_turned_away_for_want_of_time():
         ("GET", "/health/live", None), ("GET", "/metrics", None), ("GET", "/", None), ("GET", "/nothing", None),
         ("DELETE", "/items", None), ("GET", "nothing", None),
     ):  # fmt: skip
-        scope = {"method": method, "path": path, "ultragcn": {"route": "other"}}
-        refusal = made._turned_away(scope)
-        assert (None if refusal is None else scope["ultragcn"]["route"]) == route
-        assert refusal is None or (refusal.status_code, refusal.headers["retry-after"]) == (503, "1")
+        seen = []
+        refusal = made.turned_away(method.encode(), f"{path}?k=3".encode())
+        assert seen == ([] if route is None else [(route, 503)])
+        assert refusal is None or (refusal.startswith(b"HTTP/1.1 503 ") and b"\r\nretry-after: 1\r\n" in refusal)
 
 
 def test_one_answer_that_took_long_by_chance_makes_nobody_refused_and_a_lasting_change_is_learned():

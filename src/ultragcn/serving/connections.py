@@ -33,7 +33,7 @@ class Connection(HttpToolsProtocol):
         """Take a connection; where there are too many, close one that waits for a request."""
         super().connection_made(transport)
         self._head = 0
-        self._is_in_body = False
+        self._is_in_body = self._is_turned_away = False
         self._heads = 0
         self._since: float | None = self.loop.time()
         self._stuck: tuple[float, int] | None = None
@@ -77,10 +77,35 @@ class Connection(HttpToolsProtocol):
             self.transport.write(_TOO_MUCH_HEAD)
             self.transport.close()
             return
-        super().on_headers_complete()
+        if self.waits and not self.pipeline:
+            self._is_turned_away = self._turn_away()
+        if not self._is_turned_away:
+            super().on_headers_complete()
+
+    def _turn_away(self) -> bool:
+        """Return whether the request is refused for want of time, at once and unread."""
+        turned_away = getattr(self.app, "turned_away", None)
+        answer = turned_away(self.parser.get_method(), self.url) if turned_away is not None else None
+        if answer is None:
+            return False
+        self.transport.write(answer)
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a request's body."""
+        if not self._is_turned_away:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that a request is whole."""
+        if self._is_turned_away:
+            self._is_turned_away, self._is_in_body, self._since = False, False, None
+            if self.parser.should_keep_alive():
+                self._unset_keepalive_if_required()
+                self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+            else:
+                self.transport.close()
+            return
         self._is_in_body, self._since = False, None
         super().on_message_complete()
 

@@ -154,6 +154,9 @@ class _Server(uvicorn.Server):
         if counter % 10 == 0:
             check_all(self.server_state.connections)
             self._application.metrics.connections.set(len(self.server_state.connections))
+            if number := self._application.num_turned_away:
+                self._application.num_turned_away = 0
+                self._application.log.write(event="requests turned away", status=503, number=number)
         return await super().on_tick(counter)
 
 
