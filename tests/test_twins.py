@@ -40,6 +40,7 @@ from ultragcn.models.lightgcn import normalised_adjacency
 # What modules of kernels export besides kernels, and why it has no twin.
 NOT_KERNELS = {
     "FEW_USERS": "a size",
+    "are_few": "says which way is taken, which the lists do not show",
     "PIECE_PRODUCT": "a size",
     "PIECE_ROWS": "a size",
     "COMPILED": "is about compiling",

@@ -120,14 +120,14 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     step = batch_users(top_k)
     for start in range(0, len(users), step):
         batch = users[start : start + step]
-        with limits_for(len(batch)):
+        with limits_for(len(batch), len(item_embedding)):
             lists = kernels.rank_users(*tables, batch, min(top_k, len(item_embedding)), tuple(seen_rows), term, block, _TILE)
         yield batch, *_padded(lists, top_k)
 
 
-def limits_for(num_users: int) -> AbstractContextManager[None]:
+def limits_for(num_users: int, num_items: int) -> AbstractContextManager[None]:
     """Return what surrounds a kernel that ranks so many users: few of them need no BLAS, so no limit is set for it."""
-    context: AbstractContextManager[None] = kernels.interrupts_named() if num_users <= kernels.FEW_USERS else kernels.numba_threads()
+    context: AbstractContextManager[None] = kernels.interrupts_named() if kernels.are_few(num_users, num_items) else kernels.numba_threads()
     return context
 
 

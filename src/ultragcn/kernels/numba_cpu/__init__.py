@@ -29,7 +29,7 @@ from ultragcn.kernels.numba_cpu.cooccurrence import cooccurrences, item_neighbor
 from ultragcn.kernels.numba_cpu.fold_in import fold_in_rows
 from ultragcn.kernels.numba_cpu.least_squares import inverse_factor, ridge_rows
 from ultragcn.kernels.numba_cpu.pairwise import bpr_epoch
-from ultragcn.kernels.numba_cpu.ranking import FEW_USERS, find_hits, list_statistics, mask_seen, pair_scores, rank_users, top_k
+from ultragcn.kernels.numba_cpu.ranking import FEW_USERS, are_few, find_hits, list_statistics, mask_seen, pair_scores, rank_users, top_k
 from ultragcn.kernels.numba_cpu.rows import row_work_space
 from ultragcn.kernels.numba_cpu.sparse import largest_entries, sparse_product, strongest_beside, strongest_of_product
 from ultragcn.kernels.numba_cpu.sweeps import PIECE_PRODUCT, PIECE_ROWS, half_sweep, quadratic_half_sweep
@@ -46,6 +46,7 @@ __all__ = [
     "PIECE_PRODUCT",
     "PIECE_ROWS",
     "activate_tile",
+    "are_few",
     "blas_threads",
     "bpr_epoch",
     "cholesky_solve",
