@@ -688,3 +688,30 @@ def test_2000_made_up_requests_meet_the_document(folder, rules):
         assert done.returncode == 0, done.stdout[-6000:]
         assert int(re.search(r"(\d+) generated", done.stdout)[1]) >= 2000
         assert server.process.poll() is None
+
+
+def test_new_users_wait_while_the_rest_of_a_model_is_made_and_known_users_do_not():
+    from ultragcn.serving.messages import ListQuestion
+    from ultragcn.serving.worker import LISTS, Worker
+
+    class Quick:
+        id = "quick-1"
+
+        def lists(self, questions):
+            return [Answer([], False, self.id) for _ in questions]
+
+    async def ask():
+        worker = Worker(Quick(), asyncio.get_running_loop())
+        worker.is_warming = True
+        known = worker.ask(LISTS, ListQuestion(user="a"))
+        new = worker.ask("new user", ListQuestion(items=["x"]))
+        assert (await asyncio.wait_for(known, 10)).status == 200
+        await asyncio.sleep(0.2)
+        assert not new.done()
+        worker.warmed()
+        assert (await asyncio.wait_for(new, 10)).status == 200
+        worker.stop()
+
+    from ultragcn.serving.messages import Answer
+
+    asyncio.run(ask())

@@ -118,7 +118,7 @@ ROUTES = (
         call=lambda _, form: lambda engine: engine.popular(form), can_be_unknown=False,
     ),
     Route(
-        "GET", "/model", "model", "Say which model answers", messages.About, messages.NoQuestion, "model",
+        "GET", "/model", "model", "Say which model answers", messages.About, messages.NoQuestion, "about",
         call=lambda *_: lambda engine: engine.about, can_be_unknown=False,
     ),
 )  # fmt: skip

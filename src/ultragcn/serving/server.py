@@ -230,7 +230,9 @@ async def _serve(
         log.write(event="reloaded", model=new.id, before=before)
         return Reloaded(new.id, new.id != before)
 
-    loop.run_in_executor(loader, engine.warm_rest)  # known users are answered meanwhile
+    worker.is_warming = True  # known users are answered meanwhile
+    warming = loop.run_in_executor(loader, engine.warm_rest)
+    warming.add_done_callback(lambda _: worker.warmed())
     tasks: set[asyncio.Task[None]] = set()
 
     async def reload_and_log() -> None:

@@ -20,6 +20,8 @@ from ultragcn.serving.messages import Answer, Answers, Batch, ListQuestion, OneO
 LOGGER = logging.getLogger("ultragcn.serving")
 LISTS, BATCH = "lists", "batch"
 """Kinds of questions that are answered as one block."""
+_AT_ONCE = (LISTS, "ruled", "score", "popular", "items")
+"""Kinds of questions that are answered while the rest of the engine is still being made."""
 _BLOCK = 64
 """Questions that are answered before the next ones are looked at."""
 BUSY = "the server has more to do than it can; ask again in a second"
@@ -80,6 +82,9 @@ class Worker:
         self._loop = loop
         self._encoder = msgspec.json.Encoder()
         self._jobs: list[_Job] = []
+        self.is_warming = False
+        """Whether another thread still makes what new users, reasons and similar items need: such questions wait, others do not."""
+        self._postponed: list[_Job] = []
         self._more = threading.Condition()
         self._is_stopped = False
         self._cost: dict[str, float] = {}
@@ -117,6 +122,13 @@ class Worker:
             self._more.notify()
         return future
 
+    def warmed(self) -> None:
+        """Answer what was postponed while the rest of the engine was made."""
+        with self._more:
+            self.is_warming = False
+            self._jobs, self._postponed = self._postponed + self._jobs, []
+            self._more.notify()
+
     def stop(self) -> None:
         """Let the thread end after what it is doing."""
         self._is_stopped = True
@@ -132,6 +144,9 @@ class Worker:
                 if self._is_stopped and not self._jobs:
                     return
                 jobs, self._jobs = self._jobs[:_BLOCK], self._jobs[_BLOCK:]
+                if self.is_warming:
+                    self._postponed += [job for job in jobs if job.kind not in _AT_ONCE]
+                    jobs = [job for job in jobs if job.kind in _AT_ONCE]
             replies = self._answered(self.engine, jobs)
             try:
                 self._loop.call_soon_threadsafe(self._hand_back, jobs, replies)
