@@ -475,7 +475,7 @@ def test_a_connection_whose_request_was_refused_unread_takes_the_next_one(folder
 
         def ask(_):
             with httpx.Client(base_url=server.url, timeout=60) as client:
-                lists = [client.get("/recommend/user-0001").status_code for _ in range(20)]
+                lists = [client.get("/recommend/user-0001?explain=true&k=50").status_code for _ in range(20)]
                 return [*lists, *(client.post("/recommend/batch", json=body).status_code for _ in range(4)), *lists]
 
         with ThreadPoolExecutor(40) as pool:
