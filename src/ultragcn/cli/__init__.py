@@ -85,7 +85,7 @@ def _in_our_words(message: str) -> str:
 
 
 def build_parser(argv: Sequence[str] = ()) -> tuple[_Parser, dict[str, _Parser]]:
-    """Return the parser and those of its subcommands by name; the model that `argv` names has a say in the options of `train` and `plan`."""
+    """Return the parser and those of its subcommands by name; the options of `train` and `plan` depend on the model in `argv`."""
     parser = _Parser(prog="ultragcn", description="UltraGCN: recommendations from a log of who used what.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"ultragcn {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")

@@ -28,8 +28,6 @@ _GROUPS = 200  # of items by popularity, for which the pairs that users share ar
 _TASTE = 0.9
 """Users with a taste in common share the same pairs of items: so many shared pairs count for those that are different."""
 _NS = 1e-9
-_PARALLEL = 0.9
-"""Share of the work of training and ranking that all threads share; the rest is done by one."""
 _OTHER_DIMENSIONS = 0.25
 """Share of the work on an embedding that does not grow with its length."""
 _USUAL_BEST = 6
@@ -157,7 +155,7 @@ class Shape(NamedTuple):
         if neighbors == 0:
             return float(self.pairs)
         same = 3.7 * math.sqrt(self.degree) * float(self.items) ** -0.363
-        return min(float(self.pairs) * max(1.0, neighbors / (1 + same)), float(self.users) * self.items)
+        return float(min(self.pairs * max(1.0, neighbors / (1 + same)), float(self.users) * self.items))
 
 
 def neighbors_of(config: Config) -> int:
@@ -265,27 +263,21 @@ def plan_ultragcn(sizes: LogSizes, config: Config, speed: Speed, everything: boo
 
     reading = Work(reading=450 * _NS * sizes.num_pairs)
     ranking = ranking_work(sizes.num_users, whole, config).plus(Work(reading=250 * _NS * _TOP_K * sizes.num_users))
-    threads = thread_limit() or num_cores()
     kept = whole if everything else measured if refit else first
     least, likely, most = (training(sweeps).on(speed) for sweeps in counts)
     memory = _training_memory(sizes, kept, config, speed, everything)
     stages = [
-        _stage("reading", _reading_memory(sizes, speed), reading.on(speed), speed.start_seconds, 1),
-        _stage("training", memory, likely, speed.kernel_seconds, threads),
-        _stage("ranking", _ranking_memory(sizes, kept, config, speed), ranking.on(speed), speed.ranking_start_seconds, threads),
+        _stage("reading", _reading_memory(sizes, speed), reading.on(speed), speed.start_seconds, speed, "one"),
+        _stage("training", memory, likely, speed.kernel_seconds, speed),
+        _stage("ranking", _ranking_memory(sizes, kept, config, speed), ranking.on(speed), speed.ranking_start_seconds, speed),
     ]
-    around = (speed.kernel_seconds + _shared(least, threads), speed.kernel_seconds + _shared(most, threads))
-    return Plan(sizes, "ultragcn", stages, counts, around, free_memory(), threads)
+    least_seconds, most_seconds = (_stage("", 0, work, speed.kernel_seconds, speed).seconds or 0.0 for work in (least, most))
+    return Plan(sizes, "ultragcn", stages, counts, (least_seconds, most_seconds), free_memory(), thread_limit() or num_cores())
 
 
-def _stage(name: str, memory: float, work: float, start: float, threads: int) -> Stage:
-    """Return a stage of `work` CPU seconds that threads share, and of those that its process takes to start."""
-    return Stage(name, int(memory), work + start, start + _shared(work, threads))
-
-
-def _shared(work: float, threads: int) -> float:
-    """Return the seconds by the clock of work that threads share."""
-    return work * (1 - _PARALLEL + _PARALLEL / threads)
+def _stage(name: str, memory: float, work: float, start: float, speed: Speed, clock: str = "threads") -> Stage:
+    """Return a stage of `work` CPU seconds, and of those that its process takes to start; `clock` says which of both of `Speed`."""
+    return Stage(name, int(memory), work + start, speed.clock["one"] * start + speed.clock[clock] * work)
 
 
 def model_bytes(shape: Shape, config: Config) -> float:
@@ -359,7 +351,7 @@ def plan(sizes: LogSizes, model: Recommender, speed: Speed, everything: bool, re
     arrays = solvers.memory(counts, config) if isinstance(config, Config) else memory_for(cast(Baseline, model), counts, squares)
     reading = Work(reading=450 * _NS * sizes.num_pairs)
     stages = [
-        _stage("reading", _reading_memory(sizes, speed), reading.on(speed), speed.start_seconds, 1),
+        _stage("reading", _reading_memory(sizes, speed), reading.on(speed), speed.start_seconds, speed, "one"),
         Stage("training", int(max(speed.training_bytes + 52 * sizes.num_pairs + arrays, _reading_memory(sizes, speed))), None, None),
         Stage("ranking", None, None, None),
     ]
