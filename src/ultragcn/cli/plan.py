@@ -17,14 +17,24 @@ DOES_NOT_FIT = 1
 """The exit status, so that `ultragcn plan ... && ultragcn train ...` trains only where there is room."""
 
 
-def _count(text: str) -> int:
-    """Return a whole number that may be written as 1000000, 1_000_000 or 1e6."""
+def _counts(arguments: argparse.Namespace) -> dict[str, int]:
+    """Return the sizes that are given, which may be written as 1000000, 1_000_000 or 1e6."""
+    given = {name: text for name in _COUNTS if (text := getattr(arguments, name)) is not None}
+    if given and len(given) < len(_COUNTS):
+        lacking = " and ".join(f"--{name}" for name in _COUNTS if name not in given)
+        raise UsageError(f"a plan by sizes needs --users, --items and --pairs; give {lacking} too")
+    if given and arguments.dataset:
+        raise UsageError("--dataset has sizes of its own; give either --dataset or --users, --items and --pairs")
+    return {name: _whole(name, text) for name, text in given.items()}
+
+
+def _whole(name: str, text: str) -> int:
     try:
-        number = float(text.replace("_", ""))
+        number = float(text)
     except ValueError:
-        number = 0.5
-    if number != number or number in (float("inf"), float("-inf")) or number != int(number) or number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, such as 1000000 or 1e6, not {text}")
+        number = 0.0
+    if not 1 <= number < float("inf") or number != int(number):
+        raise UsageError(f"--{name} must be a whole number of 1 or more, such as 1000000 or 1e6, not {text}")
     return int(number)
 
 
@@ -33,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = "ultragcn") -> N
     group = parser.add_argument_group("sizes, in place of --dataset")
     for name in _COUNTS:
         what = "train, validation and test pairs together" if name == "pairs" else name
-        group.add_argument(f"--{name}", type=_count, metavar="N", help=f"{what}, such as 1000000 or 1e6")
+        group.add_argument(f"--{name}", metavar="N", help=f"{what}, such as 1000000 or 1e6")
     data_options.add_arguments(parser)
     train.add_model(parser)
     parser.add_argument("--refit", action="store_true", help="as for train: train again on train and validation before reading test")
@@ -52,21 +62,16 @@ def advice(option: str, argv: list[str]) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn plan`."""
-    given = [name for name in _COUNTS if getattr(arguments, name) is not None]
-    if given and len(given) < len(_COUNTS):
-        lacking = " and ".join(f"--{name}" for name in _COUNTS if name not in given)
-        raise UsageError(f"a plan by sizes needs --users, --items and --pairs; give {lacking} too")
-    if given and arguments.dataset:
-        raise UsageError("--dataset has sizes of its own; give either --dataset or --users, --items and --pairs")
+    counts = _counts(arguments)
     # What is given by sizes alone is nobody's data set, so no settings are kept for it.
-    named = argparse.Namespace(**(vars(arguments) | ({"dataset": "sizes"} if given else {})))
+    named = argparse.Namespace(**(vars(arguments) | ({"dataset": "sizes"} if counts else {})))
     source, files, model = train.resolve(named, train.changes_of(arguments))
-    sizes = _sizes(arguments, bool(given), str(files[0]) if files else source, str(files[1]) if files else None)
+    sizes = _sizes(arguments, counts, str(files[0]) if files else source, str(files[1]) if files else None)
 
     from ultragcn.experiments import plans, speed
 
     keep = arguments.keep
-    own = sizes.one_log and arguments.protocol == "clean" and (bool(given) or not _is_named(source))
+    own = sizes.one_log and arguments.protocol == "clean" and (bool(counts) or not _is_named(source))
     everything = sizes.num_test > 0 and (keep == "everything" or (keep is None and own))
     made = plans.plan(sizes, model, speed.measured(sizes.kind), everything, arguments.refit)
     if arguments.json:
@@ -83,16 +88,16 @@ def _is_named(source: str) -> bool:
     return source in dataset_names()
 
 
-def _sizes(arguments: argparse.Namespace, by_count: bool, source: str, test: str | None) -> "LogSizes":
+def _sizes(arguments: argparse.Namespace, counts: dict[str, int], source: str, test: str | None) -> "LogSizes":
     """Return the sizes that the options name or that a look at the source shows."""
     from ultragcn.data.options import DataOptions
     from ultragcn.data.sizes import by_sizes, sizes_of
 
     asked = data_options.arguments_of_load(arguments, source)
-    if by_count:
+    if counts:
         known = ("titles", "items_table", "data_dir", "test", "valid", "split_seed", "source", "protocol")
         options = DataOptions(**{name: value for name, value in asked.items() if name not in known})
-        return by_sizes(arguments.users, arguments.items, arguments.pairs, arguments.protocol, options)
+        return by_sizes(counts["users"], counts["items"], counts["pairs"], arguments.protocol, options)
     for name in ("titles", "items_table"):
         asked.pop(name)
     return sizes_of(**(asked | ({} if test is None else {"test": arguments.test or test})))

@@ -229,7 +229,7 @@ def _of_files(found: Files, test: Any, valid: Any, options: DataOptions, protoco
     """Return the sizes of large files."""
     log = _look(found.train, options)
     users, items, pairs = round(log.users), round(log.items), round(log.pairs)
-    spread = log.squares / max(log.pairs, 1) ** 2 * log.users
+    spread = float(log.squares / max(log.pairs, 1) ** 2 * log.users)
     about = f"estimated from {log.seen} of about {round(log.rows)} rows"
     given_test = test if test is not None else found.test
     if given_test is None:
@@ -273,7 +273,8 @@ def _extrapolated(users: np.ndarray, items: np.ndarray, rows: float, share: floa
     keys = users.astype(np.int64) * (int(items.max(initial=0)) + 1) + items
     pairs = len(np.unique(keys)) / max(len(keys), 1) * rows
     pieces = np.array_split(users, _PIECES)
-    half, whole = (_squares(np.concatenate(some)) for some in (pieces[::2], pieces))
+    whole = _squares(users)
+    half = float(np.mean([_squares(np.concatenate(pieces[start::2])) for start in range(2)]))
     growth = float(np.clip(np.log2(max(whole, 1) / max(half, 1)), 1, 2))
     repeated = whole * 2.0 ** (growth * doublings)
     return _Seen(rows, min(found[0], rows), min(found[1], rows), pairs, repeated + pairs, len(users), kind)
@@ -289,7 +290,7 @@ def _grown(codes: np.ndarray, doublings: float) -> float:
     """Return how many different codes there will be after so many doublings of the rows."""
     pieces = np.array_split(codes, _PIECES)
     steps = (4, 2, 1)
-    counts = [len(np.unique(np.concatenate(pieces[::step]))) for step in steps]
+    counts = [float(np.mean([len(np.unique(np.concatenate(pieces[start::step]))) for start in range(step)])) for step in steps]
     before, last = (float(np.log2(max(later, 1) / max(earlier, 1))) for earlier, later in itertools.pairwise(counts))
     decay = float(np.clip(last / before, 0.0, 1.0)) if before > 0 else 0.0
     whole, rest = int(doublings), doublings - int(doublings)
