@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -522,7 +522,7 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:
     return [dict(zip(names, row, strict=True)) for row in cells if len(row) == len(names)]
 
 
-def hash_bytes(parts: Sequence[bytes | memoryview]) -> str:
+def hash_bytes(parts: Iterable[bytes | memoryview]) -> str:
     """Return the SHA-256 of the concatenated parts, in hexadecimal."""
     digest = hashlib.sha256()
     for part in parts:
