@@ -14,6 +14,9 @@ from ultragcn.errors import DataError, UsageError, counted, warn
 
 VALID_FRACTION = 0.1
 MIN_DEGREE = 3
+_BITS = 53
+"""Of a random number from 0 to 1."""
+_USERS_TOGETHER = 1 << (64 - _BITS)
 
 
 def hold_out(
@@ -192,7 +195,7 @@ def warn_of_empty(train: Interactions, train_users: np.ndarray, train_items: np.
 def _random_items(degrees: np.ndarray, random: np.random.Generator, fraction: float, min_degree: int) -> np.ndarray:
     """Return the mask (N,) of a random share of each user's items."""
     held = _share_of_each_user(degrees, fraction, min_degree)
-    return _first_of_each_user(degrees, held, random.random(int(degrees.sum())))
+    return _smallest_of_each_user(degrees, held, random.random(int(degrees.sum())))
 
 
 def _share_of_each_user(degrees: np.ndarray, fraction: float, min_degree: int) -> np.ndarray:
@@ -200,6 +203,29 @@ def _share_of_each_user(degrees: np.ndarray, fraction: float, min_degree: int) -
     held = np.where(degrees >= min_degree, np.maximum(1, np.floor(fraction * degrees).astype(np.int64)), 0)
     result: np.ndarray = np.minimum(held, np.maximum(degrees - 1, 0))
     return result
+
+
+def _smallest_of_each_user(degrees: np.ndarray, counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Return the mask (N,) of the `counts` (U,) smallest of each user's random numbers (N,): what `_first_of_each_user` returns of them.
+
+    A random number has 53 bits, so that it and the number of one of 2048 users are one integer. Of 4 million pairs, sorting those takes .06 s,
+    and sorting by user and number 2.5 s.
+    """
+    chosen = np.zeros(len(drawn), bool)
+    ends = np.cumsum(degrees)
+    for first in range(0, len(degrees), _USERS_TOGETHER):
+        own, wanted = degrees[first : first + _USERS_TOGETHER], counts[first : first + _USERS_TOGETHER]
+        start, stop = int(ends[first] - degrees[first]), int(ends[first + len(own) - 1])
+        users = np.repeat(np.arange(len(own), dtype=np.uint64) << np.uint64(_BITS), own)
+        keys = users | (drawn[start:stop] * 2.0**_BITS).astype(np.uint64)
+        ordered = np.sort(keys)
+        some = wanted > 0
+        last = np.zeros(len(own), np.uint64)  # the largest of each user's that is chosen
+        last[some] = ordered[(np.cumsum(own) - own + wanted - 1)[some]]
+        chosen[start:stop] = (keys <= np.repeat(last, own)) & np.repeat(some, own)
+        if chosen[start:stop].sum() != wanted.sum():  # two of the same size, which the first place decides on
+            chosen[start:stop] = _first_of_each_user(own, wanted, drawn[start:stop])
+    return chosen
 
 
 def _first_of_each_user(degrees: np.ndarray, counts: np.ndarray, *keys: np.ndarray) -> np.ndarray:
