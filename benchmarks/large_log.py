@@ -1,11 +1,13 @@
 """How fast a log larger than memory is read and split, and how much memory it takes. The log is a fractal expansion.
 
     ULTRAGCN_DATA_DIR=... python benchmarks/large_log.py --rows 1e7,1e8 --folder DIR [--dataset gowalla] [--split random] [--in_memory]
-        [--keep]
+        [--copies 10] [--keep]
 
 For each size it writes DIR/ROWS/part-00000.parquet and so on, in the way of Spark, one block of users in memory at a time. Then a
 process of its own reads and splits them with `load_dataset(..., on_disk="yes")`, and the log is removed again (--keep: it stays). With
 --in_memory another process reads the same log in memory, and the hashes of both are compared.
+
+An expansion of 10^9 rows takes long to make. With --copies 10, a log of 10^8 rows is written ten times, each time with other users.
 
 `private_mb` is the most memory that the process had of its own. `peak_mb` counts pages of mapped files too, which the system takes back
 when it needs them. A table is printed and kept in plots/large_log.tsv.
@@ -54,6 +56,21 @@ def write(folder: Path, dataset: str, rows: int) -> dict:
     (folder / "_SUCCESS").touch()
     size = sum(path.stat().st_size for path in folder.iterdir())
     return {"rows": count, "files": files, "parquet_mb": round(size / 1e6), "writing_s": round(time.perf_counter() - started, 1)}
+
+
+def copied(log: Path, folder: Path, copies: int) -> dict:
+    """Write the files of a log several times, each time with other users, and return the sizes of the whole."""
+    started, number, rows = time.perf_counter(), 0, 0
+    folder.mkdir(parents=True)
+    files = sorted(log.glob("*.parquet"))
+    users = 1 + max(pl.scan_parquet(file).select(pl.col("user_id").max()).collect().item() for file in files)
+    for copy in range(copies):
+        for file in files:
+            frame = pl.read_parquet(file).with_columns(pl.col("user_id") + pl.lit(copy * users, pl.Int32))
+            frame.write_parquet(folder / f"part-{number:05}.snappy.parquet", compression="snappy")
+            number, rows = number + 1, rows + len(frame)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return {"rows": rows, "files": number, "parquet_mb": round(size / 1e6), "writing_s": round(time.perf_counter() - started, 1)}
 
 
 def read(folder: Path, scratch: Path, on_disk: bool, split: str) -> dict:
@@ -108,6 +125,7 @@ def main() -> None:
     parser.add_argument("--dataset", help="the log to expand (default: gowalla, and below 5e7 rows ml-1m, which is denser)")
     parser.add_argument("--split", default="random", choices=("random", "none"))
     parser.add_argument("--in_memory", action="store_true", help="read it in memory too")
+    parser.add_argument("--copies", type=int, default=1, help="write the log so often, with other users")
     parser.add_argument("--keep", action="store_true", help="leave the log, and use one that is there")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
@@ -119,7 +137,14 @@ def main() -> None:
     for rows in (int(float(text)) for text in given.rows.split(",")):
         log, scratch = given.folder / str(rows), given.folder / "scratch"
         try:
-            written = {} if log.exists() else write(log, given.dataset or ("gowalla" if rows >= 5e7 else "ml-1m"), rows)
+            written = {"rows": rows, "files": None, "parquet_mb": None, "writing_s": None}
+            if not log.exists():
+                written = write(log, given.dataset or ("gowalla" if rows >= 5e7 else "ml-1m"), rows)
+            if given.copies > 1:
+                log, before = log.with_name(f"{rows}x{given.copies}"), log
+                written = copied(before, log, given.copies)
+                if not given.keep:
+                    shutil.rmtree(before)
             hashes = set()
             for memory in (False, True) if given.in_memory else (False,):
                 command = [sys.executable, __file__, f"--read={log}", f"--folder={scratch}", f"--split={given.split}"]

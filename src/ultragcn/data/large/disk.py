@@ -1,7 +1,6 @@
 """A scratch folder, and columns of numbers in it."""
 
 import contextlib
-import os
 import shutil
 import tempfile
 import weakref
@@ -40,8 +39,7 @@ class Scratch:
         place = Path(tempfile.gettempdir()) if place is None else place
         stack = contextlib.ExitStack()
         self.folder = stack.enter_context(storage.scratch_folder(place / _NAME))
-        # A process that was forked from this one leaves the folder alone when it ends.
-        self._remove = weakref.finalize(self, _remove, stack.pop_all(), os.getpid())
+        self._remove = weakref.finalize(self, stack.close)
         self._count = 0
         self._ones: Column | None = None
         free = shutil.disk_usage(self.folder).free
@@ -71,11 +69,6 @@ class Scratch:
         return self._ones.mapped()[:length]
 
 
-def _remove(stack: contextlib.ExitStack, pid: int) -> None:
-    if os.getpid() == pid:
-        stack.close()
-
-
 @contextlib.contextmanager
 def on_disk(scratch: Scratch) -> Iterator[None]:
     """Turn what the system says of a disk into one sentence."""
@@ -95,8 +88,8 @@ class Column:
         self.scratch, self.path, self.dtype = scratch, path, dtype
         self._length = length
         with on_disk(scratch):
-            self._file = open(path, "w+b", buffering=0)  # noqa: SIM115, the column owns it
-            self._file.truncate(length * dtype.itemsize)
+            with open(path, "wb") as file:
+                file.truncate(length * dtype.itemsize)
 
     def __len__(self) -> int:
         return self._length
@@ -108,20 +101,24 @@ class Column:
 
     def write(self, start: int, numbers: np.ndarray) -> None:
         """Write numbers in the place of those from `start` on."""
-        left = memoryview(np.ascontiguousarray(numbers, self.dtype)).cast("B")
         with on_disk(self.scratch):
-            self._file.seek(start * self.dtype.itemsize)
+            self._put(start, np.ascontiguousarray(numbers, self.dtype))
+
+    def _put(self, start: int, numbers: np.ndarray) -> None:
+        with open(self.path, "r+b", buffering=0) as file:
+            file.seek(start * self.dtype.itemsize)
+            left = memoryview(numbers).cast("B")
             while len(left):
-                left = left[self._file.write(left) or 0 :]
+                left = left[file.write(left) or 0 :]
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the numbers from `start` to `stop`, in memory."""
         numbers = np.empty(stop - start, self.dtype)
         left = memoryview(numbers).cast("B")
-        with on_disk(self.scratch):
-            self._file.seek(start * self.dtype.itemsize)
+        with on_disk(self.scratch), open(self.path, "rb", buffering=0) as file:
+            file.seek(start * self.dtype.itemsize)
             while len(left):
-                count = self._file.readinto(left)
+                count = file.readinto(left)
                 if not count:
                     raise OSError(f"{self.path.name} is cut short")
                 left = left[count:]
@@ -140,5 +137,4 @@ class Column:
 
     def remove(self) -> None:
         """Remove the file; arrays that are mapped to it stay."""
-        self._file.close()
         self.path.unlink(missing_ok=True)

@@ -26,6 +26,8 @@ from ultragcn.lazily import pl
 from ultragcn.progress import Progress
 
 _SIDES = ("user", "item")
+LOOKED_AT = 1 << 22
+"""Rows among which the first repetition is looked for."""
 _HEAD = 1000
 """Rows that are looked at before all of them are."""
 
@@ -68,7 +70,7 @@ def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, 
     sides = {side: Side(side, scratch) for side in _SIDES}
     when = scratch.column(np.int64) if options.needs_times else None
     read: list[Rows] = []
-    head: tuple[str, np.ndarray] | None = None
+    heads: list[tuple[str, np.ndarray]] = []  # of the first pieces, the file and its rows
     sizes: list[int] = []
     span: tuple[int, int] | None = None
     progress.start("reading", num_rows, "row")
@@ -82,8 +84,8 @@ def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, 
             for side, column in sides.items():
                 column.add(frame[side])
             sizes.append(len(frame))
-            if head is None:
-                head = found.table.name, frame[ROW].to_numpy()
+            if sum(sizes[:-1]) < LOOKED_AT:
+                heads.append((found.table.name, frame[ROW].to_numpy()))
             if when is not None:
                 moments = frame["time"].to_numpy()
                 when.append(moments)
@@ -99,8 +101,7 @@ def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, 
             count(own, column.rows(number))
     about = what_was_read(name, _one_a_file(read), options, users, items, counts, span, looked_at=True)
     pairs = _sorted(sides, when, sizes, counts, scratch, progress)
-    assert head is not None
-    _warn_of_repetitions(name, sum(sizes) - len(pairs), sides, users.ids, items.ids, head)
+    _warn_of_repetitions(name, sum(sizes) - len(pairs), sides, users.ids, items.ids, heads)
     for column in sides.values():
         column.remove()
     return DiskLog(name, about, users.ids, items.ids, pairs)
@@ -214,18 +215,21 @@ def _wider(span: tuple[int, int] | None, moments: np.ndarray) -> tuple[int, int]
 
 
 def _warn_of_repetitions(name: str, repeated: int, sides: dict[str, Side], user_ids: IdMap, item_ids: IdMap,
-                         head: tuple[str, np.ndarray]) -> None:  # fmt: skip
-    """Count repetitions in a `DataWarning`, with the first one where it stands in the first piece."""
+                         heads: Sequence[tuple[str, np.ndarray]]) -> None:  # fmt: skip
+    """Count repetitions in a `DataWarning`, with the first one where it stands among the first rows."""
     if not repeated:
         return
     many = "it was" if repeated == 1 else f"{repeated} such repetitions were"
-    users, items = (side.rows(0) for side in sides.values())
+    users, items = (np.concatenate([side.rows(number) for number in range(len(heads))]) for side in sides.values())
     keys = users.astype(np.int64) * len(item_ids) + items
     order = np.argsort(keys, kind="stable")
     again = order[1:][keys[order[1:]] == keys[order[:-1]]]
     if len(again):
         first = int(again.min())
         shown = user_ids.shown(users[first]), item_ids.shown(items[first])
-        warn(f"{head[0]}, row {head[1][first]}: user {shown[0]} has item {shown[1]} twice; {many} counted once")
+        ends = np.cumsum([len(numbers) for _, numbers in heads])
+        piece = int(np.searchsorted(ends, first, side="right"))
+        file, numbers = heads[piece]
+        warn(f"{file}, row {numbers[first - ends[piece]]}: user {shown[0]} has item {shown[1]} twice; {many} counted once")
     else:
         warn(f"{name}: {counted(repeated, 'row')} repeat a pair of a user and an item that stands in an earlier row; {many} counted once")
