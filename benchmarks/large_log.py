@@ -81,7 +81,8 @@ def read(folder: Path, scratch: Path, on_disk: bool, split: str) -> dict:
     class Phases:
         """Notes the seconds of each piece of work."""
 
-        seconds: dict[str, float] = {}
+        def __init__(self) -> None:
+            self.seconds: dict[str, float] = {}
 
         def start(self, what: str, total: int | None, unit: str) -> None:
             self._what, self._started = what, time.perf_counter()
@@ -111,9 +112,10 @@ def read(folder: Path, scratch: Path, on_disk: bool, split: str) -> dict:
     ended.set()
     assert by_item.nnz == len(data.train)
     whole = data.everything
+    of_phases = {f"{what}_s": phases.seconds.get(f"{what}_s", 0.0) for what in ("reading", "sorting", "splitting")}
     return {
         "on_disk": on_disk, "users": whole.num_users, "items": whole.num_items, "pairs": len(whole), "seconds": round(seconds, 1),
-        "rows_per_s": round(len(whole) / seconds), **{f"{what}_s": phases.seconds.get(f"{what}_s", 0.0) for what in ("reading", "sorting", "splitting")}, "by_item_s": round(turned, 1), "private_mb": round(private[0] / 2**10),
+        "rows_per_s": round(len(whole) / seconds), **of_phases, "by_item_s": round(turned, 1), "private_mb": round(private[0] / 2**10),
         "peak_mb": peak_memory_mb(), "scratch_mb": round(on_scratch / 1e6), "hash": data.hash[:12],
     }  # fmt: skip
 

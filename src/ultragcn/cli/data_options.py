@@ -70,8 +70,8 @@ def add_disk_arguments(parser: argparse.ArgumentParser) -> None:
         "--on_disk",
         choices=("auto", "yes", "no"),
         default="auto",
-        help="read a log of Parquet files piece by piece and keep it on disk; auto: where reading it in memory would take more than half of "
-        "what is free (default: auto)",
+        help="read a log of Parquet files piece by piece and keep it on disk; auto: where reading it in memory would take more than half "
+        "of what is free (default: auto)",
     )
     group.add_argument(
         "--scratch",

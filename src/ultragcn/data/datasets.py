@@ -15,13 +15,13 @@ from ultragcn.data.events import Events, events_of, k_core
 from ultragcn.data.folders import Files, absolute, files_in, find_files
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, refuse_leaks
+from ultragcn.data.items_table import ItemsTable, as_items_table
 from ultragcn.data.large.disk import Scratch
 from ultragcn.data.large.interactions import DiskInteractions
 from ultragcn.data.large.pairs import core_of
 from ultragcn.data.large.reading import read_on_disk
 from ultragcn.data.large.size import needed_on_disk, rows_to_read_on_disk
 from ultragcn.data.large.splitting import Splitter
-from ultragcn.data.items_table import ItemsTable, as_items_table
 from ultragcn.data.log import Log, read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.data.sources import SOURCES, Source, _check_sizes, _provide, data_folder, dataset_names

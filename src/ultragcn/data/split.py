@@ -114,7 +114,8 @@ class HoldOut:
         if options.split == "none":
             return np.zeros(int(degrees.sum()), bool)
         if options.split == "time":
-            assert when is not None and self._first_time is not None
+            assert when is not None
+            assert self._first_time is not None
             return np.asarray(when >= self._first_time)
         assert self._random is not None
         if options.split == "random":
@@ -134,7 +135,8 @@ def refuse_empty_split(held: int, num_pairs: int, options: DataOptions, part: st
     if not held:
         if options.split == "time" and part == "test" and latest is not None:
             raise UsageError(
-                f"test_from {options.test_from} is later than all data, the latest of which are of {times.shown(latest)}; give an earlier time"
+                f"test_from {options.test_from} is later than all data, the latest of which are of {times.shown(latest)}; "
+                "give an earlier time"
             )
         instead = "" if part == "test" else ", or use the authors protocol, which has no validation set"
         raise DataError(f"split {options.split} finds none of {all_pairs} to hold out for {part}; give another split{instead}")
@@ -208,8 +210,8 @@ def _share_of_each_user(degrees: np.ndarray, fraction: float, min_degree: int) -
 def _smallest_of_each_user(degrees: np.ndarray, counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """Return the mask (N,) of the `counts` (U,) smallest of each user's random numbers (N,): what `_first_of_each_user` returns of them.
 
-    A random number has 53 bits, so that it and the number of one of 2048 users are one integer. Of 4 million pairs, sorting those takes .06 s,
-    and sorting by user and number 2.5 s.
+    A random number has 53 bits, so that it and the number of one of 2048 users are one integer. Of 4 million pairs, sorting
+    those takes .06 s, and sorting by user and number 2.5 s.
     """
     chosen = np.zeros(len(drawn), bool)
     ends = np.cumsum(degrees)

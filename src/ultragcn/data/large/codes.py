@@ -145,4 +145,5 @@ class _Seen:
 def _distinct(numbers: np.ndarray) -> np.ndarray:
     """Return distinct integers, ascending; sorting is faster than the hash table of np.unique."""
     numbers = np.sort(numbers)
-    return numbers[np.concatenate((np.ones(min(1, len(numbers)), bool), numbers[1:] != numbers[:-1]))]
+    result: np.ndarray = numbers[np.concatenate((np.ones(min(1, len(numbers)), bool), numbers[1:] != numbers[:-1]))]
+    return result

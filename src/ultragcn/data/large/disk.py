@@ -59,7 +59,6 @@ class Scratch:
         self._count += 1
         return Column(self, self.folder / f"{self._count}.bin", np.dtype(dtype), length)
 
-
     def ones(self, length: int) -> np.ndarray:
         """Return so many float32 ones, mapped to a file that all matrices in the folder share."""
         if self._ones is None:
@@ -87,9 +86,8 @@ class Column:
     def __init__(self, scratch: Scratch, path: Path, dtype: np.dtype, length: int):
         self.scratch, self.path, self.dtype = scratch, path, dtype
         self._length = length
-        with on_disk(scratch):
-            with open(path, "wb") as file:
-                file.truncate(length * dtype.itemsize)
+        with on_disk(scratch), open(path, "wb") as file:
+            file.truncate(length * dtype.itemsize)
 
     def __len__(self) -> int:
         return self._length

@@ -131,7 +131,7 @@ def _sorted(sides: dict[str, Side], when: Column | None, sizes: Sequence[int], c
 
 
 def _pieces(parts: Sequence[Part], options: DataOptions, rows: int) -> Iterator[tuple[int, Rows]]:
-    """Yield the size of each piece of each file, and what is read of it; at least one of each file, so that empty files are looked at too."""
+    """Yield the size of each piece of each file, and what is read of it; one at least, of empty files too."""
     categories = pl.Categories.random()
     as_text = _text_sides(parts, options, categories)
     for part in parts:
@@ -141,9 +141,7 @@ def _pieces(parts: Sequence[Part], options: DataOptions, rows: int) -> Iterator[
             for start in range(0, max(length, 1), rows):
                 found = read_rows(table.piece(start, rows, dates), options, categories)
                 casts = [
-                    pl.col(side).cast(pl.String).cast(pl.Categorical(categories))
-                    for side in as_text
-                    if found.found[side].dtype == pl.Int64
+                    pl.col(side).cast(pl.String).cast(pl.Categorical(categories)) for side in as_text if found.found[side].dtype == pl.Int64
                 ]
                 yield max(0, min(rows, length - start)), replace(found, found=found.found.with_columns(casts))
 

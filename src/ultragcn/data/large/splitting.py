@@ -31,6 +31,7 @@ class DiskSplit:
     known_hash: str
     """The hash of train and validation together: that of train before anything was held out for validation."""
 
+
 class Splitter:
     """Holds pairs out of a log on the disk. Every pair has a label, which says what it is for.
 
