@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -463,3 +464,37 @@ def test_progress_counts_the_rows_of_each_piece_of_work(tmp_path):
     assert [what for what, _, _ in done] == ["reading", "sorting", "splitting"]
     assert time.monotonic() > started
     assert all(total == steps for _, total, steps in done)
+
+
+def test_lists_made_inside_spark_are_those_of_the_model(tmp_path):
+    """The function that docs/scaling.md gives to `mapInPandas`, called as Spark calls it: with frames, one after the other."""
+    pandas = pytest.importorskip("pandas")
+    page = Path(__file__).parents[1] / "docs" / "scaling.md"
+    code = re.search(r"```python\n(import functools\n.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert code is not None
+    names = {}
+    exec(code[1], names)
+    log = a_log()
+    model = UltraGCN(epochs=2, embedding_dim=8, seed=1).fit(log)
+    model.save(tmp_path / "run")
+    users = model.user_ids.ids[:25].tolist()
+    frames = [pandas.DataFrame({"user_id": users[:10]}), pandas.DataFrame({"user_id": [*users[10:], 10**9]})]
+    made = pandas.concat(names["lists_of"](iter(frames), str(tmp_path / "run"), top_k=4))
+    expected = model.recommend_frame(users, top_k=4)
+    assert list(made.columns) == ["user_id", "rank", "item_id", "score"]
+    for column in made.columns:
+        assert np.array_equal(made[column].to_numpy(), expected[column].to_numpy())
+
+
+def test_the_slurm_array_of_the_page_makes_every_part(tmp_path, monkeypatch):
+    """Its command, run once for each number of the array, leaves the lists of all users."""
+    page = Path(__file__).parents[1] / "docs" / "scaling.md"
+    command = re.search(r"^exec ultragcn (recommend .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert command is not None
+    model = UltraGCN(epochs=2, embedding_dim=8, seed=1).fit(a_log())
+    model.save(tmp_path / "runs" / "large")
+    monkeypatch.chdir(tmp_path)
+    for number in range(1, 21):
+        assert main(shlex.split(command[1].replace("$SLURM_ARRAY_TASK_ID", str(number)))) == 0
+    made = pl.read_parquet(tmp_path / "lists" / "part-*.parquet")
+    assert made["user_id"].unique().sort().to_list() == model.user_ids.ids.tolist()
