@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ultragcn.models.recommender import Recommender
 
 _DEFAULT_MODEL = "ultragcn"
-_WITH_RESUME = ("--data_dir", "--num_threads", "--quiet")
+_WITH_RESUME = ("--data_dir", "--num_threads", "--quiet", "--on_disk", "--scratch")
 
 
 def model_named(argv: Sequence[str]) -> str:
@@ -34,6 +34,7 @@ def model_named(argv: Sequence[str]) -> str:
 def add_arguments(parser: argparse.ArgumentParser, model: str = _DEFAULT_MODEL) -> None:
     """Declare the options; one for every hyper-parameter of the model, from its one declaration."""
     data_options.add_arguments(parser)
+    data_options.add_disk_arguments(parser)
     add_model(parser)
     parser.add_argument(
         "--refit",
@@ -129,7 +130,7 @@ def _begin(arguments: argparse.Namespace) -> int:
         if name in changes:
             tell(f"warning: {name} changes nothing without {lacking}")
     progress = _progress(arguments)
-    dataset = data_options.load(arguments, source, files, progress)
+    dataset = data_options.load(arguments, source, files, progress, data_options.disk_of(arguments, given_out))
     out = given_out or _new_folder(dataset.name, arguments.model, model.config)
     metrics = train_run(dataset, model, out, **options, progress=progress)
     _report(metrics, out, len(dataset.everything))
@@ -160,7 +161,7 @@ def _go_on(arguments: argparse.Namespace) -> int:
         name = load_manifest(folder).get("model", _DEFAULT_MODEL)
         if not goes_on(name):
             tell(f"{name} writes no checkpoints, so its training begins again")
-    metrics = resume_run(out, data_dir=arguments.data_dir, progress=_progress(arguments))
+    metrics = resume_run(out, data_dir=arguments.data_dir, progress=_progress(arguments), disk=data_options.disk_of(arguments, out))
     if complete:
         tell(f"the run in {out} is complete; there is nothing left to do")
     _report(metrics, out)
