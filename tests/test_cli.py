@@ -201,7 +201,7 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
         (["recommend", "x", "--format", "parquet", "--all"], "--output"),
         (["recommend", "x"], "required"), (["recommend", "--users", "1", "x"], "put RUN before --users"),
         (["train", "--solver", "sgd", "--device", "cuda"], "no GPU"),
-        (["train", "--device", "cuda"], "computes on the CPU"), (["train", "--select_by", "recall", "--dataset", "no.csv"], "name@K"),
+        pytest.param(["train", "--device", "cuda"], "no GPU", marks=pytest.mark.torch), (["train", "--select_by", "recall", "--dataset", "no.csv"], "name@K"),
         (["train", "--out", "afile", "--dataset", "no.csv"], "cannot use afile as run folder: Not a directory"),
         (["train", "--dataset", "electronics", "--data_dir", "afile"], "cannot read the folder"),
     ],

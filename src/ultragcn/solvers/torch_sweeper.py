@@ -116,7 +116,8 @@ class TorchSweeper:
         """Return an array on the device. It stays there as long as the array itself lives, which nobody writes to."""
         key, kept = id(array), self._on_device
         if key not in kept or kept[key].array() is not array:
-            kept[key] = _Kept(weakref.ref(array, lambda _: kept.pop(key, None)), self._moved(array))
+            # A copy also on a processor: memory that is shared would keep the array alive.
+            kept[key] = _Kept(weakref.ref(array, lambda _: kept.pop(key, None)), torch.tensor(array, device=self.device))
         return kept[key].tensor
 
     def _rows(self, rows: Rows) -> Rows:

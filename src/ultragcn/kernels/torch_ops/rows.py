@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import embedding, softplus
 
 from ultragcn.kernels.arguments import Rows
 
 TINY, HUGE = 1e-30, 1e30
 ROUNDING = 1e-10  # of a squared length, that is left where float32 has solved a system
 _NEAR_ZERO = 1e-3  # scores of this size have a curvature of a quarter
-_HELD = {"cpu": 2**22, "cuda": 2**28}
+_HELD = {"cpu": 2**24, "cuda": 2**28}
 """Numbers of the frozen side that a group of rows keeps beside it, by kind of device."""
 
 
@@ -96,7 +96,7 @@ class Neighbours:
         return result
 
     def _columns(self, piece: Piece) -> Tensor:
-        return self._y[piece.indices] if piece.columns is None else piece.columns
+        return embedding(piece.indices, self._y) if piece.columns is None else piece.columns
 
 
 def _pieces(lengths: np.ndarray, limit: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -117,7 +117,7 @@ def _piece(rows: Rows, y: Tensor, members: Tensor, places: Tensor, width: int, k
     entry = torch.where(there, entry, 0)
     indices = torch.where(there, rows.indices[entry].long(), 0)
     excluded = torch.where(there, rows.excluded[entry], 0.0) if len(rows.excluded) else None
-    return Piece(places, indices, torch.where(there, rows.positive[entry], 0.0), excluded, y[indices] if keep else None)
+    return Piece(places, indices, torch.where(there, rows.positive[entry], 0.0), excluded, embedding(indices, y) if keep else None)
 
 
 def _scores(columns: Tensor, x: Tensor) -> Tensor:
