@@ -4,7 +4,7 @@ A solver's module has its class, `choose_device(device)`, which refuses a device
 which returns the seconds it took.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import NamedTuple, Protocol
 
@@ -123,6 +123,14 @@ def memory(sizes: Sizes, config: Config) -> int:
 def make_solver(objective: Objective, seed: int) -> Solver:
     """Return the solver that the objective's configuration names, before its `start`."""
     return _class(objective.config.solver)(objective, seed)
+
+
+def make_ranker(config: Config) -> Callable[..., tuple[np.ndarray, np.ndarray]] | None:
+    """Return what ranks while a training looks at held-out pairs: a GPU where the solver exact computes on one; else None, Numba does."""
+    if config.solver != "exact" or config.device != "cuda":
+        return None
+    ranker: Callable[..., tuple[np.ndarray, np.ndarray]] = import_module("ultragcn.kernels.torch_ops").Ranker(config.device)
+    return ranker
 
 
 def _class(name: str) -> type[Solver]:

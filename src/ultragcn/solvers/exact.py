@@ -56,9 +56,9 @@ def choose_device(device: str) -> str:
     """Return "cpu" or "cuda", where half-sweeps are computed; auto is the CPU. Refuse a GPU that is not there."""
     if device != "cuda":
         return "cpu"
-    from ultragcn.solvers.torch_sweeper import torch_ops
+    from ultragcn.solvers import torch_sweeper
 
-    return torch_ops.choose_device(device).type
+    return torch_sweeper.choose_device(device).type
 
 
 def choose_sweeper(config: Config) -> HalfSweeper:
@@ -295,7 +295,18 @@ def compile_kernels(config: Config, sizes: Sizes | None = None) -> float:
     clustered = None if sizes is None else num_clusters(config, sizes.num_users, sizes.num_items) is not None
     x = np.ones((1, 1), np.float32)
     row = np.ones((1, 2), np.float32)
-    side = Side(np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1, choose_sweeper(config))
+    side = Side(
+        np.array([0, 1], np.int64),
+        np.zeros(1, np.int32),
+        x[0],
+        NOTHING,
+        row,
+        np.ones((2, 1), np.float32),
+        x[0],
+        1,
+        1,
+        choose_sweeper(config),
+    )
     kernels.compile_kernels("positive_rows")
     with kernels.numba_threads():
         if config.negatives != "clusters" and clustered is not True:

@@ -25,7 +25,9 @@ except ImportError as error:
 
 import torch
 
-from ultragcn.kernels.torch_ops import sweeps
+from ultragcn.kernels.torch_ops import choose_device, sweeps
+
+__all__ = ["PASSES", "TorchSweeper", "choose_device"]
 
 _Arrays = TypeVar("_Arrays", bound=tuple[Any, ...])
 _STAY = ("indptr", "indices", "positive", "excluded", "weight", "total", "l2")
@@ -128,12 +130,12 @@ class TorchSweeper:
         parts = [self._moved(part) if isinstance(part, np.ndarray) else part for part in arrays]
         return type(arrays)(*parts)
 
-    def _room(self, arrays: _Arrays) -> _Arrays:
+    def _room(self, arrays: tuple[Any, ...]) -> Any:
         parts = [torch.zeros(part.shape, dtype=torch.from_numpy(part).dtype, device=self.device) for part in arrays]
-        return type(arrays)(*parts) if hasattr(arrays, "_fields") else tuple(parts)  # type: ignore[return-value]
+        return type(arrays)(*parts) if hasattr(arrays, "_fields") else tuple(parts)
 
 
-def _fetch(written: tuple[torch.Tensor, ...], out: tuple[np.ndarray, ...]) -> None:
+def _fetch(written: Any, out: tuple[np.ndarray, ...]) -> None:
     """Copy what was written on the device into arrays."""
     for tensor, array in zip(written, out, strict=True):
         array[...] = tensor.cpu().numpy()

@@ -9,15 +9,23 @@ sweeps.py       half-sweeps of the exact solver
 ranking.py      the best items of each user
 """
 
-from ultragcn.kernels.torch_ops.device import choose_device, cpu_threads, free_memory, gpu_names, products  # first: it says how threads wait
+from ultragcn.kernels.torch_ops.device import (  # first: it says how threads wait
+    choose_device,
+    cpu_threads,
+    free_memory,
+    gpu_names,
+    products,
+)
 
 # isort: split
 from ultragcn.kernels.torch_ops.batches import BatchLoss, batch_loss, draw_negatives, pairwise_loss, propagate, sparse_matrix
 from ultragcn.kernels.torch_ops.cells import visit_cells
+from ultragcn.kernels.torch_ops.ranking import Ranker, rank_users
 from ultragcn.kernels.torch_ops.sweeps import clustered_half_sweep, half_sweep, quadratic_half_sweep
 
 __all__ = [
     "BatchLoss",
+    "Ranker",
     "batch_loss",
     "choose_device",
     "clustered_half_sweep",
@@ -30,6 +38,7 @@ __all__ = [
     "products",
     "propagate",
     "quadratic_half_sweep",
+    "rank_users",
     "sparse_matrix",
     "visit_cells",
 ]

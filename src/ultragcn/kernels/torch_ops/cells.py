@@ -3,6 +3,9 @@
 Letters: b blocks, B rows of a block, R = b B rows, I columns, D dimensions, T columns of a tile, K clusters of columns.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -57,9 +60,8 @@ def visit_cells(x: Tensor, y: Tensor, row_weight: Tensor, column_weight: Tensor)
         row_loss += loss.sum(dim=1)
         column_curvature[:, part] = slope.view(blocks, block, -1).sum(dim=1)
         column_loss[part] = loss.sum(dim=0, dtype=torch.float64)
-    return Visited(
-        gradient.view_as(x), row_curvature.view(blocks, block), row_loss.view(blocks, block), column_curvature, column_loss
-    )  # fmt: skip
+    parts = gradient.view_as(x), row_curvature.view(blocks, block), row_loss.view(blocks, block), column_curvature, column_loss
+    return Visited(*parts)  # type: ignore[arg-type]
 
 
 def activate_clusters(scores: Tensor, deviation: Tensor, row_weight: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,10 +82,10 @@ def cluster_loss(scores: Tensor, deviation: Tensor, row_weight: Tensor, mass: Te
     return weight * (softplus(scores - deviation) + softplus(scores + deviation))
 
 
-_COMPILED = {}
+_COMPILED: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
-def for_each(function, device: torch.device):
+def for_each(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     """Return a function that computes each number by itself, on a GPU compiled into one pass over its arrays."""
     if device.type != "cuda":
         return function

@@ -5,15 +5,15 @@ r rows of a piece, P entries of each row of a piece, the last ones of weight 0.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, softplus
 
-from ultragcn.kernels.arguments import Rows
-
+Tensors = Any
+"""One of the tuples of `kernels.arguments`, which holds tensors of one device here."""
 TINY, HUGE = 1e-30, 1e30
 ROUNDING = 1e-10  # of a squared length, that is left where float32 has solved a system
 _NEAR_ZERO = 1e-3  # scores of this size have a curvature of a quarter
@@ -55,7 +55,7 @@ class Neighbours:
         How many entries each has: 0 in places without a row.
     """
 
-    def __init__(self, rows: Rows, y: Tensor, members: Tensor, lengths: np.ndarray):
+    def __init__(self, rows: Tensors, y: Tensor, members: Tensor, lengths: np.ndarray):
         self._y, self._num_rows = y, len(members)
         limit = held(y.device)
         keep = int(widths(lengths).sum()) * y.shape[1] <= limit
@@ -110,7 +110,7 @@ def _pieces(lengths: np.ndarray, limit: int) -> Iterator[tuple[np.ndarray, int]]
         yield from ((own[low : low + many], size) for low in range(0, len(own), many))
 
 
-def _piece(rows: Rows, y: Tensor, members: Tensor, places: Tensor, width: int, keep: bool) -> Piece:
+def _piece(rows: Tensors, y: Tensor, members: Tensor, places: Tensor, width: int, keep: bool) -> Piece:
     own = members[places]
     entry = rows.indptr[own][:, None] + torch.arange(width, device=y.device)
     there = entry < rows.indptr[own + 1][:, None]

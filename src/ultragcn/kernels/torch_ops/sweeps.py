@@ -1,23 +1,23 @@
 """Half-sweeps of the exact solver in PyTorch: one Newton-like step of every row of one side, the other side frozen.
 
 Rows are worked on in groups of whole blocks. A group has so many rows that what it holds beside the data is bounded
-(`cells.held`, `rows.held`), and all its rows take each step of conjugate gradients together.
+(`cells.held`, `rows.held`), and all its rows take each step of conjugate gradients together. The tuples of `kernels.arguments` hold
+tensors of one device here.
 
 Letters: U rows of the side that moves, I rows of the frozen side (columns), D dimensions, b blocks of a group, B rows of a block,
 R = b B rows of a group, K clusters of columns, T = D (D + 1) / 2 numbers of the upper triangle of a symmetric matrix, row by row.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ultragcn.kernels.arguments import Blocks, Cells, Clustered, Clusters, Groups, Parabola, Rows, Swept, System, Visited
 from ultragcn.kernels.torch_ops import cells as passes
 from ultragcn.kernels.torch_ops.cells import activate_clusters, cluster_loss, for_each, visit_cells
-from ultragcn.kernels.torch_ops.rows import TINY, Neighbours, held, inverse_about, newton_rows, widths
+from ultragcn.kernels.torch_ops.rows import TINY, Neighbours, Tensors, held, inverse_about, newton_rows, widths
 
 _PARABOLA_BLOCK = 256  # rows of which a group has a whole number
 
@@ -49,7 +49,7 @@ def _edges(num_rows: int, block: int) -> np.ndarray:
     return np.minimum(np.arange(-(-num_rows // block) + 1) * block, num_rows)
 
 
-def _groups(x: Tensor, y: Tensor, rows: Rows, order: Tensor, edges: np.ndarray, most: int) -> Iterator[Group]:
+def _groups(x: Tensor, y: Tensor, rows: Tensors, order: Tensor, edges: np.ndarray, most: int) -> Iterator[Group]:
     """Yield the blocks of rows that begin at `edges` of `order`, in groups of `most` blocks at most."""
     lengths = np.diff(rows.indptr.cpu().numpy())[order.cpu().numpy()]
     entries = np.add.reduceat(widths(lengths), edges[:-1]) if len(order) else np.zeros(0, np.int64)
@@ -64,7 +64,7 @@ def _groups(x: Tensor, y: Tensor, rows: Rows, order: Tensor, edges: np.ndarray, 
         first = last
 
 
-def _group(x: Tensor, y: Tensor, rows: Rows, order: Tensor, lengths: np.ndarray, edges: np.ndarray, block: int, first: int) -> Group:
+def _group(x: Tensor, y: Tensor, rows: Tensors, order: Tensor, lengths: np.ndarray, edges: np.ndarray, block: int, first: int) -> Group:
     places = edges[:-1, None] + np.arange(block)
     full = places < edges[1:, None]
     places = np.where(full, places, edges[0])
@@ -80,7 +80,7 @@ def _group(x: Tensor, y: Tensor, rows: Rows, order: Tensor, lengths: np.ndarray,
     return Group(first, members, there, of(x), of(rows.weight), damping, of(rows.total), of(rows.l2), neighbours)
 
 
-def _step(group: Group, gradient: Tensor, gram: Tensor, scale: Tensor, system: System) -> tuple[Tensor, Tensor, Tensor]:
+def _step(group: Group, gradient: Tensor, gram: Tensor, scale: Tensor, system: Tensors) -> tuple[Tensor, Tensor, Tensor]:
     """Take the step of every row of a group; return the rows after it, (b, B, D), and two measures of `newton_rows`, (b, B) each."""
     blocks, block, size = group.x.shape
     one = torch.eye(size, dtype=gram.dtype, device=gram.device)
@@ -101,13 +101,13 @@ def _step(group: Group, gradient: Tensor, gram: Tensor, scale: Tensor, system: S
     return (flat + move).view_as(group.x), sparse_loss.view(blocks, block), predicted.view(blocks, block)
 
 
-Visit = Callable[[Tensor, Tensor, Tensor, Tensor], Visited]
+Visit = Callable[[Tensor, Tensor, Tensor, Tensor], Any]
 
 
-def half_sweep(x: Tensor, y: Tensor, rows: Rows, cells: Cells, blocks: Blocks, system: System, out: Swept) -> None:
+def half_sweep(x: Tensor, y: Tensor, rows: Tensors, cells: Tensors, blocks: Tensors, system: Tensors, out: Tensors) -> None:
     """Take one Newton-like step of every row of `x` against the frozen `y`; see `numba_cpu.half_sweep`.
 
-    The arrays of the arguments are tensors of one device. `cells.transposed` has no use here.
+    `cells.transposed` has no use here.
 
     Parameters
     ----------
@@ -122,7 +122,9 @@ def half_sweep(x: Tensor, y: Tensor, rows: Rows, cells: Cells, blocks: Blocks, s
     half_sweep_by(visit_cells, x, y, rows, cells, blocks, system, out)
 
 
-def half_sweep_by(visit: Visit, x: Tensor, y: Tensor, rows: Rows, cells: Cells, blocks: Blocks, system: System, out: Swept) -> None:
+def half_sweep_by(
+    visit: Visit, x: Tensor, y: Tensor, rows: Tensors, cells: Tensors, blocks: Tensors, system: Tensors, out: Tensors
+) -> None:
     """Do `half_sweep` with another function for the pass over the cells: `visit_cells` of this package or of `triton_cells`."""
     num_tiles = -(-len(y) // blocks.tile)
     all_visited = blocks.num_visited >= num_tiles
@@ -179,10 +181,10 @@ def _grams(weight: Tensor, y: Tensor) -> Tensor:
     return grams.view(blocks, size, size)
 
 
-def clustered_half_sweep(x: Tensor, y: Tensor, rows: Rows, clusters: Clusters, groups: Groups, system: System, out: Clustered) -> None:
+def clustered_half_sweep(x: Tensor, y: Tensor, rows: Tensors, clusters: Tensors, groups: Tensors, system: Tensors, out: Tensors) -> None:
     """Take one Newton-like step of every row of `x`, whose negatives are clusters of `y`; see `numba_cpu.clustered_half_sweep`.
 
-    The arrays of the arguments are tensors of one device. How many blocks are worked on together follows from the device.
+    How many blocks are worked on together follows from the device.
 
     Parameters
     ----------
@@ -222,10 +224,10 @@ def clustered_half_sweep(x: Tensor, y: Tensor, rows: Rows, clusters: Clusters, g
         group.write(torch.stack([before, sparse_loss, after + 0.5 * share * wider, sparse_after, predicted], dim=2), out.stats)
 
 
-def quadratic_half_sweep(x: Tensor, y: Tensor, rows: Rows, negatives: Parabola, system: System, strips: int, x_new: Tensor) -> None:
+def quadratic_half_sweep(x: Tensor, y: Tensor, rows: Tensors, negatives: Tensors, system: Tensors, strips: int, x_new: Tensor) -> None:
     """Take one Newton-like step of every row, with quadratic negatives; see `numba_cpu.quadratic_half_sweep`.
 
-    The arrays of the arguments are tensors of one device. `strips` has no use here.
+    `strips` has no use here.
 
     Parameters
     ----------

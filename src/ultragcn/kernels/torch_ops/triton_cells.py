@@ -1,7 +1,7 @@
 """The pass over the cells as one kernel of a GPU, written in Triton: scores never leave the registers.
 
-It is attention whose weights are N sigmoid(s) in place of a softmax, N of rank two, with two more sums for each row and two for each column.
-A program has M rows of one block and walks over all columns, N at a time. Triton is loaded by this module and by no other.
+It is attention whose weights are N sigmoid(s) in place of a softmax, N of rank two, with two more sums for each row and two for each
+column. A program has M rows of one block and walks over all columns, N at a time. Triton is loaded by this module and by no other.
 
 Letters: b blocks, B rows of a block, I columns, D dimensions.
 """
@@ -43,7 +43,7 @@ def _softplus_of_minus(power):
 
 
 @triton.jit
-def cells_kernel(
+def cells_kernel(  # type: ignore[no-untyped-def]
     x, y, row_weight, column_weight, gradient, row_curvature, row_loss, column_curvature, column_loss,
     num_columns, size, block, pieces,
     M: tl.constexpr, N: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr,
@@ -115,9 +115,8 @@ def visit_cells(x: Tensor, y: Tensor, row_weight: Tensor, column_weight: Tensor)
         len(y), size, block, pieces,
         M=ROWS, N=COLUMNS, WIDTH=max(16, triton.next_power_of_2(size)), PRECISION=precision(), num_warps=WARPS, enable_fp_fusion=True,
     )  # fmt: skip
-    return Visited(
-        gradient, row_curvature, row_loss, column_curvature.sum(dim=1), column_loss.sum(dim=(0, 1), dtype=torch.float64)
-    )  # fmt: skip
+    parts = gradient, row_curvature, row_loss, column_curvature.sum(dim=1), column_loss.sum(dim=(0, 1), dtype=torch.float64)
+    return Visited(*parts)  # type: ignore[arg-type]
 
 
 def precision() -> str:
