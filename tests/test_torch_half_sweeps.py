@@ -11,11 +11,13 @@ import pytest
 
 from tests.conftest import interactions_of, random_interactions
 from tests.test_exact import AWKWARD, GENERAL, dense_loss
-from ultragcn import UltraGCN, load_dataset
+from ultragcn import UltraGCN, load_dataset, solvers
 from ultragcn.config import Config, configuration_for
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.kernels import reference
 from ultragcn.loss.objective import Objective
+from ultragcn.machine import MemoryShortError
+from ultragcn.scoring.ranking import ranked_by
 from ultragcn.solvers import exact, half_sweeps
 from ultragcn.solvers.clusters import cluster_columns
 
@@ -190,6 +192,60 @@ def test_a_model_ends_where_numba_ends(monkeypatch, checkerboard, negatives):
     assert ours.history_[-1]["loss"] == pytest.approx(theirs.history_[-1]["loss"], rel=1e-4)
     users = list(range(20))
     assert (ours.recommend(users, top_k=1)[0] == theirs.recommend(users, top_k=1)[0]).all()
+
+
+# ------------------------------------------------------------------ ranking
+
+
+def fitted():
+    return UltraGCN(embedding_dim=8, epochs=3, seed=0).fit(load_dataset("demo"))
+
+
+def test_ranked_by_a_device_lists_are_those_of_numba():
+    model = fitted()
+    users, seen = np.arange(model.train_.num_users), model.train_.matrix
+    calls, ranker = [], torch_ops.Ranker("cpu")
+    ours, theirs = [], list(model.scorer.rank(users, 20, seen))
+    with ranked_by(lambda *given: calls.append(1) or ranker(*given)):
+        ours = list(model.scorer.rank(users, 20, seen))
+    assert calls
+    for (_, items, scores), (_, other_items, other_scores) in zip(ours, theirs, strict=True):
+        assert (items == other_items).mean() > 0.999  # an item graph's sums in single precision may round otherwise
+        np.testing.assert_allclose(scores, other_scores, rtol=1e-5, atol=1e-5)
+
+
+def test_few_users_at_a_time_have_the_same_lists(monkeypatch):
+    model, ranker = fitted(), torch_ops.Ranker("cpu")
+    users, lists = np.arange(model.train_.num_users), []
+    for numbers in (2**20, 1):
+        monkeypatch.setattr(passes, "_HELD", {"cpu": numbers})
+        with ranked_by(ranker):
+            lists.append(np.concatenate([items for _, items, _ in model.scorer.rank(users, 10, model.train_.matrix)]))
+    assert (lists[0] == lists[1]).all()
+
+
+def test_a_training_measures_itself_with_the_ranker_of_its_device_and_no_longer(monkeypatch):
+    calls, ranker = [], torch_ops.Ranker("cpu")
+    monkeypatch.setattr(solvers, "make_ranker", lambda config: lambda *given: calls.append(1) or ranker(*given))
+    model = fitted()
+    assert len(calls) >= 3
+    del calls[:]
+    list(model.scorer.rank(np.arange(5), 3))
+    assert not calls
+
+
+@pytest.mark.parametrize(("settings", "on_gpu"), [({"device": "cuda"}, True), ({}, False), ({"device": "cuda", "solver": "sgd"}, False)])
+def test_only_an_exact_training_on_a_gpu_ranks_there(monkeypatch, settings, on_gpu):
+    assert (solvers.make_ranker(Config(**settings)) is not None) == on_gpu
+
+
+def test_a_gpu_with_too_little_memory_is_refused_before_training(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (10**9, 10**10))
+    with pytest.raises(
+        MemoryShortError, match=r"on a GPU needs 4.* GB of memory, but 1.0 GB are free; lower embedding_dim, .* or give device cpu"
+    ):
+        UltraGCN(embedding_dim=8, epochs=3, device="cuda").fit(load_dataset("demo"))
 
 
 # ------------------------------------------------------------------ what it is made of

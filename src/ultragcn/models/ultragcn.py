@@ -291,7 +291,10 @@ class UltraGCN(EmbeddingRecommender):
             free = torch_ops.free_memory(torch_ops.choose_device(self.config.device))
         needed = solvers.memory(solvers.Sizes(train.num_users, train.num_items, len(train)), self.config)
         what = f"UltraGCN on {train.num_users} users and {train.num_items} items"
-        ask_for(needed, what, "lower embedding_dim, or fit on fewer users and items", free)
+        advice = "lower embedding_dim, or fit on fewer users and items"
+        ask_for(needed, what, advice, free)
+        if self.config.solver == "exact" and self.config.device == "cuda":
+            ask_for(needed + solvers.GPU_SPACE, f"{what} on a GPU", f"{advice}, or give device cpu", solvers.free_gpu_memory())
         if self.config.resolved().item_graph_weight:
             entries = item_weights.most_entries(train.matrix, self.config.item_graph_neighbors)
             advice = "lower item_graph_neighbors, or set item_graph_weight to 0"

@@ -125,6 +125,17 @@ def make_solver(objective: Objective, seed: int) -> Solver:
     return _class(objective.config.solver)(objective, seed)
 
 
+GPU_SPACE = 4 * 2**30
+"""About the bytes that exact takes on a GPU beside the data: tiles of cells, and the frozen rows that a group of rows keeps."""
+
+
+def free_gpu_memory() -> int | None:
+    """Return the bytes that are free on the GPU; refuse a GPU that is not there."""
+    torch_ops = import_module("ultragcn.kernels.torch_ops")
+    free: int | None = torch_ops.free_memory(torch_ops.choose_device("cuda"))
+    return free
+
+
 def make_ranker(config: Config) -> Callable[..., tuple[np.ndarray, np.ndarray]] | None:
     """Return what ranks while a training looks at held-out pairs: a GPU where the solver exact computes on one; else None, Numba does."""
     if config.solver != "exact" or config.device != "cuda":
