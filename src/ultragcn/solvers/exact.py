@@ -296,17 +296,9 @@ def compile_kernels(config: Config, sizes: Sizes | None = None) -> float:
     x = np.ones((1, 1), np.float32)
     row = np.ones((1, 2), np.float32)
     side = Side(
-        np.array([0, 1], np.int64),
-        np.zeros(1, np.int32),
-        x[0],
-        NOTHING,
-        row,
-        np.ones((2, 1), np.float32),
-        x[0],
-        1,
-        1,
+        np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1,
         choose_sweeper(config),
-    )
+    )  # fmt: skip
     kernels.compile_kernels("positive_rows")
     with kernels.numba_threads():
         if config.negatives != "clusters" and clustered is not True:

@@ -4,6 +4,7 @@ Letters: b blocks, B rows of a block, R = b B rows, I columns, D dimensions, T c
 """
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -86,8 +87,8 @@ _COMPILED: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def for_each(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """Return a function that computes each number by itself, on a GPU compiled into one pass over its arrays."""
-    if device.type != "cuda":
+    """Return a function that computes each number by itself, on a GPU compiled into one pass over its arrays, which needs Triton."""
+    if device.type != "cuda" or find_spec("triton") is None:
         return function
     if function not in _COMPILED:
         _COMPILED[function] = torch.compile(function, dynamic=True)
