@@ -434,7 +434,7 @@ print(most[0])
             frame[part : part + 300_000].write_parquet(folder / f"part-{part // 300_000:05}.parquet")
         command = [sys.executable, "-W", "ignore", "-c", code, str(folder), str(tmp_path)]
         kilobytes.append(int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
-    assert kilobytes[1] < kilobytes[0] + 60_000  # in memory, 2.7 million rows more take 200 MB and more
+    assert kilobytes[1] < kilobytes[0] + 100_000  # in memory, 2.7 million rows more take 200 MB and more
 
 
 def test_matrices_on_disk_are_not_copied(tmp_path):
