@@ -30,8 +30,8 @@ KEEP_ALIVE = 75
 DRAIN = 30
 """Seconds in which requests that have begun are answered when the server ends."""
 _SWITCH = 0.00005
-"""Seconds after which one thread hands over to another, by default 0.005. At twice what the server can answer, accepted answers take .30 s
-at the 99th percentile, and .69 s with 0.0005; how much it can answer does not change."""
+"""Seconds after which one thread hands over to another, by default 0.005. In ten seconds of twice what the server can answer, accepted
+answers took .30 s at the 99th percentile, and .69 s with 0.0005. How much it can answer did not change."""
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
