@@ -26,7 +26,7 @@ LONG = 30
 """A sentence of more words is long."""
 
 _ALWAYS = """
-is are was were am be been has have had does do did done can could will would may might must shall should need not cannot isn't aren't
+is are was were am be been has have had does do did done can could will would may might must shall should need not needs cannot isn't aren't
 doesn't don't won't can't it's there's
 gave give gives given went go goes gone came come comes began begin begins begun made make makes took take takes taken got get gets found find
 finds kept keep keeps left leave leaves said say says told tell tells knew know knows known held hold holds stood stand stands fell fall falls
@@ -37,18 +37,18 @@ thought think think taught teach teaches understood understand understands won w
 applies apply tries try carries carry denies copies varies vary relies rely replies reply
 """
 _REGULAR = """
-accept add agree allow answer appear ask assume avoid believe belong bound call check choose close collect combine compare compile complete
+accept add agree allow answer appear ask assume avoid believe belong bound call check choose close collect combine change compare compile complete
 compute consist contain continue contribute convert count create decide define delete depend describe differ disagree divide download draw
 drop enter equal estimate evaluate exceed exclude exist expect explain express fail finish fit fix follow forbid gather generate happen help
 hide honour ignore imply import improve include indicate insist install join learn like list live load look lower matter measure minimise
 move multiply name offer omit open order outlive own pass play point prefer prepare prevent print produce prove provide pull push quote raise
-reach receive recognise recommend record reduce refine refit refuse reject remain remember remove repeat replace require respond resume
+reach receive recognise recommend record reduce refine refit refuse reject rest remain remember remove repeat replace require respond resume
 retrain return round save seem select serve share show skip slow solve speak start stay stop store suit support survive sweep talk tend touch
 train treat trust turn type update use want warn watch weigh work yield
 """
 _ALSO_NOUNS = set(
-    "list lists run runs test tests train trains score scores rank ranks name names use uses need needs report reports log logs change changes "
-    "set sets show shows count counts order orders point points plan plans place places state states start starts stop stops end ends type "
+    "list lists run runs test tests train trains score scores rank ranks name names use uses report reports log logs change "
+    "set show shows count counts order orders point points plan plans place places state states start starts stop stops end ends type "
     "types work works cost costs share shares measure measures record records sum sums help return returns cut cuts hit hits update updates "
     "look looks offer offers answer answers sweep sweeps load loads close own like lower round live open slow fit fits call calls check "
     "checks estimate estimates import imports support supports move moves play turn turns touch push pull read lead leads draw draws fall falls "
@@ -97,7 +97,7 @@ def paragraphs(text: str) -> list[str]:
     for line in text.split("\n"):
         bare = line.strip()
         item = re.match(r"\s*(?:[*+-]|\d+\.)\s+(.*)", line)
-        if not bare or re.match(r"#|\||!\[|--8<--|-{3,}$", bare) or (line.startswith("    ") and not in_list):
+        if not bare or re.match(r"#|\||!\[|--8<--|:::|-{3,}$", bare) or (line.startswith("    ") and not in_list):
             begins = True
             in_list = in_list and not re.match(r"#|\|", bare)
         elif item:
@@ -117,10 +117,10 @@ def sentences(text: str) -> list[str]:
     """Return the sentences of a Markdown text, code within them as the word `code`."""
     found = []
     for paragraph in paragraphs(text):
-        plain = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"(`+).+?\1", "CODE", paragraph))
+        plain = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"(`+).+?\1", "code", paragraph))
         plain = re.sub(r"[*_]{1,2}(\S[^*_]*\S|\S)[*_]{1,2}", r"\1", plain)
         plain = re.sub(r"\b(e\.g|i\.e|et al|vs|cf|Fig)\.", r"\1", plain)
-        found += [part.strip() for part in re.split(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]*[A-Z0-9])", plain) if re.search(r"\w", part)]
+        found += [part.strip() for part in re.split(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]*(?:[A-Z0-9]|code\b))", plain) if re.search(r"\w", part) and part != "code:"]
     return found
 
 
