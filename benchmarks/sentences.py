@@ -5,13 +5,13 @@
 Without PAGE, these pages are read: the READMEs in English, the changelog, and docs/ without docs/notes/. --commit reads them as they were
 in a commit. --show prints, for each page, its longest sentences and those without a verb.
 
-Prose alone is counted: paragraphs and items of lists. Code, tables, headings and comments are left out. Code within a sentence counts as a
-word. A sentence ends at a full stop, a question mark, an exclamation mark, or the end of its paragraph or item. A lead that ends in a colon
-before code, a table or a list is a sentence.
+Prose alone is counted: paragraphs and items of lists. Code, tables, headings (also bold words that begin a paragraph) and comments are
+left out. Code within a sentence counts as a word. A sentence ends at a full stop, a question mark, an exclamation mark, or the end of
+its paragraph or item. A lead that ends in a colon before code, a table or a list is a sentence.
 
-The sign of a verb is a simple one: a word of a list, in any of its forms. Words that are nouns as often, such as "list" and "run", count where
-a sentence begins with them, or where they follow a word such as "it", "to" or "which". So the share is a measure for comparing, and a single
-verdict may be wrong.
+The sign of a verb is a simple one: a word of a list, in any of its forms. Words that are nouns as often, such as "list" and
+"run", count where a sentence begins with them, or where they follow a word such as "it", "to" or "which". So the share is a
+measure for comparing, and a single verdict may be wrong.
 """
 
 import argparse
@@ -26,38 +26,42 @@ LONG = 30
 """A sentence of more words is long."""
 
 _ALWAYS = """
-is are was were am be been has have had does do did done can could will would may might must shall should need not needs cannot isn't aren't
-doesn't don't won't can't it's there's
-gave give gives given went go goes gone came come comes began begin begins begun made make makes took take takes taken got get gets found find
-finds kept keep keeps left leave leaves said say says told tell tells knew know knows known held hold holds stood stand stands fell fall falls
-wrote write writes written read reads saw see sees seen chose choose chooses chosen let lets put puts cut cuts hit hits cost costs meant mean
-means lay lie lies lost lose loses ran drew draw draws drawn grew grow grows grown rose rise rises spent spend spends sent send sends built
-build builds brought bring brings bought buy buys broke break breaks felt feel feels led lead leads met meet meets paid pay pays sat sit sits
-thought think think taught teach teaches understood understand understands won wins forgot forgets forgotten forget became become becomes
-applies apply tries try carries carry denies copies varies vary relies rely replies reply
+is are was were am be been has have had does do did done can could will would may might must shall should need not needs cannot
+isn't aren't doesn't don't won't can't it's there's gave give gives given went go goes gone came come comes began begin begins
+begun made make makes took take takes taken got get gets found find finds kept keep keeps left leave leaves said say says told
+tell tells knew know knows known held hold holds stood stand stands fell fall falls wrote write writes written read reads saw see
+sees seen chose choose chooses chosen let lets put puts cut cuts hit hits cost costs meant mean means lay lie lies lost lose loses
+ran drew draw draws drawn grew grow grows grown rose rise rises spent spend spends sent send sends built build builds brought
+bring brings bought buy buys broke break breaks felt feel feels led lead leads met meet meets paid pay pays sat sit sits thought
+think taught teach teaches understood understand understands won wins forgot forgets forgotten forget became become becomes
+applies apply tries try carries carry denies copies varies vary relies rely replies reply run runs set sets
 """
 _REGULAR = """
-accept add agree allow answer appear ask assume avoid believe belong bound call check choose close collect combine change compare compile complete
-compute consist contain continue contribute convert count create decide define delete depend describe differ disagree divide download draw
-drop enter equal estimate evaluate exceed exclude exist expect explain express fail finish fit fix follow forbid gather generate happen help
-hide honour ignore imply import improve include indicate insist install join learn like list live load look lower matter measure minimise
-move multiply name offer omit open order outlive own pass play point prefer prepare prevent print produce prove provide pull push quote raise
-reach receive recognise recommend record reduce refine refit refuse reject rest remain remember remove repeat replace require respond resume
-retrain return round save seem select serve share show skip slow solve speak start stay stop store suit support survive sweep talk tend touch
-train treat trust turn type update use want warn watch weigh work yield
+accept add agree append ascend allow answer appear ask assume avoid believe belong bound call check choose close collect combine
+change compare compile complete compute consist contain continue contribute convert count create decide decode define delete
+depend describe differ disagree divide download draw drop end enter equal estimate evaluate exceed exclude exist expect explain
+express fail finish fit fix follow forbid gather generate happen help hide honour ignore imply import improve include indicate
+insist install join learn like list live load look lower matter measure minimise move multiply name offer omit open order outlive
+own pass play point prefer prepare prevent print produce prove provide pull push quote raise reach receive recognise recommend
+record reduce refine refit refuse reject rest remain remember remove repeat replace require respond resume retrain return round
+save seem select serve share show skip slow solve speak start stay stop store suit support survive sweep talk tend touch train
+treat trust turn type update use want warn watch weigh work yield
 """
-_ALSO_NOUNS = set(
-    "list lists run runs test tests train trains score scores rank ranks name names use uses report reports log logs change "
-    "set show shows count counts order orders point points plan plans place places state states start starts stop stops end ends type "
-    "types work works cost costs share shares measure measures record records sum sums help return returns cut cuts hit hits update updates "
-    "look looks offer offers answer answers sweep sweeps load loads close own like lower round live open slow fit fits call calls check "
-    "checks estimate estimates import imports support supports move moves play turn turns touch push pull read lead leads draw draws fall falls "
-    "rise rises lay lie put puts build builds break breaks copy copies split splits filter filters sort sorts export exports compare install".split()
-)
-_BEFORE_VERBS = set(
-    "it they you we i that which who what nobody everybody somebody anyone everyone code this these those to and then never always also only "
-    "each both not or a-test one".split()
-)
+_ALSO_NOUNS = """
+answer answers break breaks build builds call calls change check checks close compare copies copy cost costs count counts cut cuts
+draw draws end ends estimate estimates export exports fall falls filter filters fit fits help hit hits import imports install lay
+lead leads lie like list lists live load loads log logs look looks lower measure measures move moves name names offer offers open
+order orders own place places plan plans play point points pull push put puts rank ranks read record records report reports return
+returns rise rises round run runs score scores set share shares show shows slow sort sorts split splits start starts state states
+stop stops sum sums support supports sweep sweeps test tests touch train trains turn turns type types update updates use uses work
+works
+"""
+"""Verbs that are nouns as often."""
+_BEFORE_VERBS = """
+also always and anyone both code each everybody everyone i it never nobody not one only or somebody that then these they this
+those to we what which who you
+"""
+"""Words after which such a word is a verb."""
 
 
 def _forms(verb: str) -> list[str]:
@@ -67,6 +71,7 @@ def _forms(verb: str) -> list[str]:
     return [verb, third, stem + "ed", doubled + "ed"]
 
 
+_NOUNS, _BEFORE = set(_ALSO_NOUNS.split()), set(_BEFORE_VERBS.split())
 _VERBS = set(_ALWAYS.split()) | {form for verb in _REGULAR.split() for form in _forms(verb)}
 
 
@@ -117,10 +122,11 @@ def sentences(text: str) -> list[str]:
     """Return the sentences of a Markdown text, code within them as the word `code`."""
     found = []
     for paragraph in paragraphs(text):
-        plain = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"(`+).+?\1", "code", paragraph))
-        plain = re.sub(r"[*_]{1,2}(\S[^*_]*\S|\S)[*_]{1,2}", r"\1", plain)
+        paragraph = re.sub(r"^\*\*[^*]+[.:]\*\*", "", paragraph)  # a heading within its line
+        plain = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"(`+).+?\1", "code", paragraph)).replace("*", "")
         plain = re.sub(r"\b(e\.g|i\.e|et al|vs|cf|Fig)\.", r"\1", plain)
-        found += [part.strip() for part in re.split(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]*(?:[A-Z0-9]|code\b))", plain) if re.search(r"\w", part) and part != "code:"]
+        parts = re.split(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]*(?:[A-Z0-9]|code\b))", plain)
+        found += [part.strip() for part in parts if re.search(r"\w", part) and part != "code:"]
     return found
 
 
@@ -128,9 +134,9 @@ def has_verb(sentence: str) -> bool:
     """Say whether a sentence seems to have a verb."""
     words = re.findall(r"[a-z]+(?:'[a-z]+)?", sentence.lower())
     return any(
-        word in _VERBS and (word not in _ALSO_NOUNS or place == 0 or words[place - 1] in _BEFORE_VERBS or word.endswith("ed"))
+        word in _VERBS and (word not in _NOUNS or place == 0 or words[place - 1] in _BEFORE or word.endswith("ed"))
         for place, word in enumerate(words)
-    ) or (bool(words) and words[0] in _ALSO_NOUNS)
+    ) or (bool(words) and words[0] in _NOUNS)
 
 
 def counts(text: str) -> Counts:
