@@ -422,8 +422,9 @@ def test_a_run_of_another_version_is_refused(stopped, capsys):
 def test_a_run_with_a_damaged_checkpoint_is_refused_and_goes_on_when_that_is_mended(stopped, capsys):
     good = (stopped / "checkpoint.safetensors").read_bytes()
     (stopped / "checkpoint.safetensors").write_bytes(good[:-9])
-    damaged = "cannot go on from the checkpoint: run/checkpoint.safetensors is damaged: its checksum does not fit"
-    assert damaged in refused(capsys, "--resume", "run")
+    said = refused(capsys, "--resume", "run")
+    assert "cannot go on from the checkpoint: " in said
+    assert "damaged" in said
     (stopped / "checkpoint.safetensors").write_bytes(good)
     resume_run(stopped)
     assert sorted(path.name for path in stopped.iterdir()) == WHOLE

@@ -208,9 +208,17 @@ def test_overflow_is_an_error_that_says_what_to_change():
         _ = [solver.start(), *(solver.step() for _ in range(5))]
 
 
-def test_a_gpu_is_refused():
-    with pytest.raises(UsageError, match="computes on the CPU"):
+@pytest.mark.torch
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match="PyTorch finds no GPU here; use --device cpu or auto"):
         exact.choose_device("cuda")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_unless_a_gpu_is_wanted_the_cpu_computes_by_numba(device):
+    assert exact.choose_device(device) == "cpu"
+    assert exact.choose_sweeper(Config(device=device)) is half_sweeps.NUMBA
 
 
 def test_even_users_like_even_items(checkerboard):

@@ -81,7 +81,9 @@ def test_a_user_with_every_item_has_no_negatives():
 
 
 def blas_threads():
-    return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+    # FAISS, which a test of exports loads, has a BLAS of its own; no kernel calls it.
+    found = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+    return [library["num_threads"] for library in found if "faiss" not in library["filepath"]]
 
 
 def test_several_threads_leave_blas_its_own():

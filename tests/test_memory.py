@@ -203,6 +203,7 @@ VERBS = {
     "export": "ultragcn.models.registry.load_model",
     "compare": "ultragcn.experiments.studies.compare.load_dataset", "sweep": "ultragcn.experiments.studies.sweep.sweep",
     "datasets": "ultragcn.cli.datasets.run", "doctor": "ultragcn.cli.doctor._examined", "report": "ultragcn.cli.report.run",
+    "plan": "ultragcn.cli.train.resolve",
 }  # fmt: skip
 
 

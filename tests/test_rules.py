@@ -635,3 +635,12 @@ def test_a_data_set_has_its_items_table_and_gives_it_to_models_and_their_refits(
         assert one.recommend("user-0001", 5, False, where="price = 3")[0].tolist() == ["Quiet River (jazz)"]
     with pytest.warns(DataWarning):
         assert load_dataset("demo", items_table=table).origin is None
+
+
+def test_after_in_one_value_is_a_list_too(tmp_path):
+    (tmp_path / "shop.toml").write_text('[kind]\nwhere = "genre IN {genre} and not price in {price}"\n[one]\nwhere = "genre = {genre}"\n')
+    one = read_rules(tmp_path / "shop.toml", ["kind"], {"genre": "jazz", "price": 3})
+    assert one.rules.where == ("genre IN ('jazz') and not price in (3)",)
+    two = read_rules(tmp_path / "shop.toml", ["kind"], {"genre": ["jazz", "folk"], "price": [3]})
+    assert two.rules.where == ("genre IN ('jazz', 'folk') and not price in (3)",)
+    assert read_rules(tmp_path / "shop.toml", ["one"], {"genre": "jazz"}).rules.where == ("genre = 'jazz'",)

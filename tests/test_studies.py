@@ -166,11 +166,12 @@ def test_what_is_fixed_can_leave_what_varies_without_effect(log, tmp_path, capsy
 
 def test_what_has_no_effect_beside_the_others_is_known():
     assert "item_graph_l2" not in Config().without_effect
-    assert {"l2_weight", "learning_rate", "device"} <= set(Config().without_effect)
+    assert {"l2_weight", "learning_rate", "tf32"} <= set(Config().without_effect)
+    assert "tf32" not in Config(device="cuda").without_effect
     sampled = Config(solver="sgd", item_item_weight=0.0)
     assert set(sampled.without_effect) == {
         "start", "start_sweeps", "start_l2", "start_uniform_weight", "negatives", "num_clusters", "num_item_neighbors", "omega",
         "item_graph_l2", "item_graph_neighbors", "item_graph_walk", "item_graph_walk_alpha", "item_graph_walk_beta",
-        "item_trend_half_life",
+        "item_trend_half_life", "tf32",
     }  # fmt: skip
     assert sampled.replace(l2_user=0.1, l2_item=0.1).without_effect["l2_weight"] == "l2_user or l2_item at auto"

@@ -588,7 +588,8 @@ def test_the_quick_form_of_a_baseline_prints_the_best_and_a_file_for_train_and_c
         (["--vary", "l2=1,2", "--model", "eese"], "mean ease"),
         (["--vary", "l2_user=log:0:1", "--sampler", "random"], "begins above 0 and has no step, such as log:0.01:1, not log:0:1"),
         (["--vary", "l2=1,2", "--model", "ease", "--seeds", "2"], "every seed gives the same"),
-        (["--vary", "device=cpu,cuda"], "computes on the CPU"), (["--vary", "l2_user=-1:1", "--sampler", "random"], "l2_user must be"),
+        pytest.param(["--vary", "device=cpu,cuda"], "finds no GPU", marks=pytest.mark.torch),
+        (["--vary", "l2_user=-1:1", "--sampler", "random"], "l2_user must be"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_swept_is_refused_before_anything_is_run(log, tmp_path, capsys, words, says):

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -132,7 +132,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned_folders(path)
             folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTS))
-            held.callback(shutil.rmtree, folder, ignore_errors=True)
+            held.callback(_remove_own, folder, os.getpid())
             if os.name != "nt":  # Windows cannot open a folder
                 descriptor = os.open(folder, os.O_RDONLY)
                 held.callback(os.close, descriptor)
@@ -144,6 +144,12 @@ def scratch_folder(path: Path) -> Iterator[Path]:
         except OSError as error:
             why = error.strerror or f"not everything could be written ({error}); is the disk full?"
             raise UltraGCNError(f"cannot write {path}: {why}; what was there before is untouched") from error
+
+
+def _remove_own(folder: Path, owner: int) -> None:
+    """Remove a folder, in the process that made it: one that was forked from it leaves it alone when it ends."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned_folders(path: Path) -> None:
@@ -522,7 +528,7 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:
     return [dict(zip(names, row, strict=True)) for row in cells if len(row) == len(names)]
 
 
-def hash_bytes(parts: Sequence[bytes | memoryview]) -> str:
+def hash_bytes(parts: Iterable[bytes | memoryview]) -> str:
     """Return the SHA-256 of the concatenated parts, in hexadecimal."""
     digest = hashlib.sha256()
     for part in parts:

@@ -24,6 +24,7 @@ from ultragcn.cli import (
     evaluate,
     explain,
     export,
+    plan,
     recommend,
     report,
     serve,
@@ -39,7 +40,24 @@ from ultragcn.errors import DataWarning, UltraGCNError, UsageError, did_you_mean
 from ultragcn.machine import limited_threads, ran_out
 from ultragcn.progress import LOGGER
 
-_COMMANDS = (train, evaluate, recommend, similar, explain, update, copy, diff, export, serve, compare, sweep, report, datasets, doctor)
+_COMMANDS = (
+    train,
+    evaluate,
+    recommend,
+    similar,
+    explain,
+    update,
+    copy,
+    diff,
+    export,
+    serve,
+    compare,
+    sweep,
+    report,
+    plan,
+    datasets,
+    doctor,
+)
 _OF_ONE_LETTER = {
     "-d": "--dataset", "-m": "--model", "-o": "--out", "-k": "--top_k", "-n": "--top_k", "-s": "--seed", "-e": "--epochs", "-j": "--jobs",
     "-u": "--users", "-i": "--items", "-f": "--format", "-q": "--quiet", "-c": "--config", "-t": "--threads",
@@ -67,7 +85,7 @@ def _in_our_words(message: str) -> str:
 
 
 def build_parser(argv: Sequence[str] = ()) -> tuple[_Parser, dict[str, _Parser]]:
-    """Return the parser and those of its subcommands by name; which options `train` has depends on the model that `argv` names."""
+    """Return the parser and those of its subcommands by name; the options of `train` and `plan` depend on the model in `argv`."""
     parser = _Parser(prog="ultragcn", description="UltraGCN: recommendations from a log of who used what.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"ultragcn {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -76,8 +94,8 @@ def build_parser(argv: Sequence[str] = ()) -> tuple[_Parser, dict[str, _Parser]]
         name = _name(command)
         summary = (command.__doc__ or "").split("\n")[0]
         named[name] = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        if command is train and argv[:1] == [name]:
-            train.add_arguments(named[name], train.model_named(argv))
+        if command in (train, plan) and argv[:1] == [name]:
+            command.add_arguments(named[name], train.model_named(argv))
         else:
             command.add_arguments(named[name])
         named[name].set_defaults(run=command.run)

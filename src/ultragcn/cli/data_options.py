@@ -63,6 +63,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             group.add_argument(f"--{name}", metavar=choices or "X", **about)
 
 
+def add_disk_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options for logs that are larger than memory."""
+    group = parser.add_argument_group("logs larger than memory")
+    group.add_argument(
+        "--on_disk",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="read a log of Parquet files piece by piece and keep it on disk; auto: where reading it in memory would take more than half "
+        "of what is free (default: auto)",
+    )
+    group.add_argument(
+        "--scratch",
+        metavar="DIR",
+        help="where such a log is kept; it is removed at the end (default: the folder of --out, or runs)",
+    )
+
+
+def disk_of(arguments: argparse.Namespace, out: Path | None) -> dict[str, Any]:
+    """Return what those options say as arguments of `load_dataset`, for a run in the folder `out`."""
+    beside = Path("runs") if out is None else out.resolve().parent
+    return {"on_disk": arguments.on_disk, "scratch": arguments.scratch or str(beside)}
+
+
 def arguments_of_load(arguments: argparse.Namespace, source: str) -> dict[str, Any]:
     """Return what the options say as arguments of `load_dataset`, for a data set that is called `source`."""
     choices = {name: value for name in DATA_OPTIONS if (value := getattr(arguments, f"data_{name}")) is not None}
@@ -70,10 +93,12 @@ def arguments_of_load(arguments: argparse.Namespace, source: str) -> dict[str, A
     return {"source": source} | named | choices
 
 
-def load(arguments: argparse.Namespace, source: str, files: tuple[Path, Path] | None, progress: Progress) -> "Dataset":
+def load(
+    arguments: argparse.Namespace, source: str, files: tuple[Path, Path] | None, progress: Progress, disk: Mapping[str, Any] | None = None
+) -> "Dataset":
     """Return the data set that the options name, or that of train and test `files`, and say on stderr what was read."""
     given = {} if files is None else {"source": files[0], "test": arguments.test or files[1]}
-    dataset = read(arguments_of_load(arguments, source) | given, progress)
+    dataset = read(arguments_of_load(arguments, source) | given | dict(disk or {}), progress)
     return dataset if files is None else replace(dataset, name=source)
 
 

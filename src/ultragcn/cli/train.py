@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ultragcn.models.recommender import Recommender
 
 _DEFAULT_MODEL = "ultragcn"
-_WITH_RESUME = ("--data_dir", "--num_threads", "--quiet")
+_WITH_RESUME = ("--data_dir", "--num_threads", "--quiet", "--on_disk", "--scratch")
 
 
 def model_named(argv: Sequence[str]) -> str:
@@ -34,19 +34,8 @@ def model_named(argv: Sequence[str]) -> str:
 def add_arguments(parser: argparse.ArgumentParser, model: str = _DEFAULT_MODEL) -> None:
     """Declare the options; one for every hyper-parameter of the model, from its one declaration."""
     data_options.add_arguments(parser)
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        default=_DEFAULT_MODEL,
-        help="ultragcn, ultragcn-default, ultragcn-paper, ultragcn-sgd, popularity, itemknn, rp3beta, ease, sparse-ease, ials, bpr or "
-        "lightgcn (default: ultragcn); ultragcn train --model NAME --help lists its hyper-parameters",
-    )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="a .toml file of ours, or a .ini file the authors published; for a baseline, a .toml file with a table such as [ease]; "
-        "options given beside it win",
-    )
+    data_options.add_disk_arguments(parser)
+    add_model(parser)
     parser.add_argument(
         "--refit",
         action="store_true",
@@ -75,6 +64,28 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = _DEFAULT_MODEL) 
     parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also show a tracker how the run goes")
     threads.add_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_hyper_parameters(parser, model)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declare --model and --config."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        default=_DEFAULT_MODEL,
+        help="ultragcn, ultragcn-default, ultragcn-paper, ultragcn-sgd, popularity, itemknn, rp3beta, ease, sparse-ease, ials, bpr or "
+        "lightgcn (default: ultragcn); ultragcn train --model NAME --help lists its hyper-parameters",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="a .toml file of ours, or a .ini file the authors published; for a baseline, a .toml file with a table such as [ease]; "
+        "options given beside it win",
+    )
+
+
+def add_hyper_parameters(parser: argparse.ArgumentParser, model: str) -> None:
+    """Declare an option for every hyper-parameter of a model."""
     parser.epilog = "Defaults of hyper-parameters: what configs/ holds for the data set and the model, else those named here."
     group: Any = parser
     for name, declared in _declared(model).items():
@@ -103,8 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _begin(arguments: argparse.Namespace) -> int:
-    changes = _changes(arguments)
-    source, files, model = _resolve(arguments, changes)
+    changes = changes_of(arguments)
+    source, files, model = resolve(arguments, changes)
     # All that can fail without the data fails before they are read.
     model.check_runnable()
 
@@ -119,7 +130,7 @@ def _begin(arguments: argparse.Namespace) -> int:
         if name in changes:
             tell(f"warning: {name} changes nothing without {lacking}")
     progress = _progress(arguments)
-    dataset = data_options.load(arguments, source, files, progress)
+    dataset = data_options.load(arguments, source, files, progress, data_options.disk_of(arguments, given_out))
     out = given_out or _new_folder(dataset.name, arguments.model, model.config)
     metrics = train_run(dataset, model, out, **options, progress=progress)
     _report(metrics, out, len(dataset.everything))
@@ -150,7 +161,7 @@ def _go_on(arguments: argparse.Namespace) -> int:
         name = load_manifest(folder).get("model", _DEFAULT_MODEL)
         if not goes_on(name):
             tell(f"{name} writes no checkpoints, so its training begins again")
-    metrics = resume_run(out, data_dir=arguments.data_dir, progress=_progress(arguments))
+    metrics = resume_run(out, data_dir=arguments.data_dir, progress=_progress(arguments), disk=data_options.disk_of(arguments, out))
     if complete:
         tell(f"the run in {out} is complete; there is nothing left to do")
     _report(metrics, out)
@@ -223,14 +234,14 @@ def _declared(model: str) -> Mapping[str, dataclasses.Field[Any]]:
     return hyper_parameters(model)
 
 
-def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the hyper-parameters that are given, checked."""
     declared = _declared(arguments.model)
     given = {name: text for name in declared if (text := getattr(arguments, f"hyper_{name}")) is not None}
     return {name: parse_value(name, text) if declared is PARAMETERS else checked(declared[name], text) for name, text in given.items()}
 
 
-def _resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str, tuple[Path, Path] | None, "Recommender"]:
+def resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str, tuple[Path, Path] | None, "Recommender"]:
     """Return where the data are, as a name or as two files, and the untrained model: options over --config over configs/."""
     from ultragcn.data.sources import canonical_name, dataset_names
     from ultragcn.models.registry import VARIANTS, make_model

@@ -172,7 +172,10 @@ class Config(HyperParameters):
 
     # The machine.
     seed: int | None = seed_parameter()
-    device: str = parameter("auto", "where sgd computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
+    device: str = parameter(
+        "auto", "where training computes; auto is the CPU for exact, and for sgd a GPU when there is one", choices=("auto", "cpu", "cuda")
+    )
+    tf32: bool = parameter(False, "on a GPU, round the factors of exact's products to TF32: faster, and exact to three digits")
 
     def chooses(self, name: str) -> bool:
         """Return whether training chooses the hyper-parameter `name` on held-out pairs: exact chooses what is not given."""
@@ -229,13 +232,14 @@ class Config(HyperParameters):
 _NEEDS: tuple[tuple[tuple[str, ...], str, Callable[[Config], bool]], ...] = (
     (("l2_weight",), "l2_user or l2_item at auto", lambda config: config.l2_user is None or config.l2_item is None),
     (
-        ("l2_weight", "learning_rate", "batch_size", "num_negatives", "init_std", "evaluate_every", "device"), "solver sgd",
+        ("l2_weight", "learning_rate", "batch_size", "num_negatives", "init_std", "evaluate_every"), "solver sgd",
         lambda config: config.solver == "sgd",
     ),
     (
         ("start", "start_sweeps", "start_l2", "start_uniform_weight", "negatives", "num_clusters"), "solver exact",
         lambda config: config.solver == "exact",
     ),
+    (("tf32",), "solver exact and device cuda", lambda config: config.solver == "exact" and config.device == "cuda"),
     (("start_sweeps", "start_l2", "start_uniform_weight"), "start quadratic or spectral", lambda config: config.start != "random"),
     (("num_clusters",), "negatives auto or clusters", lambda config: config.negatives != "full"),
     (("tile_megabytes",), "negatives auto or full", lambda config: config.negatives != "clusters"),

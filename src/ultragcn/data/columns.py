@@ -182,15 +182,23 @@ def at_least(rating: pl.Expr, kind: pl.DataType, least: float) -> pl.Expr:
     return rating >= (float(np.float32(least)) if kind == pl.Float32 else least)
 
 
-def moments(columns: list[pl.Expr], kinds: list[pl.DataType], options: DataOptions) -> pl.Expr:
-    """Return times as microseconds; of two columns the second is a clock."""
-    if len(columns) == 1:
-        column, kind = columns[0], kinds[0]
-    else:
-        column, kind = pl.concat_str([part.cast(pl.String) for part in columns], separator=" "), pl.String()
+def moments(columns: list[pl.Expr], kinds: list[pl.DataType], options: DataOptions, dates: bool | None = None) -> pl.Expr:
+    """Return times as microseconds; of two columns the second is a clock. For `dates` see `times.microseconds`."""
+    column, kind = _one_column(columns, kinds)
     if not options.time_format:
-        return times.microseconds(column, kind)
+        return times.microseconds(column, kind, dates)
     return times.by_format(column.cast(pl.String), options.time_format)
+
+
+def are_dates(columns: list[pl.Expr], kinds: list[pl.DataType]) -> pl.Expr:
+    """Return whether times are numbers that are dates, all of them: what `moments` takes as `dates`."""
+    return times.are_dates(*_one_column(columns, kinds))
+
+
+def _one_column(columns: list[pl.Expr], kinds: list[pl.DataType]) -> tuple[pl.Expr, pl.DataType]:
+    if len(columns) == 1:
+        return columns[0], kinds[0]
+    return pl.concat_str([part.cast(pl.String) for part in columns], separator=" "), pl.String()
 
 
 def check_time_format(pattern: str) -> None:

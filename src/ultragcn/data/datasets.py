@@ -16,10 +16,16 @@ from ultragcn.data.folders import Files, absolute, files_in, find_files
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, refuse_leaks
 from ultragcn.data.items_table import ItemsTable, as_items_table
+from ultragcn.data.large.disk import Scratch
+from ultragcn.data.large.interactions import DiskInteractions
+from ultragcn.data.large.pairs import core_of
+from ultragcn.data.large.reading import read_on_disk
+from ultragcn.data.large.size import needed_on_disk, rows_to_read_on_disk
+from ultragcn.data.large.splitting import Splitter
 from ultragcn.data.log import Log, read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.data.sources import SOURCES, Source, _check_sizes, _provide, data_folder, dataset_names
-from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_gaps
+from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_empty, warn_of_gaps
 from ultragcn.data.titles import read_titles
 from ultragcn.errors import DataError, UsageError, counted, unknown_name, warn
 from ultragcn.progress import Progress, Silent
@@ -61,6 +67,8 @@ class Dataset:
     """What is known of the items besides who has them, which rules for lists can ask for; None without such a table."""
     one_log: bool = False
     """Whether everything was one log, of which test was held out when it was loaded."""
+    whole: Interactions | None = None
+    """All pairs, of a log that lies on the disk: putting its parts together again would write them once more."""
 
     def __post_init__(self) -> None:
         refuse_leaks(self.train, self.valid, self.test)
@@ -68,6 +76,8 @@ class Dataset:
     @property
     def everything(self) -> Interactions:
         """Train, validation and test pairs together, with their times where they are known."""
+        if self.whole is not None:
+            return self.whole
         parts = (self.valid, self.test)
         return reduce(lambda whole, part: whole.union(part) if part is not None and len(part) else whole, parts, self.train)
 
@@ -91,6 +101,8 @@ def load_dataset(
     split_seed: int = 0,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    on_disk: str = "auto",
+    scratch: str | Path | None = None,
     **choices: Any,
 ) -> Dataset:
     """Load a data set and split it.
@@ -118,9 +130,15 @@ def load_dataset(
     split_seed : int
         Fixes which items are held out.
     progress : Progress, optional
-        Shown the download.
+        Shown the download, and the reading of a log on the disk.
     tell : callable, optional
         Called with each of the notes as soon as it is known: also what was read where the split then fails.
+    on_disk : {"auto", "yes", "no"}
+        Whether a log of Parquet files is read piece by piece and kept on the disk, in memory that does not grow with its rows. What comes
+        out is the same, bit for bit. `auto`: where reading it in memory would take more than half of the memory that is free.
+    scratch : str or Path, optional
+        The folder for what is kept on the disk; it is removed when nothing uses it any more (default: the system's folder for temporary
+        files).
     **choices
         Any of `DataOptions` by its name, taking precedence over `options`.
 
@@ -169,6 +187,11 @@ def load_dataset(
             origin = {name: absolute(value) for name, value in given.items()} | ({"source": public.name} if public else {})
         published = public if public is not None and test is None and public.num_test is not None else None
         where = {"folder": str(home.resolve()) if public else None, "origin": origin}
+        num_rows = rows_to_read_on_disk(files, options, on_disk)
+        if num_rows is not None:
+            place = None if scratch is None else Path(scratch)
+            made = _made_on_disk(files, options, protocol, split_seed, tell, num_rows, place, progress or Silent(), **where)
+            return _with_items(made, items_table, options)
         made = _make(files, options, protocol, split_seed, published, tell or (lambda note: None), heard=tell is not None, **where)
         return _with_items(made, items_table, options)
 
@@ -234,6 +257,35 @@ def _make(files: Files, options: DataOptions, protocol: str, split_seed: int, pu
     )  # fmt: skip
 
 
+def _made_on_disk(files: Files, options: DataOptions, protocol: str, split_seed: int, tell: Callable[[str], None] | None, num_rows: int,
+                  place: Path | None, progress: Progress, **where: Any) -> Dataset:  # fmt: skip
+    """Do what `_make` does with a log that is kept on the disk."""
+    scratch = Scratch(place, needed_on_disk(num_rows, options))
+    log = read_on_disk(files.train, options, scratch, num_rows, progress)
+    notes = [f"{log.name}: {log.about}; on disk"]
+    (tell or (lambda note: None))(notes[0])
+    pairs, user_ids, item_ids = log.pairs, log.user_ids, log.item_ids
+    with_valid = protocol == "clean" and options.split != "none"
+    with contextlib.nullcontext() if tell is not None else _with_what_was_read(notes[0]):
+        if options.k_core > 1:
+            pairs, users_in, items_in = core_of(pairs, options.k_core)
+            user_ids, item_ids = (ids.part(np.flatnonzero(there)) for ids, there in ((user_ids, users_in), (item_ids, items_in)))
+        parts = Splitter(pairs, options, split_seed, progress).split(user_ids, item_ids, with_valid)
+    titles = _titles(files, item_ids, options)
+    train, valid, test = parts.train, parts.valid, parts.test
+    if options.split != "none":
+        known = [part for part in (train, valid) if part is not None]  # before anything was held out for validation
+        users, items = (sum(getattr(part, f"{side}_degrees") for part in known) for side in ("user", "item"))
+        warn_of_empty(train, users, items, test.user_degrees)
+    first_time = int(test.times.min()) if options.split == "time" and test.times is not None else None
+    notes.append(_summary_of(train, valid, test, options, False, first_time))
+    (tell or (lambda note: None))(notes[-1])
+    return Dataset(
+        files.name, protocol, train, valid, test, hash_bytes([parts.known_hash.encode(), test.hash.encode()]), split_seed, options=options,
+        notes=tuple(notes), item_titles=titles, one_log=True, whole=DiskInteractions.on_disk(pairs, user_ids, item_ids), **where,
+    )  # fmt: skip
+
+
 @contextlib.contextmanager
 def _with_what_was_read(note: str) -> Iterator[None]:
     """Add to a split's error what was read: the wrong column is the usual cause."""
@@ -275,7 +327,12 @@ def _titles(files: Files, item_ids: IdMap, options: DataOptions) -> np.ndarray |
 
 
 def _summary(train: Events, valid: Events | None, test: Events, options: DataOptions, given: bool) -> str:
-    pairs = train.interactions
+    first_time = int(test.times.min()) if options.split == "time" and test.times is not None else None
+    return _summary_of(train.interactions, None if valid is None else valid.interactions, test.interactions, options, given, first_time)
+
+
+def _summary_of(pairs: Interactions, valid: Interactions | None, test: Interactions, options: DataOptions, given: bool,
+                first_time: int | None) -> str:  # fmt: skip
     if options.split == "none":
         return f"{counted(pairs.num_users, 'user')} x {counted(pairs.num_items, 'item')}: {counted(len(pairs), 'pair')}, all for train"
     core = f" in the {options.k_core}-core" if options.k_core > 1 else ""
@@ -284,9 +341,9 @@ def _summary(train: Events, valid: Events | None, test: Events, options: DataOpt
         "last": f"the last {options.last_share:.0%} of each user's items"
         if options.last_share
         else f"the last {options.last_k} of each user",
-        "time": f"from {times.shown(int(test.times.min()))} on" if test.times is not None else "",
+        "time": f"from {times.shown(first_time)} on" if first_time is not None else "",
     }[options.split]
     held = "as given" if given else how
     size = f"{counted(pairs.num_users, 'user')} x {counted(pairs.num_items, 'item')}{core}"
-    held_out = "" if valid is None else f"{len(valid.interactions)} for validation, "
-    return f"{size}: {counted(len(pairs), 'pair')} for train, {held_out}{len(test.interactions)} for test ({held})"
+    held_out = "" if valid is None else f"{len(valid)} for validation, "
+    return f"{size}: {counted(len(pairs), 'pair')} for train, {held_out}{len(test)} for test ({held})"

@@ -5,15 +5,18 @@ import glob
 import os
 import re
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ultragcn.data import kinds, names
 from ultragcn.data.containers import DAMAGED, copy, kind_of_zip, members, ready, require_file, suffix_of, temporary_folder
 from ultragcn.data.options import DataOptions
 from ultragcn.data.sources import _FILES, dataset_names
+from ultragcn.data.tables import Partition
 from ultragcn.errors import DataError, UsageError, did_you_mean, unknown_name
 
 PARTS = ("train", "test", "valid")
@@ -25,6 +28,9 @@ _READABLE = (".csv", ".tsv", ".dat", ".data", ".inter", ".item", ".parquet", ".t
              ".sqlite", ".sqlite3", ".db", ".xlsx")  # fmt: skip
 _VALID_NAMES = ("valid", "validation", "val")
 _SEVERAL = re.compile(r"part-\d+.*")
+_PARTITION = re.compile(r"([^=]+)=(.*)")
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -34,6 +40,8 @@ class Part:
 
     path: Path
     name: str
+    partitions: tuple[Partition, ...] = ()
+    """Of the folders `name=value` that it lies in, from the outermost."""
 
     @property
     def suffix(self) -> str:
@@ -145,10 +153,48 @@ def files_in(folder: Path) -> Files:
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file())
         if not any(map(_may_be_read, paths)):
-            paths = sorted(path for path in folder.rglob("part-*") if path.is_file())
+            paths = sorted(path for path in folder.rglob("*") if path.is_file() and _is_one_of_many(path.relative_to(folder)))
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-    return _told_apart([Part(path, str(path)) for path in paths if _may_be_read(path)], str(folder), folder.resolve().name)
+    parts = [Part(path, str(path)) for path in paths if _may_be_read(path)]
+    if any("=" in name for part in parts for name in part.path.relative_to(folder).parent.parts):
+        return Files(folder.resolve().name, _with_partitions(parts, folder))
+    return _told_apart(parts, str(folder), folder.resolve().name)
+
+
+def _is_one_of_many(path: Path) -> bool:
+    """Return whether a file below a folder is one of those that a program like Spark wrote side by side."""
+    above = path.parent.parts
+    if any(name.startswith(("_", ".")) for name in above):  # what a job that was stopped has left
+        return False
+    return path.name.startswith("part-") or (len(above) > 0 and all(_PARTITION.fullmatch(name) for name in above))
+
+
+def _with_partitions(parts: list[Part], folder: Path) -> list[Part]:
+    """Return files with the folders `name=value` that they lie in: numbers or dates where all values of a name are."""
+    texts = [
+        {found[1]: unquote(found[2]) for name in part.path.relative_to(folder).parent.parts if (found := _PARTITION.fullmatch(name))}
+        for part in parts
+    ]
+    kinds: dict[str, type] = {}
+    for name in {name: None for text in texts for name in text}:
+        values = [text[name] for text in texts if name in text and text[name] != _NO_PARTITION]
+        kinds[name] = int if all(map(_WHOLE.fullmatch, values)) else date if all(map(_is_date, values)) else str
+    read: dict[type, Callable[[str], Any]] = {int: int, date: date.fromisoformat, str: str}
+
+    def partition(name: str, text: str) -> Partition:
+        return Partition(name, None if text == _NO_PARTITION else read[kinds[name]](text), kinds[name])
+
+    return [
+        replace(part, partitions=tuple(partition(name, text) for name, text in of.items())) for part, of in zip(parts, texts, strict=True)
+    ]
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return len(text) == len("2026-01-01") and bool(date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _may_be_read(path: Path) -> bool:

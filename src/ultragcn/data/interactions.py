@@ -133,6 +133,11 @@ class Interactions:
         return np.bincount(self.matrix.indices, minlength=self.num_items)
 
     @property
+    def by_item(self) -> sp.csr_matrix:
+        """The users of each item: I x U, float32 ones, users ascending."""
+        return self.matrix.T.tocsr()
+
+    @property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """User rows and item columns of all pairs, by user, then item: (N,) int32 each."""
         return np.repeat(np.arange(self.num_users, dtype=np.int32), self.user_degrees), self.matrix.indices
@@ -141,7 +146,7 @@ class Interactions:
     def hash(self) -> str:
         """SHA-256 of ids, pairs, and times where they are known: equal data, equal hash."""
         parts = [self.matrix.indptr.astype("<i8").tobytes(), self.matrix.indices.astype("<i4").tobytes()]
-        parts.extend("\0".join(map(str, ids.ids.tolist())).encode() for ids in (self.user_ids, self.item_ids))
+        parts.extend(bytes_of_ids(ids) for ids in (self.user_ids, self.item_ids))
         if self.times is not None:
             parts.append(self.times.astype("<i8").tobytes())
         return hash_bytes(parts)
@@ -188,6 +193,11 @@ class Interactions:
     def common(self, other: "Interactions") -> sp.csr_matrix:
         """Return the matrix of the pairs in both; both must have the same ids."""
         return sp.csr_matrix(self.matrix.multiply(other.matrix))
+
+
+def bytes_of_ids(ids: IdMap) -> bytes:
+    """Return ids as the bytes that a hash is taken of."""
+    return "\0".join(map(str, ids.ids.tolist())).encode()
 
 
 class ItemTotals(Interactions):

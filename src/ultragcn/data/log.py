@@ -93,11 +93,16 @@ def read_log(source: Any, options: DataOptions, looked_at: bool = True) -> Log:
             raise UsageError(
                 f"cannot read interactions from {type(source).__name__}; give a file, a polars or pandas frame, or a SciPy matrix"
             )
-    if len(log.users) == 0:
-        if options.needs_ratings:
-            raise DataError(f"{log.name} has no interactions rated {options.min_rating:g} or higher; lower min_rating, or give other data")
-        raise DataError(f"{log.name} has no interactions; give data with at least one")
+    refuse_no_rows(len(log.users), log.name, options)
     return log
+
+
+def refuse_no_rows(count: int, name: str, options: DataOptions) -> None:
+    """Raise `DataError` where nothing is left of a log."""
+    if count == 0:
+        if options.needs_ratings:
+            raise DataError(f"{name} has no interactions rated {options.min_rating:g} or higher; lower min_rating, or give other data")
+        raise DataError(f"{name} has no interactions; give data with at least one")
 
 
 def _of_parts(parts: Sequence[Part], options: DataOptions, looked_at: bool) -> Log:
@@ -110,9 +115,13 @@ def _of_parts(parts: Sequence[Part], options: DataOptions, looked_at: bool) -> L
                 if len(parts) > 1:
                     raise DataError(f"{part.name} has a line for each user; put such files together with cat, and give one")
                 return _of_user_lines(lines, options)
-            read.append(read_rows(_like_the_first(open_table(lines, options), read), options, categories))
-    name = parts[0].name if len(parts) == 1 else f"{parts[0].name} and {counted(len(parts) - 1, 'more file')}"
-    return _of_rows(read, name, options, looked_at)
+            read.append(read_rows(_like_the_first(open_table(lines, options).within(part.partitions), read), options, categories))
+    return _of_rows(read, name_of(parts), options, looked_at)
+
+
+def name_of(parts: Sequence[Part]) -> str:
+    """Return what to call several files in messages."""
+    return parts[0].name if len(parts) == 1 else f"{parts[0].name} and {counted(len(parts) - 1, 'more file')}"
 
 
 def _like_the_first(table: Any, read: Sequence[Rows]) -> Any:
@@ -124,15 +133,44 @@ def _like_the_first(table: Any, read: Sequence[Rows]) -> Any:
 
 def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: bool) -> Log:
     """Return the log of what was read of one table or several."""
-    found, first = together(parts), parts[0]
-    num_rows = sum(part.read for part in parts)
+    found = together(parts)
     ends = tuple(zip((part.table.name for part in parts), itertools.accumulate(len(part.found) for part in parts), strict=True))
     found, ends = _chosen(found, ends, options)
     from_text = not any(part.table.typed for part in parts)
     users = coding.decoded(found["user"], "user", from_text, options)
     items = coding.decoded(found["item"], "item", from_text, options)
     when = found["time"].to_numpy() if options.needs_times else None
-    about = [_kept(num_rows, len(found), "rows", options) + ("" if first.table.has_header else _NO_HEADER)]
+    counts = [np.bincount(side.rows, minlength=len(side.ids)) for side in (users, items)]
+    span = None if when is None or not len(when) else (int(when.min()), int(when.max()))
+    about = what_was_read(name, parts, options, users, items, counts, span, looked_at)
+    return Log(
+        name, "row", users.ids, items.ids, users.rows, items.rows, found[ROW].to_numpy(), when, about, dated=when is not None,
+        parts=ends if len(parts) > 1 else (), netted=options.net,
+    )  # fmt: skip
+
+
+def what_was_read(name: str, parts: Sequence[Rows], options: DataOptions, users: coding.Decoded, items: coding.Decoded,
+                  counts: Sequence[np.ndarray], span: tuple[int, int] | None, looked_at: bool) -> str:  # fmt: skip
+    """Return what was read, in a few words, and warn of what is odd in it.
+
+    Parameters
+    ----------
+    name : str
+        The source, for messages.
+    parts : list of Rows
+        Of each table: its columns and how much was read. Their `found` is not looked at.
+    options : DataOptions
+    users, items : Decoded
+        Their ids, and what is to be said of them. Their `rows` are not looked at.
+    counts : (U,) and (I,) int64
+        Rows of each user and of each item.
+    span : (int, int), optional
+        The first and the last time, in microseconds.
+    looked_at : bool
+        Warn of what is odd.
+    """
+    num_rows, first, kept = sum(part.read for part in parts), parts[0], int(counts[0].sum())
+    about = [_kept(num_rows, kept, "rows", options) + ("" if first.table.has_header else _NO_HEADER)]
     about += _notes(parts, options)
     about.append(
         ", ".join(f"{role}s in column {' and '.join(named)}".replace("quantitys", "quantities") for role, named in first.columns.items())
@@ -142,13 +180,11 @@ def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: 
         for sentence in (*users.warnings, *items.warnings):
             warn(f"{name}: {sentence}")
         _look_at_dislikes(name, parts)
-        look.look(name, users.ids, items.ids, users.rows, items.rows, when, first.columns)
-    if len(found):
-        about.append(f"{counted(len(users.ids), 'user')} x {counted(len(items.ids), 'item')}{_span(when)}")
-    return Log(
-        name, "row", users.ids, items.ids, users.rows, items.rows, found[ROW].to_numpy(), when, "; ".join(about), dated=when is not None,
-        parts=ends if len(parts) > 1 else (), netted=options.net,
-    )  # fmt: skip
+        look.look(name, users.ids, items.ids, counts[0], counts[1], span, first.columns)
+    if kept:
+        shown = "" if span is None else f", times from {times.shown(span[0])} to {times.shown(span[1])}"
+        about.append(f"{counted(len(users.ids), 'user')} x {counted(len(items.ids), 'item')}{shown}")
+    return "; ".join(about)
 
 
 def _notes(parts: Sequence[Rows], options: DataOptions) -> list[str]:
@@ -192,10 +228,6 @@ def _look_at_dislikes(name: str, parts: Sequence[Rows]) -> None:
         column = told[0][0]
         is_rating = not parts[0].table.named or names.plain(column) in names.LIKINGS
         look.warn_of_dislikes(name, column, count, sum(part.read for part in parts), is_rating)
-
-
-def _span(when: np.ndarray | None) -> str:
-    return "" if when is None else f", times from {times.shown(int(when.min()))} to {times.shown(int(when.max()))}"
 
 
 def _kept(read: int, kept: int, what: str, options: DataOptions) -> str:

@@ -15,7 +15,7 @@ _SHARE_OF_WORDS = 0.1
 _YEAR_1971 = 365 * 86_400 * 1_000_000  # microseconds
 
 
-def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: np.ndarray, times: np.ndarray | None,
+def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: np.ndarray, span: tuple[int, int] | None,
          columns: dict[str, tuple[str, ...]]) -> None:  # fmt: skip
     """Warn of what is odd in a log.
 
@@ -24,33 +24,35 @@ def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: 
     name : str
         The file.
     user_ids, item_ids : IdMap
-    users, items : (N,) int32
-        Rows in them.
-    times : (N,) int64, microseconds, optional
+    users, items : (U,) and (I,) int64
+        Rows of the log of each.
+    span : (int, int), microseconds, optional
+        The first and the last time.
     columns : dict
         Which columns were taken for what.
     """
-    if len(users) < _FEW_ROWS:
+    num_rows = int(users.sum())
+    if num_rows < _FEW_ROWS:
         return
     of = {role: " and ".join(named) for role, named in columns.items()}
     if len(user_ids) < _FEW_USERS:
         only = ", ".join(user_ids.shown(row) for row in range(len(user_ids)))
         warn(
-            f"{name}: column {of['user']} has only {counted(len(user_ids), 'user')} ({only}) in {len(users)} rows; if users stand in "
+            f"{name}: column {of['user']} has only {counted(len(user_ids), 'user')} ({only}) in {num_rows} rows; if users stand in "
             f"another column, give it with {option('user_column')}"
         )
     elif (sentence := _common(name, "user", user_ids, users, of["user"])) is not None:
         warn(sentence)
     if (sentence := _common(name, "item", item_ids, items, of["item"])) is not None:
         warn(sentence)
-    for what, ids, rows in (("user", user_ids, users), ("item", item_ids, items)):
-        if len(ids) == len(rows):
+    for what, ids in (("user", user_ids), ("item", item_ids)):
+        if len(ids) == num_rows:
             warn(
-                f"{name}: no {what} of column {of[what]} comes twice in {len(rows)} rows, so nothing can be learned of any; if {what}s "
+                f"{name}: no {what} of column {of[what]} comes twice in {num_rows} rows, so nothing can be learned of any; if {what}s "
                 f"stand in another column, give it with {option(f'{what}_column')}"
             )
-    if times is not None:
-        _look_at_times(name, times, of["time"])
+    if span is not None:
+        _look_at_times(name, *span, of["time"])
 
 
 def warn_of_dislikes(name: str, column: str, count: int, num_rows: int, is_rating: bool) -> None:
@@ -65,24 +67,23 @@ def warn_of_dislikes(name: str, column: str, count: int, num_rows: int, is_ratin
     warn(f"{name}: {values}, and {mend}")
 
 
-def _common(name: str, what: str, ids: IdMap, rows: np.ndarray, column: str) -> str | None:
+def _common(name: str, what: str, ids: IdMap, counts: np.ndarray, column: str) -> str | None:
     """Return the sentence on an id that has half of the rows, or is a word for nothing."""
-    counts = np.bincount(rows, minlength=len(ids))
-    most = int(counts.argmax())
-    share = counts[most] / len(rows)
-    nothing = [row for row in _nothing_in(ids) if what == "user" or counts[row] >= _SHARE_OF_WORDS * len(rows)]
+    most, num_rows = int(counts.argmax()), int(counts.sum())
+    share = counts[most] / num_rows
+    nothing = [row for row in _nothing_in(ids) if what == "user" or counts[row] >= _SHARE_OF_WORDS * num_rows]
     if nothing:
         first = max(nothing, key=lambda row: counts[row])
         return (
-            f"{name}: {what} {ids.shown(first)} of column {column} has {counts[first]} of {len(rows)} rows "
-            f"({counts[first] / len(rows):.0%}); if that word stands for no {what}, skip such rows with {option('missing', 'skip')}"
+            f"{name}: {what} {ids.shown(first)} of column {column} has {counts[first]} of {num_rows} rows "
+            f"({counts[first] / num_rows:.0%}); if that word stands for no {what}, skip such rows with {option('missing', 'skip')}"
         )
     if share < _HALF or len(ids) < _FEW_USERS:
         return None
     value = "'" + str(ids.ids[most]).replace("'", "''") + "'" if ids.are_strings else str(ids.ids[most])
     condition = f"{column} <> {value}" if column.isidentifier() else f'"{column}" <> {value}'
     return (
-        f"{name}: {what} {ids.shown(most)} of column {column} has {counts[most]} of {len(rows)} rows ({share:.0%}); if that is no {what}, "
+        f"{name}: {what} {ids.shown(most)} of column {column} has {counts[most]} of {num_rows} rows ({share:.0%}); if that is no {what}, "
         f"leave such rows out with {option('where', condition)}"
     )
 
@@ -91,13 +92,13 @@ def _nothing_in(ids: IdMap) -> list[int]:
     return [row for row, one in enumerate(ids.ids) if stands_for_nothing(one)] if ids.are_strings else []
 
 
-def _look_at_times(name: str, times: np.ndarray, column: str) -> None:
-    if times.min() == times.max():
+def _look_at_times(name: str, first: int, last: int, column: str) -> None:
+    if first == last:
         warn(
             f"{name}: all times in column {column} are alike, so a split by time would be one at random; give the column of times with "
             f"{option('time_column')}"
         )
-    elif times.min() >= 0 and times.max() < _YEAR_1971:
+    elif first >= 0 and last < _YEAR_1971:
         warn(
             f"{name}: all times in column {column} are in 1970, so these numbers may count something else than seconds; give another "
             f"column with {option('time_column')}, or their form with {option('time_format')}"

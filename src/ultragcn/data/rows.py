@@ -130,7 +130,7 @@ def _plan(table: Table, options: DataOptions, chosen: dict[str, tuple[str, ...]]
         wanted.append(columns.at_least(rating, kinds[name], options.min_rating).alias("rating"))
     if options.needs_times:
         moments = [pl.col(name) for name in chosen["time"]]
-        wanted.append(columns.moments(moments, [kinds[name] for name in chosen["time"]], options).alias("time"))
+        wanted.append(columns.moments(moments, [kinds[name] for name in chosen["time"]], options, table.dates).alias("time"))
     if options.net:
         name = chosen["quantity"][0]
         wanted.append(columns.number(pl.col(name), kinds[name], decimal).alias("quantity"))

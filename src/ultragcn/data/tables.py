@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from ultragcn.data import databases, faults, json_lines, kinds
@@ -16,6 +17,21 @@ from ultragcn.lazily import pl
 from ultragcn.machine import refuse_lost_threads
 
 _DAMAGED = "cannot read {}: it is damaged or cut short, or not {}; fetch or write it again"
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A folder `name=value` that files of a table lie in, as Spark and Hive write them: a column with one value for all of their rows."""
+
+    name: str
+    value: int | date | str | None
+    kind: type
+    """Of its values in all folders: int, date or str."""
+
+    @property
+    def literal(self) -> pl.Expr:
+        """The column."""
+        return pl.lit(self.value, dtype={int: pl.Int64(), date: pl.Date(), str: pl.String()}[self.kind])
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,8 @@ class Table:
     """Whether the names tell what the columns hold: those of a header, its own or of another part of the same log."""
     ready: Ready | None = None
     """The file; None for a frame."""
+    dates: bool | None = None
+    """Whether numbers in the column of times are dates, where the rows are a piece of a file; None: the column itself tells."""
 
     def collect(self, rows: pl.LazyFrame) -> pl.DataFrame:
         """Return the result of a plan, read block by block; what cannot be read is one sentence with its row."""
@@ -101,6 +119,29 @@ class Table:
             return self.plan([place[name] for name in columns]).rename({place[name]: name for name in columns})
 
         return replace(self, names=names, plan=plan, named=True)
+
+    def piece(self, start: int, length: int, dates: bool | None) -> Table:
+        """Return the table of `length` rows from the one at `start` on, which keep their row numbers; for `dates` see there."""
+
+        def plan(columns: Sequence[str]) -> pl.LazyFrame:
+            return self.plan(columns).slice(start, length)
+
+        return replace(self, plan=plan, dates=dates)
+
+    def within(self, partitions: Sequence[Partition]) -> Table:
+        """Return the same table with a column more for each folder `name=value` that it lies in, where its own columns have no such name.
+
+        Text has no such columns: there, the last column says how long a row should be.
+        """
+        more = {one.name: one.literal for one in partitions if one.name not in self.names}
+        if not more or not self.typed:
+            return self
+
+        def plan(columns: Sequence[str]) -> pl.LazyFrame:
+            own = self.plan([name for name in columns if name not in more])
+            return own.with_columns(more[name].alias(name) for name in columns if name in more).select(ROW, *columns)
+
+        return replace(self, names=(*self.names, *more), plan=plan)
 
     def listed(self, most: int = 12) -> str:
         """Return the names of the columns for messages."""

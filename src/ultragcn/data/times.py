@@ -25,23 +25,25 @@ _REWRITES = (
 )
 
 
-def microseconds(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+def microseconds(column: pl.Expr, kind: pl.DataType, dates: bool | None = None) -> pl.Expr:
     """Return a column of times as microseconds (int64); null where nothing can be made of it.
 
     The unit of a number follows from its size: below 1e11 it is seconds (to the year 5138), below 1e14 milliseconds, below 1e17
     microseconds, else nanoseconds; but where every number of a column is a date written without dashes, 20200131, they are dates. A
     date without a zone is UTC. `01/02/2020` is refused: it is January here and February there.
+
+    `dates` says whether the numbers are such dates, where `column` is a part of one that is read in pieces.
     """
     if kind.is_numeric():
-        return _from_numbers(column.cast(pl.Float64) if kind.is_float() else column.cast(pl.Int64, strict=False))
+        return _from_numbers(_as_number(column, kind), dates)
     if kind in (pl.Date, pl.Datetime):
         return column.dt.epoch("us")
     text = column.cast(pl.String, strict=False).str.strip_chars()
-    number = text.cast(pl.Float64, strict=False)
+    number = _as_number(column, kind)
     date: pl.Expr = pl.when(number.is_null()).then(text)
     for pattern, replacement in _REWRITES:
         date = date.str.replace(pattern, replacement)
-    return pl.coalesce(_from_numbers(number), date.str.to_datetime(_FORMAT, time_unit="us", strict=False).dt.epoch("us"))
+    return pl.coalesce(_from_numbers(number, dates), date.str.to_datetime(_FORMAT, time_unit="us", strict=False).dt.epoch("us"))
 
 
 def by_format(text: pl.Expr, pattern: str) -> pl.Expr:
@@ -75,12 +77,33 @@ def shown(time: int) -> str:
     return datetime.fromtimestamp(time / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _from_numbers(number: pl.Expr) -> pl.Expr:
+def are_dates(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """Return whether all numbers of a column of times are dates written without dashes, 20200131, and there are any."""
+    number = _as_number(column, kind)
+    return (_date_of(number).is_not_null() | number.is_null()).all() & number.is_not_null().any()
+
+
+def _as_number(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    if kind.is_numeric():
+        return column.cast(pl.Float64) if kind.is_float() else column.cast(pl.Int64, strict=False)
+    return column.cast(pl.String, strict=False).str.strip_chars().cast(pl.Float64, strict=False)
+
+
+def _date_of(number: pl.Expr) -> pl.Expr:
     # As seconds, all of them days of 1970 that read as dates of 1900 to 2100: of other numbers one in thirty would.
     whole = number.is_between(19000101, 21001231) & (number == number.round())
-    date = pl.when(whole).then(number).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
-    are_dates = (date.is_not_null() | number.is_null()).all() & number.is_not_null().any()
-    return pl.when(are_dates).then(date.cast(pl.Datetime("us")).dt.epoch("us")).otherwise(_from_number(number))
+    return pl.when(whole).then(number).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+
+
+def _from_numbers(number: pl.Expr, dates: bool | None) -> pl.Expr:
+    if dates is False:
+        return _from_number(number)
+    date = _date_of(number)
+    as_date = date.cast(pl.Datetime("us")).dt.epoch("us")
+    if dates:
+        return as_date
+    all_dates = (date.is_not_null() | number.is_null()).all() & number.is_not_null().any()
+    return pl.when(all_dates).then(as_date).otherwise(_from_number(number))
 
 
 def _from_number(number: pl.Expr) -> pl.Expr:

@@ -67,6 +67,16 @@ class System(NamedTuple):
     steps: int  # of conjugate gradients
 
 
+class Visited(NamedTuple):
+    """What a pass over the cells of b blocks of B rows found: what the negatives give, N softplus(s) and its derivatives."""
+
+    gradient: np.ndarray  # (b, B, D) float32, sum_j N_uj sigmoid(s_uj) y_j
+    row_curvature: np.ndarray  # (b, B) float32, sum_j N_uj sigmoid'(s_uj)
+    row_loss: np.ndarray  # (b, B) float64, sum_j N_uj softplus(s_uj)
+    column_curvature: np.ndarray  # (b, I) float32, the sum of N_uj sigmoid'(s_uj) over the rows of each block
+    column_loss: np.ndarray  # (I,) float64, the sum of N_uj softplus(s_uj) over all rows
+
+
 class Swept(NamedTuple):
     """What a half-sweep writes."""
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ultragcn.kernels.arguments import Curvature, Entries, RowWork
+from ultragcn.kernels.arguments import Curvature, Entries, RowWork, Visited
 
 
 class BatchLoss(NamedTuple):
@@ -259,6 +259,13 @@ def activate_tile(scores, row_weight, column_weight, sums, powers=None):
     sums.row_loss[...] += loss.sum(axis=1)
     sums.column_loss[...] += loss.sum(axis=0)
     scores[...] = weight * sigmoid(scores)
+
+
+def visit_cells(x, y, row_weight, column_weight):
+    """Return what the negatives give to gradients, curvatures and losses, of every cell of blocks of rows (b, B, D) and columns (I, D)."""
+    scores, weight = x @ y.T, row_weight @ column_weight
+    slope, loss = weight * sigmoid(scores) * sigmoid(-scores), weight * softplus(scores)
+    return Visited((weight * sigmoid(scores)) @ y, slope.sum(axis=2), loss.sum(axis=2), slope.sum(axis=1), loss.sum(axis=(0, 1)))
 
 
 def cholesky_solve(matrix, vector):

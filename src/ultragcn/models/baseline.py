@@ -16,6 +16,7 @@ from ultragcn.models.files import read_model
 from ultragcn.models.recommender import Recommender, checked_threads
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
 from ultragcn.progress import Progress, progress_of
+from ultragcn.solvers import Sizes
 
 
 class Baseline(Recommender):
@@ -133,14 +134,20 @@ class Baseline(Recommender):
     _lighter: ClassVar[str] = "fit on less data"
     """What to do where there is too little memory for `fit`."""
 
-    def _memory(self) -> int:
-        """Return about how many bytes learning from `train_` takes at its peak, those of the data themselves left out."""
+    @classmethod
+    def _memory_for(cls, sizes: Sizes, squares: int, config: Any) -> int:
+        """Return about how many bytes learning takes at its peak, those of the data themselves left out.
+
+        `squares` is the sum of the squares of the users' degrees.
+        """
         return 0
 
     def _ask_for_memory(self) -> None:
         """Raise `MemoryShortError` where there is too little memory for learning."""
-        what = f"{type(self).__name__} on {self.train_.num_users} users and {self.train_.num_items} items"
-        ask_for(self._memory(), what, self._lighter)
+        train = self.train_
+        what = f"{type(self).__name__} on {train.num_users} users and {train.num_items} items"
+        squares = int(np.square(train.user_degrees.astype(np.int64)).sum())
+        ask_for(self._memory_for(Sizes(train.num_users, train.num_items, len(train)), squares, self.config), what, self._lighter)
 
     _kernels: tuple[str, ...] = (
         "rank_users", "find_hits", "list_statistics", "mask_seen", "top_k", "sparse_product", "largest_entries"

@@ -4,6 +4,7 @@ Rendle, Freudenthaler, Gantner, Schmidt-Thieme: BPR: Bayesian personalized ranki
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ultragcn.kernels.arguments import Triples
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.recommender import EmbeddingRecommender
 from ultragcn.progress import Progress
+from ultragcn.solvers import Sizes
 
 
 class BPR(Baseline, EmbeddingRecommender):
@@ -45,10 +47,11 @@ class BPR(Baseline, EmbeddingRecommender):
     def _update_by_refit_alone(self) -> bool:
         return True
 
-    def _memory(self) -> int:
-        users, items = self.train_.num_users, self.train_.num_items
+    @classmethod
+    def _memory_for(cls, sizes: Sizes, squares: int, config: Any) -> int:
+        users, items = sizes.num_users, sizes.num_items
         # Both tables, drawn in float64, and what an epoch draws for each pair.
-        return int(self.config.embedding_dim) * (4 * (users + items) + 16 * max(users, items)) + 30 * len(self.train_)
+        return int(config.embedding_dim) * (4 * (users + items) + 16 * max(users, items)) + 30 * sizes.num_pairs
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         config, matrix = self.config, self.train_.matrix

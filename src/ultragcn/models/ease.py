@@ -4,6 +4,7 @@ Steck: Embarrassingly shallow autoencoders for sparse data (WWW 2019).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ultragcn.models.inverse import invert, scratch_bytes
 from ultragcn.models.item_scorer import ItemWeightModel
 from ultragcn.progress import Progress
 from ultragcn.scoring.item_weights import blocks
+from ultragcn.solvers import Sizes
 
 _SPARE_BYTES = 512 * 2**20  # besides the matrix: the blocks it is made from, the scores of a block of users
 
@@ -45,6 +47,10 @@ class EASE(ItemWeightModel):
 
         l2: float = parameter(500.0, "L2 strength, in users: added to the number of users of each item", positive=True)
 
+    @classmethod
+    def _memory_for(cls, sizes: Sizes, squares: int, config: Any) -> int:
+        return memory_for(sizes.num_items)
+
     def _ask_for_memory(self) -> None:
         check_memory(self.train_.num_items)
 
@@ -64,7 +70,11 @@ class EASE(ItemWeightModel):
         self.item_weights_ = b
 
 
+def memory_for(num_items: int) -> int:
+    """Return the bytes that EASE on so many items takes."""
+    return 4 * num_items**2 + scratch_bytes(num_items) + _SPARE_BYTES
+
+
 def check_memory(num_items: int) -> None:
     """Raise `MemoryShortError` when the I x I matrix does not fit into the memory that is free, where the system says how much that is."""
-    needed = 4 * num_items**2 + scratch_bytes(num_items) + _SPARE_BYTES
-    ask_for(needed, f"EASE on {num_items} items", "use SparseEASE, or fit on fewer items")
+    ask_for(memory_for(num_items), f"EASE on {num_items} items", "use SparseEASE, or fit on fewer items")

@@ -120,6 +120,15 @@ class OfUsers(NamedTuple):
     graph: GraphScale
 
 
+_ADDED = ("tf32",)
+"""Hyper-parameters that came after the first files of today's version: where one is missing, it has its default."""
+
+
+def _form_of_config(settings: type[HyperParameters]) -> dict[str, Any]:
+    """Return the form of the hyper-parameters in a file."""
+    return {Optional(one.name) if one.name in _ADDED else one.name: object for one in fields(settings)}
+
+
 class Contents(NamedTuple):
     """What the file of a model holds, checked."""
 
@@ -173,7 +182,7 @@ def read_model(
     columns = about.pop(ITEMS_TABLE, None)
     besides = {name: about.pop(name) for name in more if name in about}
     form_of_more = {Optional(name): _MORE[name] for name in more}
-    if wrong := misfit(about, {"config": {one.name: object for one in fields(settings)}, **names}) or misfit(besides, form_of_more):
+    if wrong := misfit(about, {"config": _form_of_config(settings), **names}) or misfit(besides, form_of_more):
         raise DamagedError(path, wrong)
     if extra := (about.keys() - names - {"config"}) | (about["config"].keys() - {one.name for one in fields(settings)}):
         raise DamagedError(path, f"it has {min(extra)!r}, which such a model has not")

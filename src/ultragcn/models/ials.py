@@ -16,6 +16,7 @@ from ultragcn.data.interactions import Interactions
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.recommender import EmbeddingRecommender
 from ultragcn.progress import Progress
+from ultragcn.solvers import Sizes
 from ultragcn.solvers.reasons import Terms, additions
 
 
@@ -45,10 +46,11 @@ class IALS(Baseline, EmbeddingRecommender):
 
     _lighter = "lower embedding_dim, or fit on fewer users and items"
 
-    def _memory(self) -> int:
-        rows, dim = self.train_.num_users + self.train_.num_items, int(self.config.embedding_dim)
+    @classmethod
+    def _memory_for(cls, sizes: Sizes, squares: int, config: Any) -> int:
+        rows, dim = sizes.num_users + sizes.num_items, int(config.embedding_dim)
         # Both sides and those that are made of them; the first ones are drawn in float64. The pairs once more, by item.
-        return max(8 * rows * dim, 20 * self.train_.num_items * dim) + 8 * len(self.train_)
+        return max(8 * rows * dim, 20 * sizes.num_items * dim) + 8 * sizes.num_pairs
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         by_user = self.train_.matrix

@@ -5,6 +5,7 @@ and Koren (ICDM 2007), in the form of Ferrari Dacrema et al. (RecSys 2019).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.models.item_scorer import ItemWeightModel
 from ultragcn.progress import Progress
-from ultragcn.scoring.item_weights import WEIGHT_BYTES, Likeness, most_entries, strongest_neighbors
+from ultragcn.scoring.item_weights import WEIGHT_BYTES, Likeness, most_weights, strongest_neighbors
+from ultragcn.solvers import Sizes
 
 
 class ItemKNN(ItemWeightModel):
@@ -34,8 +36,9 @@ class ItemKNN(ItemWeightModel):
 
     _lighter = "lower num_neighbors, or fit on fewer items"
 
-    def _memory(self) -> int:
-        return WEIGHT_BYTES * most_entries(self.train_.matrix, self.config.num_neighbors)
+    @classmethod
+    def _memory_for(cls, sizes: Sizes, squares: int, config: Any) -> int:
+        return WEIGHT_BYTES * most_weights(sizes.num_items, squares, config.num_neighbors)
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         matrix, degrees = self.train_.matrix, self.train_.user_degrees

@@ -20,7 +20,7 @@ from ultragcn.machine import ask_for
 from ultragcn.models.baseline import Baseline
 from ultragcn.models.recommender import EmbeddingRecommender
 from ultragcn.progress import Progress
-from ultragcn.solvers import Embeddings, State
+from ultragcn.solvers import Embeddings, Sizes, State
 from ultragcn.training import choices
 from ultragcn.training.checkpoint import Checkpoint
 from ultragcn.training.course import Course
@@ -91,12 +91,16 @@ class LightGCN(Baseline, EmbeddingRecommender):
             ) from error
         torch_ops.choose_device(self.config.device)
 
+    @classmethod
+    def _memory_for(cls, sizes: Sizes, squares: int, config: Any) -> int:
+        # Embeddings, gradients, Adam's two moments, and the layers of a propagation; the pairs in the graph, twice, and as numbers.
+        return int(4 * config.embedding_dim * 8 * (sizes.num_users + sizes.num_items) + 64 * sizes.num_pairs)
+
     def _ask_for_memory(self) -> None:
         from ultragcn.kernels import torch_ops
 
-        users, items, dim = self.train_.num_users, self.train_.num_items, self.config.embedding_dim
-        # Embeddings, gradients, Adam's two moments, and the layers of a propagation; the pairs in the graph, twice, and as numbers.
-        needed = 4 * dim * 8 * (users + items) + 64 * len(self.train_)
+        users, items = self.train_.num_users, self.train_.num_items
+        needed = self._memory_for(Sizes(users, items, len(self.train_)), 0, self.config)
         free = torch_ops.free_memory(torch_ops.choose_device(self.config.device))
         ask_for(needed, f"LightGCN on {users} users and {items} items", "lower embedding_dim, or fit on fewer users and items", free)
 

@@ -20,6 +20,7 @@ from ultragcn.models.recommender import Recommender
 from ultragcn.models.rp3beta import RP3beta
 from ultragcn.models.sparse_ease import SparseEASE
 from ultragcn.models.ultragcn import UltraGCN
+from ultragcn.solvers import Sizes
 
 SETTINGS_FILE = "baselines/settings.toml"  # in configs/, in a folder of its own: a file there would be a data set's
 BASELINES: dict[str, type[Baseline]] = {
@@ -93,6 +94,25 @@ def untrained(name: str, settings: Mapping[str, Any]) -> Recommender:
     if name not in MODELS:
         raise unknown_name("model", name, MODELS)
     return UltraGCN(**settings) if name in VARIANTS else BASELINES[name](**settings)
+
+
+def memory_for(model: Baseline, sizes: Sizes, squares: int) -> int:
+    """Return about how many bytes an untrained baseline will take for learning, those of the data themselves left out.
+
+    Parameters
+    ----------
+    model : Baseline
+    sizes : Sizes
+        Of the train pairs.
+    squares : int
+        The sum of the squares of the users' degrees.
+
+    Examples
+    --------
+    >>> memory_for(Popularity(), Sizes(10, 10, 50), 300)
+    0
+    """
+    return model._memory_for(sizes, squares, model.config)
 
 
 def name_of(model: Recommender) -> str:

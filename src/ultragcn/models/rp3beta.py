@@ -5,12 +5,14 @@ Paudel, Christoffel, Newell, Bernstein: Updatable, accurate, diverse, and scalab
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.models.item_scorer import ItemWeightModel
 from ultragcn.progress import Progress
-from ultragcn.scoring.item_weights import WEIGHT_BYTES, most_entries, walk_weights
+from ultragcn.scoring.item_weights import WEIGHT_BYTES, most_weights, walk_weights
+from ultragcn.solvers import Sizes
 
 
 class RP3beta(ItemWeightModel):
@@ -32,8 +34,9 @@ class RP3beta(ItemWeightModel):
 
     _lighter = "lower num_neighbors, or fit on fewer items"
 
-    def _memory(self) -> int:
-        return WEIGHT_BYTES * most_entries(self.train_.matrix, self.config.num_neighbors)
+    @classmethod
+    def _memory_for(cls, sizes: Sizes, squares: int, config: Any) -> int:
+        return WEIGHT_BYTES * most_weights(sizes.num_items, squares, config.num_neighbors)
 
     def _learn(self, targets: Interactions | None, show: Progress) -> None:
         settings = self.config

@@ -4,12 +4,14 @@ How: `item_weights.regression_weights`, which UltraGCN uses for its item graph t
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from ultragcn.config import HyperParameters, parameter
 from ultragcn.data.interactions import Interactions
 from ultragcn.models.item_scorer import ItemWeightModel
 from ultragcn.progress import Progress
-from ultragcn.scoring.item_weights import WEIGHT_BYTES, compile_kernels, most_entries, regression_weights
+from ultragcn.scoring.item_weights import WEIGHT_BYTES, compile_kernels, most_weights, regression_weights
+from ultragcn.solvers import Sizes
 
 
 class SparseEASE(ItemWeightModel):
@@ -31,11 +33,12 @@ class SparseEASE(ItemWeightModel):
 
     _lighter = "lower num_weights and num_neighbors, or fit on fewer items"
 
-    def _memory(self) -> int:
+    @classmethod
+    def _memory_for(cls, sizes: Sizes, squares: int, config: Any) -> int:
         # The factor is denser than what shares users, its inverse too.
-        num_items = self.train_.num_items
-        factor = most_entries(self.train_.matrix, self.config.num_neighbors)
-        return WEIGHT_BYTES * (factor + num_items * min(int(self.config.num_weights), num_items))
+        num_items = sizes.num_items
+        factor = most_weights(num_items, squares, config.num_neighbors)
+        return WEIGHT_BYTES * (factor + num_items * min(int(config.num_weights), num_items))
 
     def _prepare(self) -> None:
         super()._prepare()

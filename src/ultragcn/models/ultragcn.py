@@ -39,6 +39,7 @@ from ultragcn.progress import Progress, progress_of
 from ultragcn.scoring import item_weights
 from ultragcn.scoring.item_graph import item_graph
 from ultragcn.scoring.kept_graph import with_new_items
+from ultragcn.scoring.ranking import ranked_by
 from ultragcn.scoring.scorer import Scorer
 from ultragcn.scoring.trend import log_recent_share
 from ultragcn.training import choices
@@ -221,16 +222,17 @@ class UltraGCN(EmbeddingRecommender):
         self.seed_, self.history_, self.stopped_ = course.seed, course.history, "epochs"
         self.item_graph_ = item_graph(train, self.config, show)
         objective = Objective.of(train, self._config_with(course.l2))
-        solver = solvers.make_solver(objective, course.seed)
+        solver, ranker = solvers.make_solver(objective, course.seed), solvers.make_ranker(self.config)
         show.start("training", settings.epochs, solver.unit)
         show.advance(len(course.history))
         try:
             solver.start(state)
-            self.stopped_ = train_loop(
-                solver, course, self._place, choices.measure_on(self, targets, self.config.select_by),
-                epochs=settings.epochs, patience=settings.patience, started=started, show=show, checkpoints=checkpoints,
-                change=choices.L2Path(solver, objective, self.config, course).go_on, on_epoch=on_epoch,
-            )  # fmt: skip
+            with ranked_by(ranker):
+                self.stopped_ = train_loop(
+                    solver, course, self._place, choices.measure_on(self, targets, self.config.select_by),
+                    epochs=settings.epochs, patience=settings.patience, started=started, show=show, checkpoints=checkpoints,
+                    change=choices.L2Path(solver, objective, self.config, course).go_on, on_epoch=on_epoch,
+                )  # fmt: skip
         except KeyboardInterrupt:
             self.stopped_ = "interrupted"
             raise
@@ -241,7 +243,8 @@ class UltraGCN(EmbeddingRecommender):
             self.best_epoch_, self.l2_ = course.best_epoch, course.kept_l2
             self.train_seconds_ = time.perf_counter() - started
         if targets is not None:
-            self._choose_terms(targets)
+            with ranked_by(ranker):
+                self._choose_terms(targets)
             self.train_seconds_ = time.perf_counter() - started
         self._check_learned()
         cast(Scorer, self.scorer).check_range()
@@ -288,7 +291,10 @@ class UltraGCN(EmbeddingRecommender):
             free = torch_ops.free_memory(torch_ops.choose_device(self.config.device))
         needed = solvers.memory(solvers.Sizes(train.num_users, train.num_items, len(train)), self.config)
         what = f"UltraGCN on {train.num_users} users and {train.num_items} items"
-        ask_for(needed, what, "lower embedding_dim, or fit on fewer users and items", free)
+        advice = "lower embedding_dim, or fit on fewer users and items"
+        ask_for(needed, what, advice, free)
+        if self.config.solver == "exact" and self.config.device == "cuda":
+            ask_for(needed + solvers.GPU_SPACE, f"{what} on a GPU", f"{advice}, or give device cpu", solvers.free_gpu_memory())
         if self.config.resolved().item_graph_weight:
             entries = item_weights.most_entries(train.matrix, self.config.item_graph_neighbors)
             advice = "lower item_graph_neighbors, or set item_graph_weight to 0"

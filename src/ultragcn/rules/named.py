@@ -29,6 +29,8 @@ from ultragcn.rules.rules import IdFile, Rules, Texts
 _SETTINGS = ("only", "exclude", "where", "max_per", "diversity", "promote", "unknown")
 _KEYS = ("from", "until", *_SETTINGS, "values")
 _PIECE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\{(\w+)\}")
+_IN = re.compile(r"\bin\s*$", re.IGNORECASE)
+"""Before a placeholder that stands for a list, though one value alone may be given."""
 _PLACE = re.compile(r"\{(\w+)\}")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 
@@ -227,7 +229,9 @@ class _Table:
 
         def piece(found: re.Match[str]) -> str:
             if found[1] is not None:
-                return self._in_sql(found[1], self._value(found[1]))
+                value = self._value(found[1])
+                is_list = _IN.search(found.string[: found.start()]) is not None and not isinstance(value, (list, tuple))
+                return self._in_sql(found[1], [value] if is_list else value)
             if (inside := _PLACE.search(found[0])) is not None and inside[1] in self._values:
                 raise self._wrong(f"{inside[0]} stands in quotes in {condition!r}; leave the quotes out, they come with the value")
             return found[0]

@@ -34,8 +34,12 @@ def blocks(num_rows: int, num_items: int, size: int = _SCORE_BYTES) -> Iterator[
 
 def most_entries(matrix: sp.csr_matrix, count: int) -> int:
     """Return how many weights there are at most, were `count` kept of each item, among the items that share a user of A (U, I) with it."""
-    num_items = matrix.shape[1]
-    return int(min(min(count, num_items) * num_items, np.square(np.diff(matrix.indptr).astype(np.int64)).sum()))
+    return most_weights(matrix.shape[1], int(np.square(np.diff(matrix.indptr).astype(np.int64)).sum()), count)
+
+
+def most_weights(num_items: int, squares: int, count: int) -> int:
+    """Return the same from sizes alone; `squares` is the sum of the squares of the users' degrees."""
+    return min(min(count, num_items) * num_items, squares)
 
 
 WEIGHT_BYTES = 24

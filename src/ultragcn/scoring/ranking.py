@@ -3,9 +3,10 @@
 U users, I items, D dimensions, B users of a block, K list length.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,6 +19,21 @@ BATCH_USERS = 8192  # users ranked before their lists are handed over
 _BATCH_PLACES = 2**23  # places of those lists at most
 _BLOCK, _TILE = 128, 512  # users and items whose scores are made together: a quarter of a megabyte, near the processor
 _GRAPH_BYTES = 24 * 2**20  # what the scores of the item graph take of a block of users, on each thread
+
+
+Lists = tuple[np.ndarray, np.ndarray]
+"""Items (B, K) int32 and scores (B, K) float32."""
+_ranker: ContextVar[Callable[..., Lists] | None] = ContextVar("ranker", default=None)
+
+
+@contextmanager
+def ranked_by(ranker: Callable[..., Lists] | None) -> Iterator[None]:
+    """Let `ranker`, which takes what `kernels.rank_users` takes, make the lists of this thread's `rank`; None: Numba makes them."""
+    before = _ranker.set(ranker)
+    try:
+        yield
+    finally:
+        _ranker.reset(before)
 
 
 def batch_users(top_k: int) -> int:
@@ -118,10 +134,11 @@ def rank(user_embedding: np.ndarray, item_embedding: np.ndarray, users: np.ndarr
     term = no_term() if graph is None else term_of(graph) if isinstance(graph, GraphTerm) else graph
     block = _BLOCK if term.scale == 0 else int(np.clip(_GRAPH_BYTES // (4 * len(item_embedding)), 1, _BLOCK))
     step = batch_users(top_k)
+    rank_users: Any = _ranker.get() or kernels.rank_users
     for start in range(0, len(users), step):
         batch = users[start : start + step]
         with limits_for(len(batch), len(item_embedding)):
-            lists = kernels.rank_users(*tables, batch, min(top_k, len(item_embedding)), tuple(seen_rows), term, block, _TILE)
+            lists = rank_users(*tables, batch, min(top_k, len(item_embedding)), tuple(seen_rows), term, block, _TILE)
         yield batch, *_padded(lists, top_k)
 
 

@@ -101,7 +101,9 @@ class Application:
             Mounted(RELOAD, self._reload, methods=["POST"]),
             *(Mounted(path, _file(name, kind)) for path, (name, kind) in _FILES.items()),
         ]
-        self._app: ASGIApp = Starlette(routes=mounted, exception_handlers={HTTPException: _problem_of_http, Exception: self._fault})
+        made = Starlette(routes=mounted, exception_handlers={HTTPException: _problem_of_http, Exception: self._fault})
+        made.router.redirect_slashes = False
+        self._app: ASGIApp = made
 
     # --------------------------------------------------------------- guarding
 
@@ -187,6 +189,8 @@ class Application:
             about: MutableMapping[str, Any] = scope["ultragcn"]
             about["route"] = f"{route.method} {route.path}"
             wanted = scope["path_params"].get(route.parameter, "") if route.parameter else ""
+            if route.parameter and not wanted:
+                return problem(scope, 404, f"give the id of the {route.parameter} in the path, as {route.path}")
             if len(wanted) > messages.MOST_CHARACTERS:
                 return problem(scope, 400, f"an id has at most {messages.MOST_CHARACTERS} characters, not {len(wanted)}")
             try:
@@ -197,7 +201,7 @@ class Application:
                 else:
                     form = messages.from_query(request.query_params.multi_items(), route.form)
             except msgspec.MsgspecError as error:
-                return problem(scope, 400, f"the request cannot be read: {error}")
+                return problem(scope, 400, messages.in_words(error, route.form))
             except UsageError as error:
                 return problem(scope, 400, str(error))
             except _TooLongError:
@@ -289,7 +293,10 @@ def _no_parameters(request: Request) -> Response | None:
 async def _problem_of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.scope["path"]
-    says = {404: f"there is no {path!r} here; /openapi.json says what there is", 405: f"{path!r} takes no {request.method}"}
+    says = {
+        404: f"there is no {path!r} here; /openapi.json says what there is",
+        405: f"{path!r} takes {(error.headers or {}).get('Allow', 'other methods')}, not {request.method}",
+    }
     response = problem(request.scope, error.status_code, says.get(error.status_code, str(error.detail)))
     for name, value in (error.headers or {}).items():
         response.headers[name] = value

@@ -3,13 +3,14 @@
 Letters: K items of a list.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ultragcn.errors import UsageError, unknown_name
+from ultragcn.errors import UsageError, did_you_mean, unknown_name
 from ultragcn.rules.named import values_of
 
 MOST_IDS = 1000
@@ -322,6 +323,48 @@ def from_query(pairs: Sequence[tuple[str, str]], form: type[Any]) -> Any:
         name: found[name] for name, kind in kinds.items() if kind == "text" and getattr(made, name) != found.get(name, getattr(made, name))
     }
     return msgspec.structs.replace(made, **ids_called_null) if ids_called_null else made
+
+
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "array": "a list", "object": "an object",
+          "null": "nothing"}  # fmt: skip
+"""What the kinds of JSON are called in a sentence."""
+
+
+def in_words(error: Exception, form: type[Any]) -> str:
+    """Return what is wrong with a request as a sentence.
+
+    Examples
+    --------
+    >>> try:
+    ...     from_query([("k", "two")], PopularQuestion)
+    ... except msgspec.ValidationError as error:
+    ...     in_words(error, PopularQuestion)
+    'k must be a whole number, not a text'
+    """
+    said, _, where = str(error).partition(" - at ")
+    field = where.strip("`").removeprefix("$").lstrip(".") or "the request"
+    if found := re.fullmatch(r"Expected `(.+)`, got `(.+)`", said):
+        wanted, given = (" or ".join(_WORDS.get(kind, kind) for kind in side.split(" | ")) for side in found.groups())
+        return f"{field} must be {wanted}, not {given}"
+    if found := re.fullmatch(r"Expected `(.+)` (of length )?([<>]=) (\S+)", said):
+        bound = "at most" if found[3] == "<=" else "at least"
+        return f"{field} must have {bound} {found[4]} entries" if found[2] else f"{field} must be {bound} {found[4]}"
+    if found := re.fullmatch(r"Invalid enum value '(.*)'", said, re.DOTALL):
+        allowed = _choices(form, field.rpartition(".")[2])
+        return f"{field} must be one of {', '.join(allowed)}, not {found[1]!r}{did_you_mean(found[1], allowed)}"
+    if found := re.fullmatch(r"Object contains unknown field `(.*)`", said, re.DOTALL):
+        named = list(_kinds_of(form))
+        return f"there is no field {found[1]!r}{did_you_mean(found[1], named)} (allowed: {', '.join(named)})"
+    if "truncated" in said:
+        return "the body must be a whole JSON object"
+    return f"the request cannot be read: {error}"
+
+
+def _choices(form: type[Any], field: str) -> list[str]:
+    """Return the words that a field takes."""
+    hints = get_type_hints(ListQuestion if form is Batch else form)
+    kinds = (hints.get(field), *get_args(hints.get(field)))
+    return [str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
 
 
 _KINDS: dict[type[Any], Mapping[str, str]] = {}

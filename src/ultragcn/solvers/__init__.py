@@ -4,7 +4,7 @@ A solver's module has its class, `choose_device(device)`, which refuses a device
 which returns the seconds it took.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import NamedTuple, Protocol
 
@@ -123,6 +123,25 @@ def memory(sizes: Sizes, config: Config) -> int:
 def make_solver(objective: Objective, seed: int) -> Solver:
     """Return the solver that the objective's configuration names, before its `start`."""
     return _class(objective.config.solver)(objective, seed)
+
+
+GPU_SPACE = 4 * 2**30
+"""About the bytes that exact takes on a GPU beside the data: tiles of cells, and the frozen rows that a group of rows keeps."""
+
+
+def free_gpu_memory() -> int | None:
+    """Return the bytes that are free on the GPU; refuse a GPU that is not there."""
+    torch_ops = import_module("ultragcn.kernels.torch_ops")
+    free: int | None = torch_ops.free_memory(torch_ops.choose_device("cuda"))
+    return free
+
+
+def make_ranker(config: Config) -> Callable[..., tuple[np.ndarray, np.ndarray]] | None:
+    """Return what ranks while a training looks at held-out pairs: a GPU where the solver exact computes on one; else None, Numba does."""
+    if config.solver != "exact" or config.device != "cuda":
+        return None
+    ranker: Callable[..., tuple[np.ndarray, np.ndarray]] = import_module("ultragcn.kernels.torch_ops").Ranker(config.device)
+    return ranker
 
 
 def _class(name: str) -> type[Solver]:

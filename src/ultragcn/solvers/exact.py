@@ -31,6 +31,8 @@ from ultragcn.solvers.clusters import cluster_columns, num_clusters
 from ultragcn.solvers.half_sweeps import (
     MAX_STRIPS,
     NOTHING,
+    NUMBA,
+    HalfSweeper,
     Pending,
     Side,
     checked,
@@ -51,10 +53,21 @@ _SUBSPACE_STEPS = 2  # towards the leading directions of P
 
 
 def choose_device(device: str) -> str:
-    """Return "cpu", the one device this solver computes on."""
-    if device == "cuda":
-        raise UsageError("solver exact computes on the CPU, not on cuda; use --device cpu or auto, or --solver sgd")
-    return "cpu"
+    """Return "cpu" or "cuda", where half-sweeps are computed; auto is the CPU. Refuse a GPU that is not there."""
+    if device != "cuda":
+        return "cpu"
+    from ultragcn.solvers import torch_sweeper
+
+    return torch_sweeper.choose_device(device).type
+
+
+def choose_sweeper(config: Config) -> HalfSweeper:
+    """Return who computes the half-sweeps of a training: Numba on the CPU, PyTorch on a GPU."""
+    if choose_device(config.device) == "cpu":
+        return NUMBA
+    from ultragcn.solvers.torch_sweeper import TorchSweeper
+
+    return TorchSweeper("cuda", config.tf32)
 
 
 class ExactSolver:
@@ -66,19 +79,23 @@ class ExactSolver:
     ----------
     objective : Objective
     seed : int
+    sweeper : HalfSweeper, optional
+        Who computes half-sweeps; by default what suits the configuration's `device`.
 
     Raises
     ------
+    MissingDependencyError
+        The configuration's `device` is cuda, and PyTorch is not installed.
     UsageError
-        The configuration's `device` is cuda.
+        The configuration's `device` is cuda, and there is no GPU.
     NumericalError
         From `start` and `step`: the weights are so large that float32 overflows; the message says what to change.
     """
 
     unit = "sweep"
 
-    def __init__(self, objective: Objective, seed: int):
-        choose_device(objective.config.device)
+    def __init__(self, objective: Objective, seed: int, sweeper: HalfSweeper | None = None):
+        self._sweeper = choose_sweeper(objective.config) if sweeper is None else sweeper
         self.epoch, self.tolerance = 0, objective.config.tolerance
         self._objective, self._config, self._seed = objective, objective.config, seed
         self._pending: Pending | None = None  # the items' last half-sweep
@@ -90,20 +107,20 @@ class ExactSolver:
         """Make the first embeddings, or take those of `state`; then make the two sides of the loss."""
         if state is None:
             with kernels.numba_threads():
-                self._x, self._y = deque(start_sweeps(self._objective, self._seed), maxlen=1).pop()
+                self._x, self._y = deque(start_sweeps(self._objective, self._seed, self._sweeper), maxlen=1).pop()
             self._user_damping, self._item_damping = (np.ones(len(table), np.float32) for table in (self._x, self._y))
         else:
             self._check(state)
             self.epoch, self._pending = int(state["sweep"][0]), _pending_of(state)
             self._x, self._y = state["x"], state["y"]
             self._user_damping, self._item_damping = state["user_damping"], state["item_damping"]
-        self._users, self._items = sides_of(self._objective)
+        self._users, self._items = sides_of(self._objective, self._sweeper)
         if state is not None:
             self._labels = {side: state[f"{side}_labels"] for side in ("user", "item") if f"{side}_labels" in state}
 
     def start_from(self, x: np.ndarray, y: np.ndarray, new_users: np.ndarray, new_items: np.ndarray) -> None:
         """Begin with the embeddings of a smaller log in place of a start of its own; see `warm.warm_start`, which fills the new rows."""
-        self._users, self._items = sides_of(self._objective)
+        self._users, self._items = sides_of(self._objective, self._sweeper)
         with kernels.numba_threads():
             self._x, self._y = warm_start(self._users, self._items, x, y, new_users, new_items)
         self._user_damping, self._item_damping = (np.ones(len(table), np.float32) for table in (self._x, self._y))
@@ -217,7 +234,7 @@ def _measure(side: Side, x: np.ndarray, negative: np.ndarray, pending: Pending, 
     return next_damping(damping, pending.loss, loss, pending.predicted), loss > pending.loss, increased
 
 
-def start_sweeps(objective: Objective, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def start_sweeps(objective: Objective, seed: int, sweeper: HalfSweeper = NUMBA) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield embeddings to begin with: random ones, or leading directions of P after each of a few sweeps with quadratic negatives.
 
     Of P only what the train pairs have for themselves: a tenth of the work, a start as good, and no neighbours to wait for.
@@ -233,7 +250,7 @@ def start_sweeps(objective: Objective, seed: int) -> Iterator[tuple[np.ndarray, 
         objective.train, config.replace(w1=config.w1 + uniform, w3=config.w3 + uniform, item_item_weight=0.0, exclude_positives=False)
     )
     users, items = (
-        replace(side, l2=np.maximum(side.l2 * np.float32(config.start_l2), np.float32(_START_LEAST_L2))) for side in sides_of(own)
+        replace(side, l2=np.maximum(side.l2 * np.float32(config.start_l2), np.float32(_START_LEAST_L2))) for side in sides_of(own, sweeper)
     )
     y = _leading_directions(users.matrix(users.positive), y, random if config.start == "spectral" else None)
     x[:] = 0.0
@@ -278,7 +295,10 @@ def compile_kernels(config: Config, sizes: Sizes | None = None) -> float:
     clustered = None if sizes is None else num_clusters(config, sizes.num_users, sizes.num_items) is not None
     x = np.ones((1, 1), np.float32)
     row = np.ones((1, 2), np.float32)
-    side = Side(np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1)
+    side = Side(
+        np.array([0, 1], np.int64), np.zeros(1, np.int32), x[0], NOTHING, row, np.ones((2, 1), np.float32), x[0], 1, 1,
+        choose_sweeper(config),
+    )  # fmt: skip
     kernels.compile_kernels("positive_rows")
     with kernels.numba_threads():
         if config.negatives != "clusters" and clustered is not True:

@@ -36,7 +36,7 @@ _ADVICE = "lower negative_weight, item_item_weight or w1..w4, or raise the L2 st
 
 
 class HalfSweeper(Protocol):
-    """Who computes half-sweeps: kernels of these two names. `kernels.reference` is one, and so is `NumbaSweeper`."""
+    """Who computes half-sweeps: kernels of these names. `kernels.reference` is one, and so are `NumbaSweeper` and `TorchSweeper`."""
 
     def half_sweep(self, x: np.ndarray, y: np.ndarray, rows: Rows, cells: Cells, blocks: Blocks, system: System, out: Swept) -> None:
         """Take one Newton-like step of every row of `x` against the frozen `y`, and write the rows and what they measure to `out`."""
@@ -204,17 +204,17 @@ def users_of(objective: Objective) -> Side:
     return side_of(objective, train.matrix, *objective.train_positives, columns, l2)
 
 
-def sides_of(objective: Objective) -> tuple[Side, Side]:
-    """Return the users' and the items' side of an objective over its train pairs."""
+def sides_of(objective: Objective, sweeper: HalfSweeper = NUMBA) -> tuple[Side, Side]:
+    """Return the users' and the items' side of an objective over its train pairs; `sweeper` computes their half-sweeps."""
     train, config, users = objective.train, objective.config, users_of(objective)
     by_item = users.matrix(users.positive).T.tocsr()
     excluded = users.matrix(users.excluded).T.tocsr().data if len(users.excluded) else NOTHING
     items = Side(
         by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32, copy=False), by_item.data, excluded,
         np.ascontiguousarray(users.column_weight.T), np.ascontiguousarray(users.row_weight.T), objective.l2_items(),
-        *_tile_sizes(train.num_items, config),
+        *_tile_sizes(train.num_items, config), sweeper,
     )  # fmt: skip
-    return users, items
+    return replace(users, sweeper=sweeper), items
 
 
 @dataclass(frozen=True)

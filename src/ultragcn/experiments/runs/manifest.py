@@ -108,7 +108,9 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return read_manifest(folder)
 
 
-def load_run_data(manifest: dict[str, Any], data_dir: str | None, moved: Mapping[str, Any] | None = None) -> Dataset:
+def load_run_data(
+    manifest: dict[str, Any], data_dir: str | None, moved: Mapping[str, Any] | None = None, disk: Mapping[str, Any] | None = None
+) -> Dataset:
     """Return the data set a run was trained on, read and split as it was.
 
     Parameters
@@ -120,6 +122,8 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None, moved: Mapping
     moved : dict of str -> path or list of paths, optional
         Where files are now that are no longer in their place: `dataset`, `test`, `valid`, `titles`,
         `items_table`. Their content must be as it was.
+    disk : dict, optional
+        `on_disk` and `scratch` of `load_dataset`, which change nothing of the data.
 
     Raises
     ------
@@ -147,6 +151,7 @@ def load_run_data(manifest: dict[str, Any], data_dir: str | None, moved: Mapping
             source,
             data_dir or manifest["data_dir"],
             **files,
+            **(disk or {}),
             protocol=manifest["protocol"],
             split_seed=manifest["split_seed"],
             **manifest.get("data_options", {}),

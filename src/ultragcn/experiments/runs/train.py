@@ -16,7 +16,7 @@ next/                              all of these and the four above, of a run tha
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +134,7 @@ def resume_run(
     data_dir: str | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[Record], None] | None = None,
+    disk: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Go on with a run that was killed or interrupted, to the end that it would have reached; return the metrics.
 
@@ -149,6 +150,8 @@ def resume_run(
         Where a named data set is now, if it has moved.
     progress, on_epoch
         As in `UltraGCN.fit`; `on_epoch` is not called again for epochs before the checkpoint.
+    disk : dict, optional
+        `on_disk` and `scratch` of `load_dataset`.
 
     Raises
     ------
@@ -172,7 +175,7 @@ def resume_run(
     if dataset is not None and (dataset.hash, split_hash(dataset)) != (manifest["data_hash"], manifest["split_hash"]):
         raise UsageError(f"the run in {out} is one on other data, or split otherwise; give those, or train anew")
     if dataset is None:
-        dataset = replace(load_run_data(manifest, data_dir), name=manifest["dataset"])
+        dataset = replace(load_run_data(manifest, data_dir, disk=disk), name=manifest["dataset"])
     with storage.sole_writer(out), _workplace(out, beside=folder != out):
         resumed = {"at": _now(), "versions": versions(), "git_commit": git_commit()}
         manifest["resumed"] = [*manifest.get("resumed", []), resumed]

@@ -1,54 +1,18 @@
-"""Kernels in PyTorch, on a CPU or a GPU. Twins of the same names in `reference`.
+"""Batches of the solver sgd and of LightGCN in PyTorch.
 
 Letters: U users, I items, D dimensions, B rows of a batch, C columns (items looked at for a row), R negatives of a row.
 """
 
 import contextlib
-import os
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-
-from ultragcn import machine
-from ultragcn.errors import UsageError
-
-# Threads that wait for each other actively slow down tenfold on a machine that has anything else to do. This must be said before
-# PyTorch is loaded, and whoever set it differently knows better.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
-
-__all__ = ["BatchLoss", "batch_loss", "choose_device", "cpu_threads", "draw_negatives", "pairwise_loss", "propagate", "sparse_matrix"]
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the device meant by "cpu", "cuda" or "auto" (a GPU when there is one)."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for, but PyTorch finds no GPU here; use --device cpu or auto")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that are free where `device` computes; None where the system does not say."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine.free_memory()
-
-
-@contextlib.contextmanager
-def cpu_threads(number: int) -> Iterator[None]:
-    """Let PyTorch use `number` threads of the processor at most; afterwards, as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(number, before))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class BatchLoss(NamedTuple):
@@ -203,8 +167,3 @@ def pairwise_loss(embedding: Tensor, users: Tensor, positives: Tensor, negatives
     gradient.index_add_(0, positives, pull)
     gradient.index_add_(0, negatives, -pull)
     return softplus(-margin).sum(), gradient
-
-
-def gpu_names() -> list[str]:
-    """Return the names of the GPUs that PyTorch can use."""
-    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
