@@ -31,7 +31,7 @@ lint: $(VENV)/.test  ## the checks of `make test` without the tests
 	$(MAKE) --no-print-directory docs TORCH=$(TORCH)
 
 docs: $(VENV)/.test  ## build the documentation into site/; fail where a link or a name leads nowhere
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.test  ## put the code into the house format
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
