@@ -6,7 +6,7 @@ VENV   := $(if $(filter no,$(TORCH)),.venv-no-torch,.venv)
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --durations=25 --durations-min=1
 
-.PHONY: help demo test test-all lint format coverage test-python test-lowest bench clean
+.PHONY: help demo test test-all lint docs format coverage test-python test-lowest bench release-check clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -27,6 +27,11 @@ lint: $(VENV)/.test  ## the checks of `make test` without the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(MAKE) --no-print-directory docs TORCH=$(TORCH)
+
+docs: $(VENV)/.test  ## build the documentation into site/; fail where a link or a name leads nowhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.test  ## put the code into the house format
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
@@ -51,8 +56,11 @@ bench: $(VENV)/.test  ## measure results, the sampled solver and the evaluation 
 	$(BIN)/python benchmarks/sgd_epoch.py
 	$(BIN)/python benchmarks/evaluation.py
 
+release-check: $(VENV)/.test  ## build wheel and sdist, check them, install the wheel elsewhere, run the demo from it; print sizes and seconds
+	$(BIN)/python benchmarks/release.py
+
 clean:           ## remove everything that was made, except data sets, plots and runs
-	rm -rf .venv .venv-no-torch .venv-python .venv-lowest dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-no-torch .venv-python .venv-lowest dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

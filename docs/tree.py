@@ -1,4 +1,4 @@
-"""Write the lists of files in docs/architecture.md: each module with the first line of its docstring.
+"""Write the lists of files in docs/architecture.md and benchmarks/README.md: each module with the first line of its docstring.
 
 python docs/tree.py
 """
@@ -8,7 +8,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/architecture.md"
+BENCHMARKS = ROOT / "benchmarks/README.md"
 BEGIN = "<!-- made by docs/tree.py -->"
+
+BENCHMARKS_HEAD = """# Benchmarks
+
+Every figure of the documentation was printed by one of these scripts. Run them from the root of the repository:
+
+    ULTRAGCN_DATA_DIR=datasets python benchmarks/comparison.py
+
+Each script says at its beginning which data it needs and what it prints. `make bench` runs the three that matter most.
+`python docs/tree.py` writes this page from the first line of each script.
+
+| script | what it does |
+|---|---|
+"""
 
 
 def first_line(path: Path) -> str:
@@ -35,5 +49,12 @@ def whole(page: str) -> str:
     return page.partition(BEGIN)[0] + f"{BEGIN}\n\n{lists()}"
 
 
+def benchmarks() -> str:
+    """Return the page on benchmarks/: how to run a script, and a line a script."""
+    lines = [f"| [{path.name}]({path.name}) | {first_line(path)} |" for path in sorted(BENCHMARKS.parent.glob("*.py"))]
+    return BENCHMARKS_HEAD + "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
+    BENCHMARKS.write_text(benchmarks(), encoding="utf-8")
     PAGE.write_text(whole(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
