@@ -58,7 +58,8 @@ def choose_device(device: str) -> str:
         return "cpu"
     from ultragcn.solvers import torch_sweeper
 
-    return torch_sweeper.choose_device(device).type
+    name: str = torch_sweeper.choose_device(device).type
+    return name
 
 
 def choose_sweeper(config: Config) -> HalfSweeper:
