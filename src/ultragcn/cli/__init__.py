@@ -23,6 +23,7 @@ from ultragcn.cli import (
     evaluate,
     explain,
     export,
+    processes,
     recommend,
     report,
     serve,
@@ -176,6 +177,7 @@ def _advice_on_word(word: str, argv: Sequence[str], parser: _Parser) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit status."""
     fill_streams()
+    processes.choose_voice()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", DataWarning)
@@ -183,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parse(sys.argv[1:] if argv is None else argv)
             if sys.stdout is None:
                 raise UsageError("stdout is closed, so there is nowhere to print to; leave it open, or send it to /dev/null")
+            processes.refuse_others(arguments.command)
             with _log_told(getattr(arguments, "quiet", False)), limited_threads(threads.number_of(arguments)):
                 status: int = arguments.run(arguments)
             sys.stdout.flush()
