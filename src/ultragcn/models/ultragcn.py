@@ -489,11 +489,12 @@ def _refuse_many(processes: Processes, config: Config, train: Interactions) -> N
     """Raise `UsageError` where several processes cannot train together."""
     if config.solver != "exact":
         raise UsageError(f"solver {config.solver} trains in one process; take solver exact, or start without torchrun")
-    users, items = num_shards(train.num_users), num_shards(train.num_items)
-    if processes.number > min(users, items):
+    shards = num_shards(train.num_users, train.num_items)
+    if processes.number > shards:
+        most = "start without torchrun" if shards == 1 else f"take {shards} processes at most"
         raise UsageError(
-            f"{processes.number} processes are too many: {train.num_users} users are cut into {counted(users, 'shard')} and "
-            f"{train.num_items} items into {items}, and each process needs one of both; take {min(users, items)} at most"
+            f"{processes.number} processes are too many: {train.num_users} users and {train.num_items} items are cut into "
+            f"{counted(shards, 'shard')} each, and a process needs one of both; {most}"
         )
 
 

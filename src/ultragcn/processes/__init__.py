@@ -24,7 +24,7 @@ from ultragcn.errors import UltraGCNError, UsageError
 from ultragcn.machine import limited_threads, num_cores, thread_limit
 
 T = TypeVar("T")
-_SOME, _FEW_ROWS = 4, 512  # so many shards from so many rows on: enough for four processes
+_SOME, _FEW_ROWS = 4, 1024  # so many shards from so many rows on: enough for four processes
 _ROWS = 4096  # rows of a shard where there are more shards: similar rows are looked for within one, and find each other among so many
 _MOST = 64  # shards of a table at most, and so processes
 
@@ -89,14 +89,15 @@ def in_order(parts: np.ndarray) -> np.ndarray:
     return total
 
 
-def num_shards(rows: int) -> int:
-    """Return into how many shards a table of so many rows is cut: by its size alone.
+def num_shards(num_users: int, num_items: int) -> int:
+    """Return into how many shards both users and items are cut: by the size of the smaller side alone.
 
     Examples
     --------
-    >>> [num_shards(rows) for rows in (100, 2_000, 40_000, 10**7)]
+    >>> [num_shards(rows, 10**6) for rows in (100, 2_000, 40_000, 10**7)]
     [1, 4, 8, 64]
     """
+    rows = min(num_users, num_items)
     if rows < _FEW_ROWS:
         return 1
     return min(_MOST, max(_SOME, 2 ** ((rows // _ROWS).bit_length() - 1) if rows >= _ROWS else 1))

@@ -9,6 +9,8 @@ The start matters: from random embeddings the first sweeps learn popularity alon
 sweep needs no pass over the cells and leaves that plateau in seconds. docs/exact-solver.md has the derivation and the figures.
 
 Several processes may do a sweep together (`processes`): each steps the rows of its own shards, and all have both tables of embeddings.
+Blocks of similar rows form inside a shard, so a shard should hold similar rows: after the start the rows are put in such an order, and they
+keep it. What comes from outside and goes there is in the order of the data.
 
 Here is the course of the sweeps; one half of a sweep is in `half_sweeps.py`, users that are new in `fold_in.py`.
 
@@ -28,7 +30,7 @@ from ultragcn import kernels, rng
 from ultragcn.config import Config
 from ultragcn.errors import UsageError
 from ultragcn.loss.objective import Objective
-from ultragcn.processes import Processes, Share, current
+from ultragcn.processes import Processes, Share, current, num_shards
 from ultragcn.solvers import Embeddings, Shapes, Sizes, State, check_state
 from ultragcn.solvers.clusters import cluster_columns, num_clusters
 from ultragcn.solvers.half_sweeps import (
@@ -41,6 +43,7 @@ from ultragcn.solvers.half_sweeps import (
     grams_of,
     half_sweep,
     next_damping,
+    orders_of,
     parabola_of,
     quadratic_half_sweep,
     shares_of,
@@ -92,6 +95,7 @@ class ExactSolver:
         self._objective, self._config, self._seed, self._processes = objective, objective.config, seed, current()
         self._pending: Pending | None = None  # the items' last half-sweep
         sizes = objective.train.num_users, objective.train.num_items
+        self._order: tuple[np.ndarray, np.ndarray]  # which user and which item is in each row
         self._numbers = num_clusters(self._config, *sizes)  # of users and of items; None: every cell is visited
         self._labels: dict[str, np.ndarray] = {}  # the cluster of each user and of each item, after the first sweep over clusters
 
@@ -100,25 +104,34 @@ class ExactSolver:
         if state is None:
             with kernels.numba_threads():
                 self._x, self._y = deque(start_sweeps(self._objective, self._seed), maxlen=1).pop()
-        else:
-            self._check(state)
+            self._arrange()
+            return
+        self._check(state)
+        order = self._order = state["user_order"], state["item_order"]
+        self._x, self._y = state["x"][order[0]], state["y"][order[1]]
         self._make_sides()
-        if state is not None:
-            users, items = self._users.share.own, self._items.share.own
-            self.epoch, self._pending = int(state["sweep"][0]), _pending_of(state, items)
-            self._x, self._y = state["x"], state["y"]
-            self._user_damping, self._item_damping = state["user_damping"][users], state["item_damping"][items]
-            self._labels = {side: state[f"{side}_labels"] for side in ("user", "item") if f"{side}_labels" in state}
+        users, items = order[0][self._users.share.own], order[1][self._items.share.own]
+        self.epoch, self._pending = int(state["sweep"][0]), _pending_of(state, items)
+        self._user_damping, self._item_damping = state["user_damping"][users], state["item_damping"][items]
+        named = zip(("user", "item"), order, strict=True)
+        self._labels = {side: state[f"{side}_labels"][rows] for side, rows in named if f"{side}_labels" in state}
 
     def start_from(self, x: np.ndarray, y: np.ndarray, new_users: np.ndarray, new_items: np.ndarray) -> None:
         """Begin with the embeddings of a smaller log in place of a start of its own; see `warm.warm_start`, which fills the new rows."""
-        self._make_sides()
         with kernels.numba_threads():
-            self._x, self._y = warm_start(self._users, self._items, x, y, new_users, new_items)
+            self._x, self._y = warm_start(*sides_of(self._objective), x, y, new_users, new_items)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Put the rows in the order that they keep, and make the two sides of the loss."""
+        with kernels.numba_threads():
+            self._order = self._processes.same(orders_of(self._x, self._y))
+        self._x, self._y = self._x[self._order[0]], self._y[self._order[1]]
+        self._make_sides()
 
     def _make_sides(self) -> None:
         """Make the two sides of the loss, of the rows of this process."""
-        self._users, self._items = own_sides(self._objective, self._processes)
+        self._users, self._items = own_sides(self._objective, self._order, self._processes)
         if self._processes.number > 1:  # what is needed of it is in the sides
             vars(self._objective).pop("train_positives", None)
         self._user_damping, self._item_damping = (np.ones(len(side.l2), np.float32) for side in (self._users, self._items))
@@ -130,7 +143,12 @@ class ExactSolver:
         embeddings: Shapes = {"x": ("f4", users, dim), "y": ("f4", items, dim)}
         damping: Shapes = {"user_damping": ("f4", users), "item_damping": ("f4", items)}
         labels: Shapes = {} if self._numbers is None else {"user_labels": ("i4", users), "item_labels": ("i4", items)}
-        check_state(state, {"sweep": ("i8", 1), **embeddings, **damping, **labels}, {"pending.embedding": ("f4", items, dim), **pending})
+        orders: Shapes = {"user_order": ("i8", users), "item_order": ("i8", items)}
+        needed = {"sweep": ("i8", 1), **embeddings, **damping, **labels, **orders}
+        check_state(state, needed, {"pending.embedding": ("f4", items, dim), **pending})
+        for name in orders:
+            if not np.array_equal(np.sort(state[name]), np.arange(len(state[name]))):
+                raise UsageError(f"the state of the solver is damaged: {name!r} does not name each row once")
         for name, number in zip(labels, self._numbers or (), strict=True):
             if state[name].min(initial=0) < 0 or state[name].max(initial=0) >= number:
                 raise UsageError(f"the state of the solver is damaged: {name!r} names a cluster that does not exist")
@@ -145,7 +163,7 @@ class ExactSolver:
 
     def embeddings(self) -> Embeddings:
         """Return the embeddings of users and items."""
-        return self._x, self._y
+        return _put_back(self._x, self._order[0]), _put_back(self._y, self._order[1])
 
     def is_due(self, epoch: int) -> bool:
         """Return True: sweeps are few, and each of them can be the best."""
@@ -153,12 +171,15 @@ class ExactSolver:
 
     def state(self) -> State:
         """Return what a sweep leaves to the next one: of all rows, whichever process has them."""
-        state = {"sweep": np.array([self.epoch]), "x": self._x, "y": self._y}
-        for side, share, damping in (("user", self._users.share, self._user_damping), ("item", self._items.share, self._item_damping)):
-            state[f"{side}_damping"] = share.gather(damping)
-        state |= {f"{side}_labels": labels for side, labels in self._labels.items()}
+        (x, y), (of_users, of_items) = self.embeddings(), self._order
+        state = {"sweep": np.array([self.epoch]), "x": x, "y": y, "user_order": of_users, "item_order": of_items}
+        state["user_damping"] = _put_back(self._users.share.gather(self._user_damping), of_users)
+        state["item_damping"] = _put_back(self._items.share.gather(self._item_damping), of_items)
+        for side, order in (("user", of_users), ("item", of_items)):
+            if side in self._labels:
+                state[f"{side}_labels"] = _put_back(self._labels[side], order)
         pending = {} if self._pending is None else vars(self._pending)
-        return state | {f"pending.{name}": self._items.share.gather(array) for name, array in pending.items()}
+        return state | {f"pending.{name}": _put_back(self._items.share.gather(array), of_items) for name, array in pending.items()}
 
     def change(self, objective: Objective) -> None:
         """Go on with an objective that differs in L2 alone: P and its transpose stay.
@@ -166,8 +187,8 @@ class ExactSolver:
         What the last half-sweep promised was of the old objective, and is not compared with what it brings.
         """
         self._objective, self._config, self._pending = objective, objective.config, None
-        self._users = self._users.with_l2(objective.l2_users(objective.train.user_degrees)[self._users.share.own])
-        self._items = self._items.with_l2(objective.l2_items()[self._items.share.own])
+        self._users = self._users.with_l2(objective.l2_users(objective.train.user_degrees)[self._order[0]][self._users.share.own])
+        self._items = self._items.with_l2(objective.l2_items()[self._order[1]][self._items.share.own])
 
     @staticmethod
     def memory(sizes: Sizes, config: Config) -> int:
@@ -225,9 +246,18 @@ class ExactSolver:
         return float(half.loss + users.share.sum_rows(users.ridge(x[users.share.own])))
 
 
-def own_sides(objective: Objective, processes: Processes) -> tuple[Side, Side]:
-    """Return the users' and the items' side of an objective, of the rows of this process."""
+def _put_back(table: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return the rows of a table in the order of the data, `order` (R,) being theirs now."""
+    result = np.empty_like(table)
+    result[order] = table
+    return result
+
+
+def own_sides(objective: Objective, order: tuple[np.ndarray, np.ndarray], processes: Processes) -> tuple[Side, Side]:
+    """Return the users' and the items' side of an objective, rows in this order, of the rows of this process."""
     users, items = sides_of(objective)
+    if num_shards(*map(len, order)) > 1:
+        users, items = users.in_order(*order), items.in_order(*order[::-1])
     of_users, of_items = shares_of(users, items, processes)
     return users.of(of_users, of_items), items.of(of_items, of_users)
 

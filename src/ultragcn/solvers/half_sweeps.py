@@ -109,7 +109,7 @@ class Side:
     @cached_property
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
         """Where each block of rows begins and the last one ends, and the first block of each strip: strips keep to one shard."""
-        pieces = [_pieces(part, self.block) for part in self.share.parts]
+        pieces = [_pieces(part, _even(self.share, part, self.block)) for part in self.share.parts]
         most = max(1, MAX_STRIPS // max(1, len(self.share.bounds) - 1))
         strips, blocks = [0], 0
         for piece in pieces:
@@ -198,6 +198,13 @@ class Side:
             l2=self.l2[chosen], dealt=None,
         )  # fmt: skip
 
+    def in_order(self, rows: np.ndarray, columns: np.ndarray) -> "Side":
+        """Return the side with its rows and its columns in another order, given by what is now where: (R,) and (columns,) int64."""
+        place = np.empty(len(columns), np.int32)
+        place[columns] = np.arange(len(columns))
+        other = self.rows(rows)
+        return replace(other, indices=place[other.indices], column_weight=np.ascontiguousarray(self.column_weight[:, columns]))
+
     def of(self, share: Share, columns: Share) -> "Side":
         """Return the side of the rows of one process; what is known of all rows stays."""
         known: dict[str, Any] = {"mean_weight": self.mean_weight, "means": self.means, "_column_share": self._column_share}
@@ -261,8 +268,19 @@ def sides_of(objective: Objective) -> tuple[Side, Side]:
 
 def shares_of(users: Side, items: Side, processes: Processes) -> tuple[Share, Share]:
     """Return which rows of the users and of the items a process works on: in every shard rows cost about the same."""
-    user, item = (Share(cut(np.diff(side.indptr) + _ROW_COST, num_shards(len(side.l2))), processes) for side in (users, items))
+    number = num_shards(len(users.l2), len(items.l2))
+    user, item = (Share(cut(np.diff(side.indptr) + _ROW_COST, number), processes) for side in (users, items))
     return user, item
+
+
+def orders_of(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of users and of items in an order in which similar ones are near each other, so that shards hold such: int64.
+
+    Where there is one shard, they stay as they are.
+    """
+    if num_shards(len(x), len(y)) == 1:
+        return np.arange(len(x)), np.arange(len(y))
+    return _similar_together(x, _BLOCK_ROWS), _similar_together(y, _BLOCK_ROWS)
 
 
 def summed(share: Share, function: Callable[[slice], np.ndarray]) -> np.ndarray:
@@ -270,9 +288,15 @@ def summed(share: Share, function: Callable[[slice], np.ndarray]) -> np.ndarray:
     return share.sum(function).astype(np.float32)
 
 
+def _even(share: Share, part: slice, block: int) -> int:
+    """Return the rows of a block in a shard: at most `block`. Where there are several shards, the last block of each is nearly as large."""
+    rows = part.stop - part.start
+    return block if len(share.bounds) == 2 else -(-rows // max(1, -(-rows // block)))
+
+
 def _pieces(part: slice, length: int) -> np.ndarray:
     """Return where pieces of `length` rows of a shard begin."""
-    return np.arange(part.start, part.stop, length)
+    return np.arange(part.start, part.stop, max(1, length))
 
 
 def _joined(pieces: list[np.ndarray], num_rows: int) -> np.ndarray:
@@ -325,7 +349,7 @@ def half_sweep(side: Side, x: np.ndarray, y: np.ndarray, damping: np.ndarray) ->
     starts, strips = side.starts
     column_loss = np.zeros((len(strips) - 1, len(y)), np.float32)
     first = np.zeros(len(starts) - 1, np.int64)
-    order = np.concatenate([part.start + _similar_together(x[part], side.block) for part in share.parts])
+    order = np.concatenate([part.start + _similar_together(x[part], _even(share, part, side.block)) for part in share.parts])
     side.sweeper.half_sweep(
         x, y, side.problem(damping), Cells(y, transposed(side, y), side.column_weight),
         Blocks(order, side.block, side.tile, first, side.num_tiles, gram_share(side, y), starts, strips),

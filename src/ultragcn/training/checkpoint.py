@@ -17,7 +17,7 @@ from ultragcn.forms import FLOATING, is_finite, misfit
 from ultragcn.solvers import State
 from ultragcn.training.course import Course
 
-_FORM = "ultragcn-checkpoint-5"  # another number when a solver, or what it needs, changes
+_FORM = "ultragcn-checkpoint-6"  # another number when a solver, or what it needs, changes
 _COURSE = {
     "seed": int, "history": [{"epoch": int, "seconds": float, "loss": float}], "best_epoch": int, "without_better": int, "low": int,
     "rising": bool, "l2": (float, None), "kept_l2": (float, None), "seconds": float, "best": FLOATING, "last": FLOATING,
