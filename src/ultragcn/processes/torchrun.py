@@ -7,6 +7,7 @@ receives every row that is not its own once, (P - 1) / P of a table.
 import os
 import pickle
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -25,6 +26,8 @@ except ImportError as error:
 
 T = TypeVar("T")
 _LONGEST = timedelta(hours=6)  # that a process waits for another one: the first process may read data meanwhile
+_AGREED = timedelta(minutes=10)  # in which all processes must have come
+_LOOK = 0.05  # seconds between two looks at the store
 _LAST_WORD = 2.0  # seconds in which an interrupt may still arrive, where another process has ended before this one
 
 
@@ -39,7 +42,7 @@ class TorchProcesses:
 
     def __init__(self, launch: Launch, store: Any):
         self.rank, self.number, self.received = launch.rank, launch.number, 0
-        self._store, self._attempt = store, launch.restarts
+        self._store = store
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows of all processes, those of the first process first."""
@@ -74,7 +77,7 @@ class TorchProcesses:
     def is_first_to_tell(self) -> bool:
         """Return whether no other process has said yet why this training ended."""
         try:
-            return bool(self._store.add(f"ultragcn/told/{self._attempt}", 1) == 1)
+            return bool(self._store.add("told", 1) == 1)
         except (RuntimeError, ConnectionError):  # the store has ended with the process that held it
             return self.rank == 0
 
@@ -118,6 +121,32 @@ def _bytes(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8) if array.size else np.empty(0, np.uint8)
 
 
+def _agreed_name(store: Any, rank: int, number: int) -> str:
+    """Return a name that the processes of this start have in common, and those of earlier starts did not have.
+
+    torchrun may keep its store when it starts all processes again, with the addresses of those that have ended. Each process leaves a
+    fresh name of its own, and the first process answers to it, so that nothing of earlier starts is taken for an answer.
+    """
+    own = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"ultragcn/here/{rank}", own)
+        store.wait([f"ultragcn/answer/{own}"], _AGREED)
+        common: str = store.get(f"ultragcn/answer/{own}").decode()
+        store.set(f"ultragcn/{common}/{rank}", "heard")
+        return common
+    missing, until = set(range(1, number)), time.monotonic() + _AGREED.total_seconds()
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"ultragcn/{own}/{other}"]):
+                missing.remove(other)
+            elif store.check([f"ultragcn/here/{other}"]):
+                store.set(f"ultragcn/answer/{store.get(f'ultragcn/here/{other}').decode()}", own)
+        if missing and time.monotonic() > until:
+            raise RuntimeError(f"{len(missing)} of {number} did not come within {_AGREED}")
+        time.sleep(_LOOK)
+    return own
+
+
 @contextmanager
 def joined(launch: Launch) -> Iterator[TorchProcesses]:
     """Join the other processes that torchrun started, and leave them at the end.
@@ -129,7 +158,9 @@ def joined(launch: Launch) -> Iterator[TorchProcesses]:
     """
     torch.set_num_threads(1)
     try:
-        dist.init_process_group("gloo", timeout=_LONGEST)
+        store, rank, number = next(dist.rendezvous("env://", timeout=_AGREED))
+        store = dist.PrefixStore(_agreed_name(store, rank, number), store)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=number, timeout=_LONGEST)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         first = str(error).strip().partition("\n")[0]
@@ -137,7 +168,7 @@ def joined(launch: Launch) -> Iterator[TorchProcesses]:
             f"the processes cannot reach each other at {where} ({first}); where a machine has several networks, name one in "
             "GLOO_SOCKET_IFNAME"
         ) from error
-    processes = TorchProcesses(launch, dist.distributed_c10d._get_default_store())
+    processes = TorchProcesses(launch, store)
     try:
         yield processes
     finally:
