@@ -60,7 +60,7 @@ def test_shards_cost_about_the_same_and_a_giant_row_leaves_some_empty():
 
 
 def test_the_number_of_shards_follows_from_the_smaller_side_and_small_data_have_one():
-    assert [num_shards(users, items) for users, items in ((900, 10**6), (10**6, 900), (1435, 1522), (29858, 40981))] == [1, 1, 4, 4]
+    assert [num_shards(users, items) for users, items in ((900, 10**6), (10**6, 900), (1435, 1522), (29858, 40981))] == [1, 1, 4, 8]
     numbers = [num_shards(rows, 10**8) for rows in range(1, 10**6, 501)]
     assert numbers == sorted(numbers)
     assert set(numbers) <= {1, 4, 8, 16, 32, 64}
@@ -157,9 +157,10 @@ def assert_same(run, other):
 @pytest.mark.parametrize("negatives", ["clusters", "full"])
 def test_one_two_and_four_processes_end_with_the_same_bits(large, tmp_path, negatives):
     runs = {number: tmp_path / str(number) for number in (1, 2, 4)}
+    settings = tmp_path / "settings.toml"  # torchrun itself stumbles over --start, the beginning of two options of its own
+    settings.write_text(f'negatives = "{negatives}"\nstart = "{"spectral" if negatives == "full" else "quadratic"}"\n')
     for number, run in runs.items():
-        options = ("--negatives", negatives, "--start", "spectral" if negatives == "full" else "quadratic")
-        trained(number, "--dataset", large, *QUICK, *options, "--seed", 3, "--out", run)
+        trained(number, "--dataset", large, *QUICK, "--config", settings, "--seed", 3, "--out", run)
     history = left_by(runs[1])[3]
     assert len(history) == 4
     assert float(history[-1]["loss"]) < float(history[0]["loss"])

@@ -25,7 +25,7 @@ from ultragcn.machine import limited_threads, num_cores, thread_limit
 
 T = TypeVar("T")
 _SOME, _FEW_ROWS = 4, 1024  # so many shards from so many rows on: enough for four processes
-_ROWS = 4096  # rows of a shard where there are more shards: similar rows are looked for within one, and find each other among so many
+_ROWS = 2048  # rows of a shard at least where there are more shards: similar rows are looked for within one
 _MOST = 64  # shards of a table at most, and so processes
 
 
@@ -95,7 +95,7 @@ def num_shards(num_users: int, num_items: int) -> int:
     Examples
     --------
     >>> [num_shards(rows, 10**6) for rows in (100, 2_000, 40_000, 10**7)]
-    [1, 4, 8, 64]
+    [1, 4, 16, 64]
     """
     rows = min(num_users, num_items)
     if rows < _FEW_ROWS:
