@@ -51,6 +51,7 @@ def agent(number: int, words: list[str], log: Any) -> subprocess.Popen[bytes]:
         f"--local-addr={ADDRESSES[number]}", "-m", "ultragcn", *words,
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": CABLE[number]}
+    environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else a machine that comes later waits for an address that nobody gives
     command = ["ip", "netns", "exec", NAMES[number], sys.executable, *torchrun]
     return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
