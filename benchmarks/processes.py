@@ -3,7 +3,7 @@
     ULTRAGCN_DATA_DIR=... python benchmarks/processes.py [--datasets LIST] [--processes 1,2,4] [--sweeps 5] [--negatives auto]
 
 Every process receives the rows that are not its own: (U + I)(4 D + 8)(P - 1) / P bytes a sweep over clusters, for embeddings (4 D), labels
-and masses (4 each). `constant` is what comes on top and does not grow with the data: centres and spreads of clusters, and sums. The rounds
+and masses (4 each). `constant` is what comes on top and hardly grows with the data: centres and spreads of clusters, and sums. The rounds
 of the first sweep, in which clusters begin, are left out. `waiting` is the share of the time that the first process waits for others or
 for the network. All processes share the cores of this machine, so seconds show what working together costs, not what it brings.
 A row for each number of processes goes to plots/processes.tsv.

@@ -21,6 +21,7 @@ from ultragcn.processes import Launch, ProcessLostError, in_order
 try:
     import torch
     import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
 except ImportError as error:
     raise MissingDependencyError("a training over processes needs PyTorch; install ultragcn[torch]") from error
 
@@ -158,8 +159,8 @@ def joined(launch: Launch) -> Iterator[TorchProcesses]:
     """
     torch.set_num_threads(1)
     try:
-        store, rank, number = next(dist.rendezvous("env://", timeout=_AGREED))
-        store = dist.PrefixStore(_agreed_name(store, rank, number), store)
+        store, rank, number = next(rendezvous("env://", timeout=_AGREED))
+        store = dist.distributed_c10d.PrefixStore(_agreed_name(store, rank, number), store)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=number, timeout=_LONGEST)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"

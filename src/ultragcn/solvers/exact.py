@@ -262,7 +262,7 @@ def own_sides(objective: Objective, order: tuple[np.ndarray, np.ndarray], proces
     return users.of(of_users, of_items), items.of(of_items, of_users)
 
 
-def _pending_of(state: State, own: slice) -> Pending | None:
+def _pending_of(state: State, own: np.ndarray) -> Pending | None:
     arrays = {name.removeprefix("pending."): array[own] for name, array in state.items() if name.startswith("pending.")}
     return Pending(**arrays) if arrays else None
 
