@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_one_sentence_whichever_byte_is_wrong(pairs, che
 
 def test_a_checkpoint_of_another_version_is_refused(pairs, checkpoint):
     storage.write_arrays(checkpoint, {"x": np.ones(3)}, "ultragcn-checkpoint-0", {})
-    with pytest.raises(UsageError, match="is ultragcn-checkpoint-0, not ultragcn-checkpoint-5"):
+    with pytest.raises(UsageError, match="is ultragcn-checkpoint-0, not ultragcn-checkpoint-6"):
         UltraGCN(**SMALL).fit(*pairs, checkpoint=checkpoint)
 
 

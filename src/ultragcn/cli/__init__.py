@@ -25,6 +25,7 @@ from ultragcn.cli import (
     explain,
     export,
     plan,
+    processes,
     recommend,
     report,
     serve,
@@ -195,6 +196,7 @@ def _advice_on_word(word: str, argv: Sequence[str], parser: _Parser) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit status."""
     fill_streams()
+    processes.choose_voice()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", DataWarning)
@@ -202,12 +204,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parse(sys.argv[1:] if argv is None else argv)
             if sys.stdout is None:
                 raise UsageError("stdout is closed, so there is nowhere to print to; leave it open, or send it to /dev/null")
+            processes.refuse_others(arguments.command)
             with _log_told(getattr(arguments, "quiet", False)), limited_threads(threads.number_of(arguments)):
                 status: int = arguments.run(arguments)
             sys.stdout.flush()
             return status
     except UltraGCNError as error:
         tell(error)
+        processes.let_first_speak()
         return error.exit_status
     except KeyboardInterrupt as interrupt:
         # What was interrupted may say what is kept.

@@ -4,10 +4,13 @@ import contextlib
 import os
 import sys
 
+silent = False
+"""Whether this process says nothing: another one speaks for it."""
+
 
 def tell(sentence: object) -> None:
     """Say a sentence on stderr, with the program's name before it."""
-    if sys.stderr is not None:  # closed (2>&-), or a program without a console; print would take stdout instead
+    if sys.stderr is not None and not silent:  # closed (2>&-), or a program without a console; print would take stdout instead
         print(f"ultragcn: {sentence}", file=sys.stderr)
 
 

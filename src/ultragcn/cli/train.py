@@ -7,11 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultragcn.cli import data_options, threads
+from ultragcn.cli import data_options, processes, threads
 from ultragcn.cli.messages import tell
 from ultragcn.config import AUTO, PARAMETERS, TOPICS, Config, checked, configuration_for, help_of, in_text, parse_value, read_config
 from ultragcn.errors import UsageError, counted
 from ultragcn.experiments.runs.trackers import TRACKERS
+from ultragcn.processes import launched
 from ultragcn.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -110,12 +111,36 @@ def advice(option: str, argv: Sequence[str]) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `ultragcn train`."""
-    return _go_on(arguments) if arguments.resume is not None else _begin(arguments)
+    launch = launched()
+    return _lead(arguments, 0) if launch is None else processes.take_part(launch, lambda restarts: _lead(arguments, restarts))
+
+
+def _lead(arguments: argparse.Namespace, restarts: int) -> int:
+    """Train; `restarts` is how often torchrun has started this command again, which then goes on with the run that it began."""
+    if arguments.resume is not None:
+        return _go_on(arguments)
+    if restarts > 0 and arguments.out and _is_begun(Path(arguments.out)):
+        tell(f"torchrun has started this training again; it goes on with the run in {arguments.out}")
+        arguments.resume, arguments.given = arguments.out, ["--resume"]
+        return _go_on(arguments)
+    return _begin(arguments)
+
+
+def _is_begun(out: Path) -> bool:
+    """Return whether there is a run in `out` that is not complete."""
+    from ultragcn.experiments.runs.manifest import MANIFEST, complete_metrics
+    from ultragcn.experiments.runs.train import unfinished_in
+
+    folder = unfinished_in(out)
+    return (folder / MANIFEST).exists() and complete_metrics(folder) is None
 
 
 def _begin(arguments: argparse.Namespace) -> int:
     changes = changes_of(arguments)
     source, files, model = resolve(arguments, changes)
+    processes.refuse_model(arguments.model, getattr(model.config, "solver", None))
+    if not arguments.out:
+        processes.refuse_new_folder(launched())
     # All that can fail without the data fails before they are read.
     model.check_runnable()
 
@@ -158,7 +183,9 @@ def _go_on(arguments: argparse.Namespace) -> int:
     folder = unfinished_in(out)
     complete = complete_metrics(folder) is not None
     if not complete:
-        name = load_manifest(folder).get("model", _DEFAULT_MODEL)
+        manifest = load_manifest(folder)
+        name = manifest.get("model", _DEFAULT_MODEL)
+        processes.refuse_model(name, manifest["config"].get("solver"))
         if not goes_on(name):
             tell(f"{name} writes no checkpoints, so its training begins again")
     metrics = resume_run(out, data_dir=arguments.data_dir, progress=_progress(arguments), disk=data_options.disk_of(arguments, out))

@@ -25,6 +25,7 @@ from ultragcn.evaluation.metrics import (
 )
 from ultragcn.evaluation.own_models import is_ranker, lists_of
 from ultragcn.evaluation.significance import bootstrap_intervals
+from ultragcn.processes import Share, current
 
 _NOTHING = "there are no held-out pairs to evaluate on"
 
@@ -187,8 +188,13 @@ def _held_out(targets: Interactions, user_ids: np.ndarray) -> list[set[Id]]:
 def ranked(
     model: Ranker, users: np.ndarray, relevant: sp.csr_matrix, top_k: int, seen: sp.csr_matrix | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lists (Q, K) int32 of `users`, and which listed items are relevant (Q, K) bool."""
-    items = np.concatenate([items for _, items, _ in model.rank(users, top_k, seen)])
+    """Return the lists (Q, K) int32 of `users`, and which listed items are relevant (Q, K) bool.
+
+    Several processes each rank for their share of the users, and have all lists in the end.
+    """
+    share = Share.even(len(users), current())
+    lists = [items for _, items, _ in model.rank(users[share.own], top_k, seen)]
+    items = share.gather(np.concatenate(lists) if lists else np.empty((0, top_k), np.int32))
     return items, kernels.find_hits(items, users, relevant.indptr, relevant.indices)
 
 

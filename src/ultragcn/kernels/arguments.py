@@ -41,6 +41,10 @@ class Blocks(NamedTuple):
     first_tile: np.ndarray  # (blocks,) int64, where each block starts to visit tiles, cyclically
     num_visited: int  # tiles that a block visits; fewer than all make sums over columns unbiased estimates
     gram_share: int  # 1 / the part of each tile's columns that the shared curvature is made of; above 1 the step bends a little
+    starts: np.ndarray | None = None  # (blocks + 1,) int64, where each block begins in `order`; None: after every B rows
+    strips: np.ndarray | None = (
+        None  # (strips + 1,) int64, the first block of each strip, whose loss by column is added up; None: about even
+    )
 
 
 class Clusters(NamedTuple):
@@ -58,6 +62,7 @@ class Groups(NamedTuple):
     order: np.ndarray  # (U,) int64, the rows, block after block
     block: int  # B
     together: int  # blocks
+    starts: np.ndarray | None = None  # (groups + 1,) int64, where each group begins in `order`; None: after every B together rows
 
 
 class System(NamedTuple):
@@ -99,6 +104,14 @@ class Parabola(NamedTuple):
     sums: np.ndarray  # (2, D) float32, sum_j weight[r, j] y_j
     linear: np.floating
     curvature: np.floating
+
+
+class Means(NamedTuple):
+    """What makes the system of about each row: means over all rows, of which those at hand may be a part."""
+
+    weight: np.ndarray  # (2,) float32
+    total: np.float32
+    l2: np.float32
 
 
 class Entries(NamedTuple):

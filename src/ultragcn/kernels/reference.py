@@ -3,6 +3,7 @@
 Letters: U users, I items, D dimensions, B rows of a block, C columns (items looked at for a row), K list length or neighbours.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -329,8 +330,12 @@ def newton_row(x, y, entries, curvature, steps, work):
 def half_sweep(x, y, rows, cells, blocks, system, out):
     """Take one Newton-like step of every row, block by block, each block looking at the columns of its tiles."""
     num_tiles = -(-len(y) // blocks.tile)
-    for b, start in enumerate(range(0, len(x), blocks.block)):
-        members = blocks.order[start : start + blocks.block]
+    starts = _starts_of(blocks.starts, len(x), blocks.block)
+    strips = np.zeros(len(starts) - 1, np.int64)
+    if blocks.strips is not None:
+        strips = np.repeat(np.arange(len(blocks.strips) - 1), np.diff(blocks.strips))
+    for b in range(len(starts) - 1):
+        members = blocks.order[starts[b] : starts[b + 1]]
         tiles = (blocks.first_tile[b] + np.arange(blocks.num_visited)) % num_tiles
         starts_and_widths = [(t * blocks.tile, min(blocks.tile, len(y) - t * blocks.tile)) for t in tiles]
         columns = np.concatenate([start + np.arange(width) for start, width in starts_and_widths])
@@ -340,7 +345,7 @@ def half_sweep(x, y, rows, cells, blocks, system, out):
         scores = x[members] @ seen_y.T
         slope = weight * sigmoid(scores) * sigmoid(-scores)
         loss = weight * softplus(scores)
-        out.column_loss[0, columns] += loss.sum(axis=0)
+        out.column_loss[strips[b], columns] += loss.sum(axis=0)
         gradient = more * (weight * sigmoid(scores)) @ seen_y
         by_column = slope.sum(axis=0) * taken
         gram = (seen_y * by_column[:, None]).T @ seen_y / max(by_column.sum(), 1e-30)
@@ -377,10 +382,11 @@ def fold_in_rows(y, rows, frozen, max_steps, tolerance, out):
         out[u] = x
 
 
-def quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new):
+def quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new, means=None):
     """Take one Newton-like step of every row, the negatives N_uj (linear s + curvature s^2 / 2)."""
-    near = negatives.curvature * np.tensordot(rows.weight.mean(axis=0), negatives.grams, 1)
-    inverse = np.linalg.pinv(near + rows.total.mean() * system.prior + rows.l2.mean() * np.eye(x.shape[1]))
+    weight, total, l2 = means or (rows.weight.mean(axis=0), rows.total.mean(), rows.l2.mean())
+    near = negatives.curvature * np.tensordot(weight, negatives.grams, 1)
+    inverse = np.linalg.pinv(near + total * system.prior + l2 * np.eye(x.shape[1]))
     for u in range(len(x)):
         entries = _entries_of(rows, u)._replace(excluded=np.empty(0))
         work = row_work_space(x.shape[1], len(rows.indices))
@@ -388,6 +394,11 @@ def quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new):
         work.gradient[...] = gram @ x[u] + negatives.linear * rows.weight[u] @ negatives.sums
         newton_row(x[u], y, entries, Curvature(gram, np.float64(1), rows.l2[u], inverse), system.steps, work)
         x_new[u] = x[u] + work.move
+
+
+def _starts_of(starts, num_rows, length):
+    """Return where pieces of rows begin and the last one ends: as given, or after every `length` rows."""
+    return [*range(0, num_rows, length), num_rows] if starts is None else starts
 
 
 def _entries_of(rows, u):
@@ -482,8 +493,10 @@ def clustered_half_sweep(x, y, rows, clusters, groups, system, out):
     upper = np.triu_indices(size)
     spread[:, upper[0], upper[1]] = clusters.spread
     spread = spread + np.triu(spread, 1).transpose(0, 2, 1)
-    for start in range(0, len(x), groups.block):
-        members = groups.order[start : start + groups.block]
+    edges = _starts_of(groups.starts, len(x), groups.block * groups.together)
+    blocks = [(first, min(first + groups.block, stop)) for low, stop in pairwise(edges) for first in range(low, stop, groups.block)]
+    for start, stop in blocks:
+        members = groups.order[start:stop]
         moment = x[members].T @ x[members] / len(members)
         deviation = np.sqrt(np.maximum(np.einsum("kab,ab->k", spread, moment), 0))
         weight = rows.weight[members] @ clusters.mass

@@ -14,8 +14,9 @@ import scipy.sparse as sp
 from ultragcn import kernels, rng, solvers
 from ultragcn.config import PARAMETERS, Config
 from ultragcn.config.foreign_names import suggestion
+from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, ItemTotals, refuse_empty, refuse_leaks
-from ultragcn.errors import UsageError
+from ultragcn.errors import UsageError, counted
 from ultragcn.loss.objective import Objective
 from ultragcn.machine import ask_for
 from ultragcn.models.explanations import graph_part
@@ -35,7 +36,8 @@ from ultragcn.models.recommender import EmbeddingRecommender, checked_threads
 from ultragcn.models.update import Course as Updating
 from ultragcn.models.update import Growth, Plan
 from ultragcn.models.verbs import NUM_THREADS, refuse_positional, verb
-from ultragcn.progress import Progress, progress_of
+from ultragcn.processes import Processes, num_shards, to_lead, together
+from ultragcn.progress import Progress, Silent, progress_of
 from ultragcn.scoring import item_weights
 from ultragcn.scoring.item_graph import item_graph
 from ultragcn.scoring.kept_graph import with_new_items
@@ -210,9 +212,9 @@ class UltraGCN(EmbeddingRecommender):
         self._ask_for_memory(train)
         # Take PyTorch's kernels and Numba's into memory before the clock starts: neither is part of training.
         compile_seconds = _compile_kernels(self.config, solvers.Sizes(train.num_users, train.num_items, len(train)))
-        started, settings = time.perf_counter(), cast(Any, self.config.resolved())
+        started = time.perf_counter()
         targets = valid if select_on is None else select_on
-        targets = targets and choices.on_some_users(targets, settings.select_users)
+        targets = targets and choices.on_some_users(targets, cast(Any, self.config.resolved()).select_users)
         checkpoints = Checkpoint(checkpoint, checkpoint_every, self.config.to_dict(), (train, valid, select_on))
         first = Course(rng.given_or_fresh(self.config.seed), l2=choices.first_l2(self.config, targets))
         course, state = checkpoints.read() or (first, None)
@@ -221,7 +223,32 @@ class UltraGCN(EmbeddingRecommender):
         self.item_titles_, self.items_table_, self.compile_seconds_ = taken.item_titles, taken.items_table, compile_seconds
         self.seed_, self.history_, self.stopped_ = course.seed, course.history, "epochs"
         self.item_graph_ = item_graph(train, self.config, show)
-        objective = Objective.of(train, self._config_with(course.l2))
+        objective, processes = Objective.of(train, self._config_with(course.l2)), to_lead()
+        if processes.number > 1:
+            _refuse_many(processes, self.config, train)
+            processes.same(self._training(objective, course, state, targets))
+        with together(processes):
+            self._learn(objective, course, state, targets, started, show, checkpoints, on_epoch)
+        self._check_learned()
+        cast(Scorer, self.scorer).check_range()
+        return self
+
+    def _learn(
+        self,
+        objective: Objective,
+        course: Course,
+        state: solvers.State | None,
+        targets: Interactions | None,
+        started: float,
+        show: Progress,
+        checkpoints: Checkpoint,
+        on_epoch: Callable[[Record], None] | None,
+    ) -> None:
+        """Learn embeddings from where `course` and `state` stand, and choose what is added to their product.
+
+        Several processes do this together; only the first one shows and writes anything.
+        """
+        settings: Any = self.config.resolved()
         solver, ranker = solvers.make_solver(objective, course.seed), solvers.make_ranker(self.config)
         show.start("training", settings.epochs, solver.unit)
         show.advance(len(course.history))
@@ -246,9 +273,43 @@ class UltraGCN(EmbeddingRecommender):
             with ranked_by(ranker):
                 self._choose_terms(targets)
             self.train_seconds_ = time.perf_counter() - started
-        self._check_learned()
-        cast(Scorer, self.scorer).check_range()
-        return self
+
+    def _training(self, objective: Objective, course: Course, state: solvers.State | None, targets: Interactions | None) -> dict[str, Any]:
+        """Return what another process needs to take part in a training that this one has begun. Ids are not among it."""
+        parts = {"train": self.train_, "valid": self.valid_, "targets": targets}
+        _ = objective.neighbors  # found once, by this process
+        return {
+            "config": self.config, "course": course, "state": state, "item_graph": self.item_graph_,
+            "known": {name: vars(objective)[name] for name in ("beta", "neighbors") if name in vars(objective)},
+            "pairs": {name: (part.matrix, part.times) for name, part in parts.items() if part is not None},
+        }  # fmt: skip
+
+    @classmethod
+    def follow(cls, processes: Processes) -> None:
+        """Take part in every training that the first process begins, until it sends None.
+
+        Parameters
+        ----------
+        processes : Processes
+            Of which this process is not the first.
+        """
+        while (training := processes.same(cast(Any, None))) is not None:
+            model, pairs = cls(training["config"]), training["pairs"]
+            users, items = (IdMap(np.arange(n), what) for n, what in zip(pairs["train"][0].shape, ("user", "item"), strict=True))
+            train, valid, targets = (
+                Interactions._of(pairs[name][0], users, items, pairs[name][1]) if name in pairs else None
+                for name in ("train", "valid", "targets")
+            )
+            assert train is not None
+            model._set_data(train, valid)
+            course: Course = training["course"]
+            model.seed_, model.history_, model.item_graph_ = course.seed, course.history, training["item_graph"]
+            _compile_kernels(model.config, solvers.Sizes(train.num_users, train.num_items, len(train)))
+            objective = Objective.of(train, model._config_with(course.l2))
+            vars(objective).update(training["known"])
+            never = Checkpoint(None, None, {}, ())
+            with together(processes):
+                model._learn(objective, course, training["state"], targets, time.perf_counter(), Silent(), never, None)
 
     def _place(self, embeddings: solvers.Embeddings) -> None:
         """Rank by these embeddings: the mean user's in place of those of users without items, and the trend that goes with them."""
@@ -483,6 +544,19 @@ class UltraGCN(EmbeddingRecommender):
         from ultragcn.solvers.reasons import reasons
 
         return {"embeddings": reasons(self._frozen(), scorer.user_embedding[user], own, items)} | graph_part(scorer, own, items)
+
+
+def _refuse_many(processes: Processes, config: Config, train: Interactions) -> None:
+    """Raise `UsageError` where several processes cannot train together."""
+    if config.solver != "exact":
+        raise UsageError(f"solver {config.solver} trains in one process; take solver exact, or start without torchrun")
+    shards = num_shards(train.num_users, train.num_items)
+    if processes.number > shards:
+        most = "start without torchrun" if shards == 1 else f"take {shards} processes at most"
+        raise UsageError(
+            f"{processes.number} processes are too many: {train.num_users} users and {train.num_items} items are cut into "
+            f"{counted(shards, 'shard')} each, and a process needs one of both; {most}"
+        )
 
 
 def _mean_where_empty(embedding: np.ndarray, degrees: np.ndarray, mean: Callable[[], np.ndarray]) -> np.ndarray:

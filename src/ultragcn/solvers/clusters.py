@@ -14,7 +14,8 @@ import scipy.sparse as sp
 from ultragcn import kernels
 from ultragcn.config import Config
 from ultragcn.kernels.arguments import Clusters
-from ultragcn.solvers.half_sweeps import checked
+from ultragcn.processes import Share
+from ultragcn.solvers.half_sweeps import checked, means_of_labels
 
 _FIRST_ROUNDS, _ROUNDS = 4, 1  # of k-means, from random centres and from the labels of the sweep before
 _LEAST_SHARE = 0.05  # of the mass is dealt out evenly, so that columns with next to no slope have places too
@@ -47,8 +48,12 @@ def cluster_columns(
     number: int,
     random: np.random.Generator,
     labels: np.ndarray | None = None,
+    rows: Share | None = None,
+    columns: Share | None = None,
 ) -> tuple[Clusters, np.ndarray]:
     """Return the clusters of the columns `y` as the rows `x` see them, and the cluster of each column.
+
+    Each process finds the nearest centre of its own columns, and measures its own part of the clusters.
 
     Parameters
     ----------
@@ -63,31 +68,53 @@ def cluster_columns(
         Draws columns for centres, at first and in place of a cluster that lost its columns.
     labels : (I,) int32, optional
         Clusters to begin with.
+    rows, columns : Share, optional
+        How both are cut into shards; by default they are one each.
 
     Returns
     -------
     clusters : Clusters
     labels : (I,) int32
     """
+    rows, columns = rows or Share([0, len(x)]), columns or Share([0, len(y)])
     mixed = mix @ weight
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by `checked`
-        metric = checked(x.T @ x).astype(np.float64) / max(len(x), 1)
-    slope = _slope(y @ x.mean(axis=0), np.einsum("id,id->i", y @ metric.astype(np.float32), y))
-    mass = mixed * slope
-    mass = mass / max(float(mass.sum()), 1e-30) + np.float32(_LEAST_SHARE / len(y))
+        metric = checked(rows.sum(lambda shard: x[shard].T @ x[shard])) / max(len(x), 1)
+        mean = (rows.sum(lambda shard: x[shard].sum(axis=0, dtype=np.float64)) / max(len(x), 1)).astype(np.float32)
+    own = np.concatenate([mixed[shard] * _slope_of(y[shard], mean, metric) for shard in columns.shards])
+    mass = columns.gather(own / max(float(columns.sum_rows(own)), 1e-30) + np.float32(_LEAST_SHARE / len(y)))
     lengths, directions = np.linalg.eigh(metric)
-    root = np.sqrt(np.maximum(lengths, _LEAST_LENGTH * lengths[-1]))
-    points = np.ascontiguousarray(y @ (directions * root).astype(np.float32))
-    first = labels is None
-    labels = np.empty(len(y), np.int32) if labels is None else labels.copy()
-    if first:
-        kernels.nearest_centres(points, _draw(points, mass, number, random), labels)
-    for _ in range(_FIRST_ROUNDS if first else _ROUNDS):
-        centres, empty = _centres(points, mass, labels, number)
+    turn = (directions * np.sqrt(np.maximum(lengths, _LEAST_LENGTH * lengths[-1]))).astype(np.float32)
+    points = [np.ascontiguousarray(y[shard] @ turn) for shard in columns.shards]
+    clusters = Share.even(number, columns.processes)
+
+    def nearest(centres: np.ndarray) -> np.ndarray:
+        found = np.empty(columns.own.stop - columns.own.start, np.int32)
+        for of_shard, part in zip(points, columns.parts, strict=True):
+            kernels.nearest_centres(of_shard, centres, found[part])
+        return columns.gather(found)
+
+    def draw(count: int) -> np.ndarray:
+        """Return different columns, drawn by mass."""
+        chance = mass.astype(np.float64)
+        drawn: np.ndarray = y[columns.processes.same(random.choice(len(y), count, replace=False, p=chance / chance.sum()))] @ turn
+        return drawn
+
+    rounds = _ROUNDS
+    if labels is None:
+        labels, rounds = nearest(draw(number)), _FIRST_ROUNDS
+    for _ in range(rounds):
+        means, sizes = means_of_labels(y, mass, labels, clusters)
+        centres, empty = means @ turn, sizes == 0
         if empty.any():
-            centres[empty] = _draw(points, mass, int(empty.sum()), random)
-        kernels.nearest_centres(points, centres, labels)
-    return _moments(y, weight, mixed, labels, number), labels
+            centres[empty] = draw(int(empty.sum()))
+        labels = nearest(centres)
+    return _moments(y, weight, mixed, labels, clusters), labels
+
+
+def _slope_of(y: np.ndarray, mean: np.ndarray, metric: np.ndarray) -> np.ndarray:
+    """Return about the mean slope of the negatives of columns: (I,) float32."""
+    return _slope(y @ mean, np.einsum("id,id->i", y @ metric.astype(np.float32), y))
 
 
 def _slope(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -97,25 +124,13 @@ def _slope(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     return result
 
 
-def _draw(points: np.ndarray, mass: np.ndarray, number: int, random: np.random.Generator) -> np.ndarray:
-    """Return different points, drawn by mass: (number, D) float32."""
-    chance = mass.astype(np.float64)
-    return points[random.choice(len(points), number, replace=False, p=chance / chance.sum())]
-
-
-def _centres(points: np.ndarray, mass: np.ndarray, labels: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of the points of each label, (number, D) float32, and which labels have no points."""
-    members = sp.csr_matrix((mass, (labels, np.arange(len(labels)))), (number, len(labels)))
-    total = np.asarray(members.sum(axis=1)).ravel()
-    means = np.ascontiguousarray(members @ points / np.maximum(total, 1e-30)[:, None], np.float32)
-    return means, np.bincount(labels, minlength=number) == 0
-
-
-def _moments(y: np.ndarray, weight: np.ndarray, mixed: np.ndarray, labels: np.ndarray, number: int) -> Clusters:
-    """Return the mass, the mean and the spread of each cluster."""
-    size = y.shape[1]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=number))]).astype(np.int64)
-    centre, spread = np.empty((number, size), np.float32), np.empty((number, size * (size + 1) // 2), np.float32)
-    kernels.cluster_moments(y, mixed, np.argsort(labels, kind="stable"), starts, centre, spread)
+def _moments(y: np.ndarray, weight: np.ndarray, mixed: np.ndarray, labels: np.ndarray, share: Share) -> Clusters:
+    """Return the mass, the mean and the spread of each cluster; each process measures its own ones."""
+    size, number, own = y.shape[1], share.total, share.own
+    members = sp.csr_matrix((np.ones(len(y), np.int8), (labels, np.arange(len(y)))), (number, len(y)))
+    starts, count = members.indptr.astype(np.int64)[own.start : own.stop + 1], own.stop - own.start
+    centre, spread = np.empty((count, size), np.float32), np.empty((count, size * (size + 1) // 2), np.float32)
+    kernels.cluster_moments(y, mixed, members.indices.astype(np.int64), starts, centre, spread)
+    centre, spread = share.gather(centre), share.gather(spread)
     mass = np.stack([np.bincount(labels, term, number) for term in weight]).astype(np.float32)
     return Clusters(mass, centre, np.ascontiguousarray(centre.T), spread)

@@ -8,6 +8,10 @@ never increases, at no cost while all goes well.
 The start matters: from random embeddings the first sweeps learn popularity alone. With quadratic negatives (any other start), a
 sweep needs no pass over the cells and leaves that plateau in seconds. docs/exact-solver.md has the derivation and the figures.
 
+Several processes may do a sweep together (`processes`): each steps the rows of its own shards, and all have both tables of embeddings.
+Blocks of similar rows form inside a shard, so a shard should hold similar rows: after the start the rows are put in such an order, and they
+keep it. What comes from outside and goes there is in the order of the data.
+
 Here is the course of the sweeps; one half of a sweep is in `half_sweeps.py`, users that are new in `fold_in.py`.
 
 Letters: U users, I items, D dimensions, R rows of a side.
@@ -26,6 +30,7 @@ from ultragcn import kernels, rng
 from ultragcn.config import Config
 from ultragcn.errors import UsageError
 from ultragcn.loss.objective import Objective
+from ultragcn.processes import Processes, Share, current, num_shards
 from ultragcn.solvers import Embeddings, Shapes, Sizes, State, check_state
 from ultragcn.solvers.clusters import cluster_columns, num_clusters
 from ultragcn.solvers.half_sweeps import (
@@ -40,9 +45,12 @@ from ultragcn.solvers.half_sweeps import (
     grams_of,
     half_sweep,
     next_damping,
+    orders_of,
     parabola_of,
     quadratic_half_sweep,
+    shares_of,
     sides_of,
+    summed,
 )  # fmt: skip
 from ultragcn.solvers.warm import warm_start
 
@@ -91,6 +99,10 @@ class ExactSolver:
         The configuration's `device` is cuda, and there is no GPU.
     NumericalError
         From `start` and `step`: the weights are so large that float32 overflows; the message says what to change.
+
+    Notes
+    -----
+    It is made, started and stepped by all processes that are at work (`processes.current`), in the same order; so is `state` asked for.
     """
 
     unit = "sweep"
@@ -98,9 +110,10 @@ class ExactSolver:
     def __init__(self, objective: Objective, seed: int, sweeper: HalfSweeper | None = None):
         self._sweeper = choose_sweeper(objective.config) if sweeper is None else sweeper
         self.epoch, self.tolerance = 0, objective.config.tolerance
-        self._objective, self._config, self._seed = objective, objective.config, seed
+        self._objective, self._config, self._seed, self._processes = objective, objective.config, seed, current()
         self._pending: Pending | None = None  # the items' last half-sweep
         sizes = objective.train.num_users, objective.train.num_items
+        self._order: tuple[np.ndarray, np.ndarray]  # which user and which item is in each row
         self._numbers = num_clusters(self._config, *sizes)  # of users and of items; None: every cell is visited
         self._labels: dict[str, np.ndarray] = {}  # the cluster of each user and of each item, after the first sweep over clusters
 
@@ -109,22 +122,37 @@ class ExactSolver:
         if state is None:
             with kernels.numba_threads():
                 self._x, self._y = deque(start_sweeps(self._objective, self._seed, self._sweeper), maxlen=1).pop()
-            self._user_damping, self._item_damping = (np.ones(len(table), np.float32) for table in (self._x, self._y))
-        else:
-            self._check(state)
-            self.epoch, self._pending = int(state["sweep"][0]), _pending_of(state)
-            self._x, self._y = state["x"], state["y"]
-            self._user_damping, self._item_damping = state["user_damping"], state["item_damping"]
-        self._users, self._items = sides_of(self._objective, self._sweeper)
-        if state is not None:
-            self._labels = {side: state[f"{side}_labels"] for side in ("user", "item") if f"{side}_labels" in state}
+            self._arrange()
+            return
+        self._check(state)
+        order = self._order = state["user_order"], state["item_order"]
+        self._x, self._y = state["x"][order[0]], state["y"][order[1]]
+        self._make_sides()
+        users, items = order[0][self._users.share.own], order[1][self._items.share.own]
+        self.epoch, self._pending = int(state["sweep"][0]), _pending_of(state, items)
+        self._user_damping, self._item_damping = state["user_damping"][users], state["item_damping"][items]
+        named = zip(("user", "item"), order, strict=True)
+        self._labels = {side: state[f"{side}_labels"][rows] for side, rows in named if f"{side}_labels" in state}
 
     def start_from(self, x: np.ndarray, y: np.ndarray, new_users: np.ndarray, new_items: np.ndarray) -> None:
         """Begin with the embeddings of a smaller log in place of a start of its own; see `warm.warm_start`, which fills the new rows."""
-        self._users, self._items = sides_of(self._objective, self._sweeper)
         with kernels.numba_threads():
-            self._x, self._y = warm_start(self._users, self._items, x, y, new_users, new_items)
-        self._user_damping, self._item_damping = (np.ones(len(table), np.float32) for table in (self._x, self._y))
+            self._x, self._y = warm_start(*sides_of(self._objective, self._sweeper), x, y, new_users, new_items)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Put the rows in the order that they keep, and make the two sides of the loss."""
+        with kernels.numba_threads():
+            self._order = self._processes.same(orders_of(self._x, self._y))
+        self._x, self._y = self._x[self._order[0]], self._y[self._order[1]]
+        self._make_sides()
+
+    def _make_sides(self) -> None:
+        """Make the two sides of the loss, of the rows of this process."""
+        self._users, self._items = own_sides(self._objective, self._order, self._processes, self._sweeper)
+        if self._processes.number > 1:  # what is needed of it is in the sides
+            vars(self._objective).pop("train_positives", None)
+        self._user_damping, self._item_damping = (np.ones(len(side.l2), np.float32) for side in (self._users, self._items))
 
     def _check(self, state: State) -> None:
         """Refuse a state that is not one of this solver on these data."""
@@ -133,7 +161,12 @@ class ExactSolver:
         embeddings: Shapes = {"x": ("f4", users, dim), "y": ("f4", items, dim)}
         damping: Shapes = {"user_damping": ("f4", users), "item_damping": ("f4", items)}
         labels: Shapes = {} if self._numbers is None else {"user_labels": ("i4", users), "item_labels": ("i4", items)}
-        check_state(state, {"sweep": ("i8", 1), **embeddings, **damping, **labels}, {"pending.embedding": ("f4", items, dim), **pending})
+        orders: Shapes = {"user_order": ("i8", users), "item_order": ("i8", items)}
+        needed = {"sweep": ("i8", 1), **embeddings, **damping, **labels, **orders}
+        check_state(state, needed, {"pending.embedding": ("f4", items, dim), **pending})
+        for name in orders:
+            if not np.array_equal(np.sort(state[name]), np.arange(len(state[name]))):
+                raise UsageError(f"the state of the solver is damaged: {name!r} does not name each row once")
         for name, number in zip(labels, self._numbers or (), strict=True):
             if state[name].min(initial=0) < 0 or state[name].max(initial=0) >= number:
                 raise UsageError(f"the state of the solver is damaged: {name!r} names a cluster that does not exist")
@@ -148,18 +181,23 @@ class ExactSolver:
 
     def embeddings(self) -> Embeddings:
         """Return the embeddings of users and items."""
-        return self._x, self._y
+        return _put_back(self._x, self._order[0]), _put_back(self._y, self._order[1])
 
     def is_due(self, epoch: int) -> bool:
         """Return True: sweeps are few, and each of them can be the best."""
         return True
 
     def state(self) -> State:
-        """Return what a sweep leaves to the next one."""
-        state = {"sweep": np.array([self.epoch]), "x": self._x, "y": self._y}
-        state |= {"user_damping": self._user_damping, "item_damping": self._item_damping}
-        state |= {f"{side}_labels": labels for side, labels in self._labels.items()}
-        return state | ({f"pending.{name}": array for name, array in vars(self._pending).items()} if self._pending is not None else {})
+        """Return what a sweep leaves to the next one: of all rows, whichever process has them."""
+        (x, y), (of_users, of_items) = self.embeddings(), self._order
+        state = {"sweep": np.array([self.epoch]), "x": x, "y": y, "user_order": of_users, "item_order": of_items}
+        state["user_damping"] = _put_back(self._users.share.gather(self._user_damping), of_users)
+        state["item_damping"] = _put_back(self._items.share.gather(self._item_damping), of_items)
+        for side, order in (("user", of_users), ("item", of_items)):
+            if side in self._labels:
+                state[f"{side}_labels"] = _put_back(self._labels[side], order)
+        pending = {} if self._pending is None else vars(self._pending)
+        return state | {f"pending.{name}": _put_back(self._items.share.gather(array), of_items) for name, array in pending.items()}
 
     def change(self, objective: Objective) -> None:
         """Go on with an objective that differs in L2 alone: P and its transpose stay.
@@ -167,8 +205,8 @@ class ExactSolver:
         What the last half-sweep promised was of the old objective, and is not compared with what it brings.
         """
         self._objective, self._config, self._pending = objective, objective.config, None
-        self._users = self._users.with_l2(objective.l2_users(objective.train.user_degrees))
-        self._items = self._items.with_l2(objective.l2_items())
+        self._users = self._users.with_l2(objective.l2_users(objective.train.user_degrees)[self._order[0]][self._users.share.own])
+        self._items = self._items.with_l2(objective.l2_items()[self._order[1]][self._items.share.own])
 
     @staticmethod
     def memory(sizes: Sizes, config: Config) -> int:
@@ -193,46 +231,73 @@ class ExactSolver:
         """Do a sweep over clusters; return the loss after it, in which clusters of users stand for the negatives."""
         users, items, random = self._users, self._items, rng.stream(self._seed, f"sweep {sweep}")
         clusters, self._labels["item"] = cluster_columns(
-            self._x, self._y, users.column_weight, users.mean_weight, num_item_clusters, random, self._labels.get("item")
-        )
+            self._x, self._y, users.column_weight, users.mean_weight, num_item_clusters, random, self._labels.get("item"),
+            users.share, items.share,
+        )  # fmt: skip
         half = clustered_half_sweep(users, self._x, self._y, self._user_damping, clusters, self._labels.get("user"))
-        self._x, self._user_damping = half.x_new, half.damping
+        ridge, self._user_damping = users.share.sum_rows(users.ridge(half.x_new)), half.damping
+        self._x = users.share.gather(half.x_new)
         clusters, self._labels["user"] = cluster_columns(
-            self._y, self._x, items.column_weight, items.mean_weight, num_user_clusters, random, self._labels.get("user")
-        )
+            self._y, self._x, items.column_weight, items.mean_weight, num_user_clusters, random, self._labels.get("user"),
+            items.share, users.share,
+        )  # fmt: skip
         half = clustered_half_sweep(items, self._y, self._x, self._item_damping, clusters, self._labels["item"])
-        self._y, self._item_damping = half.x_new, half.damping
-        return float(half.loss + users.ridge(self._x).sum())
+        self._y, self._item_damping = items.share.gather(half.x_new), half.damping
+        return float(half.loss + ridge)
 
     def _full_sweep(self) -> float:
         """Do a sweep over all cells, which also measures what the half-sweeps before brought; return its loss."""
         users, items, x, y, pending = self._users, self._items, self._x, self._y, self._pending
         half = half_sweep(users, x, y, self._user_damping)
         if pending is not None:
-            self._item_damping, worse, increased = _measure(items, y, half.other_negative, pending, self._item_damping)
-            if increased:  # given the other side rows are independent: without the bad steps the loss cannot be larger
-                y = np.where(worse[:, None], pending.embedding, y)
+            y_new, self._item_damping = _measured(items, y, half.other_negative, pending, self._item_damping)
+            if y_new is not y:  # given the other side rows are independent: without the bad steps the loss cannot be larger
+                y = y_new
                 half = half_sweep(users, x, y, self._user_damping)
-        x, user_pending = half.x_new, half.pending
+        x, user_pending = users.share.gather(half.x_new), half.pending
         half = half_sweep(items, y, x, self._item_damping)
-        self._user_damping, worse, increased = _measure(users, x, half.other_negative, user_pending, self._user_damping)
-        if increased:
-            x = np.where(worse[:, None], user_pending.embedding, x)
+        x_new, self._user_damping = _measured(users, x, half.other_negative, user_pending, self._user_damping)
+        if x_new is not x:
+            x = x_new
             half = half_sweep(items, y, x, self._item_damping)
-        self._x, self._y, self._pending = x, half.x_new, half.pending
-        return float(half.loss + users.ridge(x).sum())
+        self._x, self._y, self._pending = x, items.share.gather(half.x_new), half.pending
+        return float(half.loss + users.share.sum_rows(users.ridge(x[users.share.own])))
 
 
-def _pending_of(state: State) -> Pending | None:
-    arrays = {name.removeprefix("pending."): array for name, array in state.items() if name.startswith("pending.")}
+def _put_back(table: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return the rows of a table in the order of the data, `order` (R,) being theirs now."""
+    result = np.empty_like(table)
+    result[order] = table
+    return result
+
+
+def own_sides(
+    objective: Objective, order: tuple[np.ndarray, np.ndarray], processes: Processes, sweeper: HalfSweeper = NUMBA
+) -> tuple[Side, Side]:
+    """Return the users' and the items' side of an objective, rows in this order, of the rows of this process."""
+    users, items = sides_of(objective, sweeper)
+    if num_shards(*map(len, order)) > 1:
+        users, items = users.in_order(*order), items.in_order(*order[::-1])
+    of_users, of_items = shares_of(users, items, processes)
+    return users.of(of_users, of_items), items.of(of_items, of_users)
+
+
+def _pending_of(state: State, own: np.ndarray) -> Pending | None:
+    arrays = {name.removeprefix("pending."): array[own] for name, array in state.items() if name.startswith("pending.")}
     return Pending(**arrays) if arrays else None
 
 
-def _measure(side: Side, x: np.ndarray, negative: np.ndarray, pending: Pending, damping: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Compare what the last step of `x` promised with what it brought: the new damping, which rows got worse, whether all did."""
-    loss = negative + pending.sparse_loss + side.ridge(x)
-    increased = bool(loss.sum() > pending.loss.sum() * (1 + 1e-6) + 1e-6)
-    return next_damping(damping, pending.loss, loss, pending.predicted), loss > pending.loss, increased
+def _measured(side: Side, x: np.ndarray, negative: np.ndarray, pending: Pending, damping: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compare what the last step of `x` promised with what it brought; return `x` and the new damping.
+
+    `x` is without the steps that made their row worse, if the whole loss rose.
+    """
+    share, own = side.share, x[side.share.own]
+    loss = negative[share.own] + pending.sparse_loss + side.ridge(own)
+    damping = next_damping(damping, pending.loss, loss, pending.predicted)
+    if share.sum_rows(loss) > share.sum_rows(pending.loss) * (1 + 1e-6) + 1e-6:
+        x = share.gather(np.where((loss > pending.loss)[:, None], pending.embedding, own))
+    return x, damping
 
 
 def start_sweeps(objective: Objective, seed: int, sweeper: HalfSweeper = NUMBA) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -240,7 +305,7 @@ def start_sweeps(objective: Objective, seed: int, sweeper: HalfSweeper = NUMBA) 
 
     Of P only what the train pairs have for themselves: a tenth of the work, a start as good, and no neighbours to wait for.
     """
-    config, random = objective.config, rng.stream(seed, "init")
+    config, random, processes = objective.config, rng.stream(seed, "init"), current()
     shapes = ((objective.train.num_users, config.embedding_dim), (objective.train.num_items, config.embedding_dim))
     x, y = (random.standard_normal(shape, dtype=np.float32) for shape in shapes)
     uniform = config.start_uniform_weight
@@ -253,21 +318,27 @@ def start_sweeps(objective: Objective, seed: int, sweeper: HalfSweeper = NUMBA) 
     users, items = (
         replace(side, l2=np.maximum(side.l2 * np.float32(config.start_l2), np.float32(_START_LEAST_L2))) for side in sides_of(own, sweeper)
     )
-    y = _leading_directions(users.matrix(users.positive), y, random if config.start == "spectral" else None)
+    of_users, of_items = shares_of(users, items, processes)
+    weights, parabola = (users.row_weight, items.row_weight), parabola_of(users.row_weight, users.positive, items.row_weight)
+    lanczos = random if config.start == "spectral" else None
+    y = _leading_directions(users.matrix(users.positive), y, lanczos, of_users, of_items)
+    users, items = users.of(of_users, of_items), items.of(of_items, of_users)
     x[:] = 0.0
-    parabola = parabola_of(users.row_weight, users.positive, items.row_weight)
     for _ in range(config.start_sweeps):
-        x = quadratic_half_sweep(users, x, y, grams_of(items.row_weight, y), *parabola)
-        y = quadratic_half_sweep(items, y, x, grams_of(users.row_weight, x), *parabola)
+        x = of_users.gather(quadratic_half_sweep(users, x, y, grams_of(weights[1], y, of_items), *parabola))
+        y = of_items.gather(quadratic_half_sweep(items, y, x, grams_of(weights[0], x, of_users), *parabola))
         yield x, y
 
 
-def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray, lanczos: np.random.Generator | None) -> np.ndarray:
+def _leading_directions(
+    matrix: sp.csr_matrix, y: np.ndarray, lanczos: np.random.Generator | None, rows: Share | None = None, columns: Share | None = None
+) -> np.ndarray:
     """Turn `y` (I, D) towards the leading right singular vectors of `matrix` (U, I), at `_LEADING_STD`: subspace iteration.
 
     `lanczos`: from the vectors themselves, found by Lanczos; then the seed decides next to nothing. It draws where that begins anew,
     which it does in a matrix of fewer directions.
     """
+    rows, columns = rows or Share([0, matrix.shape[0]]), columns or Share([0, len(y)])
     matrix = matrix * np.float32(1 / max(float(matrix.data.max(initial=0)), 1e-30))  # directions alone count; squares must not overflow
     rank = min(*matrix.shape, y.shape[1] + 1) - 1  # of the vectors, Lanczos finds all but one
     if lanczos is not None and rank > 0 and matrix.data.any():
@@ -276,14 +347,15 @@ def _leading_directions(matrix: sp.csr_matrix, y: np.ndarray, lanczos: np.random
             vectors = eigsh(wide.H @ wide, rank, v0=y[:, 0].astype(np.float64), rng=lanczos)[1]
         else:
             vectors = wide.H @ eigsh(wide @ wide.H, rank, v0=(matrix @ y[:, 0]).astype(np.float64), rng=lanczos)[1]
-        y[:, :rank] = vectors / np.maximum(np.linalg.norm(vectors, axis=0), 1e-30)
-    transposed = matrix.T.tocsr()
+        y[:, :rank] = columns.processes.same(vectors / np.maximum(np.linalg.norm(vectors, axis=0), 1e-30))
+    transposed, matrix = matrix.T.tocsr()[columns.own], matrix[rows.own]
     for _ in range(_SUBSPACE_STEPS):
-        y = checked(transposed @ (matrix @ y))
-        length, rotation = np.linalg.eigh((y.T @ y).astype(np.float64))
+        y = checked(columns.gather(transposed @ rows.gather(matrix @ y)))
+        length, rotation = np.linalg.eigh(summed(columns, lambda shard: y[shard].T @ y[shard]).astype(np.float64))  # noqa: B023
         # Directions that the matrix does not have keep what rounding left of them: at zero they could never grow.
         length = np.sqrt(np.maximum(length, 1e-6 * length[-1] + 1e-30))
-        y = y @ (rotation / length).astype(np.float32)
+        rotation = (rotation / length).astype(np.float32)
+        y = columns.gather(np.concatenate([y[shard] @ rotation for shard in columns.shards]))
     return y * np.float32(_LEADING_STD * np.sqrt(len(y)))
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ultragcn.errors import MissingDependencyError, UsageError
-from ultragcn.kernels.arguments import Blocks, Cells, Clustered, Clusters, Groups, Parabola, Rows, Swept, System
+from ultragcn.kernels.arguments import Blocks, Cells, Clustered, Clusters, Groups, Means, Parabola, Rows, Swept, System
 
 try:
     from ultragcn.kernels import torch_ops
@@ -97,14 +97,15 @@ class TorchSweeper:
         _fetch(written, out)
 
     def quadratic_half_sweep(
-        self, x: np.ndarray, y: np.ndarray, rows: Rows, negatives: Parabola, system: System, strips: int, x_new: np.ndarray
+        self, x: np.ndarray, y: np.ndarray, rows: Rows, negatives: Parabola, system: System, strips: int, x_new: np.ndarray, means: Means
     ) -> None:
         """Take one step of every row, with quadratic negatives; see `kernels.quadratic_half_sweep`."""
         written = self._room((x_new,))
         with self._exactly():
             torch_ops.quadratic_half_sweep(
-                self._moved(x), self._moved(y), self._rows(rows), self._all(negatives), self._all(system), strips, written[0]
-            )
+                self._moved(x), self._moved(y), self._rows(rows), self._all(negatives), self._all(system), strips, written[0],
+                self._all(means),
+            )  # fmt: skip
         _fetch(written, (x_new,))
 
     def _exactly(self) -> AbstractContextManager[None]:

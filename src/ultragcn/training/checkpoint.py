@@ -17,7 +17,7 @@ from ultragcn.forms import FLOATING, is_finite, misfit
 from ultragcn.solvers import State
 from ultragcn.training.course import Course
 
-_FORM = "ultragcn-checkpoint-5"  # another number when a solver, or what it needs, changes
+_FORM = "ultragcn-checkpoint-6"  # another number when a solver, or what it needs, changes
 _COURSE = {
     "seed": int, "history": [{"epoch": int, "seconds": float, "loss": float}], "best_epoch": int, "without_better": int, "low": int,
     "rising": bool, "l2": (float, None), "kept_l2": (float, None), "seconds": float, "best": FLOATING, "last": FLOATING,
@@ -118,8 +118,9 @@ class Checkpoint:
         return time.perf_counter() - self._last >= max(_SECONDS, _WRITING_TIMES * self._took)
 
     def write(self, course: Course, state: State) -> None:
-        """Replace the checkpoint; if that fails, the one before is as it was."""
-        assert self.path is not None
+        """Replace the checkpoint; if that fails, the one before is as it was. Without a path, nothing is written."""
+        if self.path is None:
+            return
         started = time.perf_counter()
         arrays = {f"solver.{name}": array for name, array in state.items()}
         if course.kept is not None:

@@ -13,6 +13,7 @@ from ultragcn.data.interactions import Interactions
 from ultragcn.evaluation.evaluate import Ranker, evaluate
 from ultragcn.evaluation.metrics import labels_in_training
 from ultragcn.loss.objective import Objective
+from ultragcn.processes import current
 from ultragcn.scoring.scorer import Scorer
 from ultragcn.scoring.trend import has_span, log_recent_share
 from ultragcn.solvers import Solver
@@ -32,7 +33,7 @@ def measure_on(model: Ranker, targets: Interactions | None, select_by: str) -> C
 
     def measure() -> dict[str, float]:
         result = evaluate(model, targets, labels)
-        return {label: result[label] for label in labels}
+        return current().same({label: result[label] for label in labels})
 
     return measure
 
@@ -42,7 +43,7 @@ def worth(model: Ranker, targets: Interactions, select_by: str) -> float:
 
     Beyond the best recall, NDCG loses sooner than recall gains.
     """
-    return math.prod(evaluate(model, targets, labels_in_training(select_by)).values())
+    return current().same(math.prod(evaluate(model, targets, labels_in_training(select_by)).values()))
 
 
 def on_some_users(targets: Interactions, number: int | None) -> Interactions:

@@ -1,8 +1,12 @@
-"""The training loop, the same for every model that learns pass by pass. It does not know which solver it drives."""
+"""The training loop, the same for every model that learns pass by pass. It does not know which solver it drives.
+
+Several processes may go through it together. What decides on its course, losses and metrics, has the same bits in each of them.
+"""
 
 import time
 from collections.abc import Callable
 
+from ultragcn.processes import current
 from ultragcn.progress import Progress
 from ultragcn.solvers import Embeddings, Stepper
 from ultragcn.training.checkpoint import Checkpoint
@@ -44,7 +48,7 @@ def train(
     show : Progress
         Advanced by each pass.
     checkpoints : Checkpoint
-        Written where they are due.
+        Written where they are due; of several processes the first one says when, and writes them.
     change : callable, optional
         Called between passes, for what is minimised to change.
     on_epoch : callable, optional
@@ -75,6 +79,6 @@ def train(
             return "epochs"
         if change is not None:
             change()
-        if checkpoints.is_due(solver.epoch):
+        if current().same(checkpoints.is_due(solver.epoch)):
             course.seconds = time.perf_counter() - started
             checkpoints.write(course, solver.state())

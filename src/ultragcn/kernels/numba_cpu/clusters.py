@@ -15,7 +15,7 @@ import numpy as np
 from ultragcn.kernels.arguments import Clusters, Curvature, Entries, Groups, RowWork
 from ultragcn.kernels.numba_cpu.compiling import fast_inlined, fast_kernel
 from ultragcn.kernels.numba_cpu.rows import aligned, newton_row, padded, row_loss, row_work_space
-from ultragcn.kernels.numba_cpu.sweeps import PIECE_PRODUCT, invert_about
+from ultragcn.kernels.numba_cpu.sweeps import PIECE_PRODUCT, invert_about, starts_of
 from ultragcn.kernels.numba_cpu.threads import share_out, take_next
 from ultragcn.kernels.numba_cpu.vectors import HALF, TINY, TWO, ZERO, exp_minus_abs, logistic, prefer_wide_vectors
 
@@ -320,25 +320,27 @@ def clustered_half_sweep(x, y, rows, clusters, groups, system, out):
         Written.
     """
     longest = int(np.diff(rows.indptr).max(initial=0))
+    if groups.starts is None:
+        groups = groups._replace(starts=starts_of(len(x), groups.block * groups.together))
 
     def run(counter):
         _sweep_groups(counter, x, y, rows, clusters, groups, system, out, cluster_work_space(groups, clusters, x.shape[1], longest))
 
-    share_out(-(-len(x) // (groups.block * groups.together)), run)
+    share_out(len(groups.starts) - 1, run)
 
 
 @fast_kernel
 def _sweep_groups(counter, x, y, rows, clusters, groups, system, out, work):
     """Sweep group after group of blocks, as long as the counter has any."""
     prefer_wide_vectors()
-    num_rows, size = x.shape
+    size = x.shape[1]
     deviation, bent, row = work.deviation, work.bent, work.row
     block = groups.block
     while True:
-        first = take_next(counter) * block * groups.together
-        if first >= num_rows:
+        group = take_next(counter)
+        if group >= len(groups.starts) - 1:
             break
-        last = min(first + block * groups.together, num_rows)
+        first, last = groups.starts[group], groups.starts[group + 1]
         _take_blocks(first, last, x, rows, groups, work)
         np.dot(work.moments, clusters.spread.T, deviation)
         for g in range(groups.together):

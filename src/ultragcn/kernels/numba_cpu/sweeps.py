@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ultragcn.kernels.arguments import Curvature, Entries, RowWork, Sums
+from ultragcn.kernels.arguments import Curvature, Entries, Means, RowWork, Sums
 from ultragcn.kernels.numba_cpu.compiling import fast_inlined, fast_kernel, inlined
 from ultragcn.kernels.numba_cpu.rows import aligned, invert, multiply, newton_row, padded, row_loss, row_work_space
 from ultragcn.kernels.numba_cpu.threads import share_out, take_next
@@ -190,33 +190,39 @@ def half_sweep(x, y, rows, cells, blocks, system, out):
     out : Swept
         Written.
     """
-    longest = int(np.diff(rows.indptr).max(initial=0))
+    longest, strips = int(np.diff(rows.indptr).max(initial=0)), len(out.column_loss)
+    starts = starts_of(len(x), blocks.block) if blocks.starts is None else blocks.starts
+    even = np.arange(strips + 1) * (len(starts) - 1) // max(strips, 1)
+    blocks = blocks._replace(starts=starts, strips=even if blocks.strips is None else blocks.strips)
 
     def run(counter):
         _sweep_strips(counter, x, y, rows, cells, blocks, system, out, sweep_work_space(blocks.block, blocks.tile, x.shape[1], longest))
 
-    share_out(len(out.column_loss), run)
+    share_out(strips, run)
+
+
+def starts_of(num_rows: int, length: int) -> np.ndarray:
+    """Return where pieces of `length` rows begin, and where the last one ends: int64."""
+    return np.minimum(np.arange(-(-num_rows // length) + 1, dtype=np.int64) * length, num_rows)
 
 
 @fast_kernel
 def _sweep_strips(counter, x, y, rows, cells, blocks, system, out, work):
     """Sweep strip after strip of blocks, as long as the counter has any."""
     prefer_wide_vectors()
-    num_rows, size = x.shape
+    size = x.shape[1]
     num_columns = len(y)
-    block, tile = blocks.block, blocks.tile
-    num_blocks = (num_rows + block - 1) // block
+    tile = blocks.tile
     num_tiles = (num_columns + tile - 1) // tile
-    strips = len(out.column_loss)
     height = len(cells.transposed) // num_columns  # D, or 0
     gradient, gram, inverse, scale, sums, row = work.gradient, work.gram, work.inverse, work.scale, work.sums, work.row
     while True:
         strip = take_next(counter)
-        if strip >= strips:
+        if strip >= len(out.column_loss):
             break
-        for b in range(strip, num_blocks, strips):
-            first = b * block
-            count = min(block, num_rows - first)
+        for b in range(blocks.strips[strip], blocks.strips[strip + 1]):
+            first = blocks.starts[b]
+            count = blocks.starts[b + 1] - first
             for i in range(count):
                 u = blocks.order[first + i]
                 for k in range(size):
@@ -297,15 +303,7 @@ class ParabolaWork(NamedTuple):
     row: RowWork
 
 
-class Means(NamedTuple):
-    """Of the rows: what makes the system of about each."""
-
-    weight: tuple[np.float32, np.float32]
-    total: np.float32
-    l2: np.float32
-
-
-def quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new):
+def quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new, means=None):
     """Take one Newton-like step of every row of the loss whose negatives are quadratic in s: no pass over the cells.
 
     N_uj softplus(s) is replaced by N_uj (linear s + curvature s^2 / 2), so that all rows share two Gram matrices, one for each term
@@ -319,12 +317,15 @@ def quadratic_half_sweep(x, y, rows, negatives, system, strips, x_new):
     strips : int
         Pieces of work for the threads.
     x_new : (U, D) float32, written
+    means : Means, optional
+        By default those of `rows`.
     """
     longest, size = int(np.diff(rows.indptr).max(initial=0)), x.shape[1]
-    first, second, total, l2 = (
-        np.float32(values.mean(dtype=np.float64)) for values in (rows.weight[:, 0], rows.weight[:, 1], rows.total, rows.l2)
-    )
-    means = Means((first, second), total, l2)
+    if means is None:
+        means = Means(
+            rows.weight.mean(axis=0, dtype=np.float64).astype(np.float32),
+            np.float32(rows.total.mean(dtype=np.float64)), np.float32(rows.l2.mean(dtype=np.float64)),
+        )  # fmt: skip
 
     def run(counter):
         work = ParabolaWork(

@@ -9,6 +9,7 @@ R = b B rows of a group, K clusters of columns, T = D (D + 1) / 2 numbers of the
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,9 +45,11 @@ class Group(NamedTuple):
         out[self.members[self.there]] = values[self.there]
 
 
-def _edges(num_rows: int, block: int) -> np.ndarray:
-    """Return where blocks begin and the last one ends."""
-    return np.minimum(np.arange(-(-num_rows // block) + 1) * block, num_rows)
+def _edges(num_rows: int, block: int, starts: Tensor | None = None) -> np.ndarray:
+    """Return where blocks begin and the last one ends: after every `block` rows, and at `starts`."""
+    pieces = [0, num_rows] if starts is None else starts.cpu().numpy()
+    inner = [np.arange(low, high, block) for low, high in pairwise(pieces)]
+    return np.concatenate([*inner, [num_rows]]).astype(np.int64)
 
 
 def _groups(x: Tensor, y: Tensor, rows: Tensors, order: Tensor, edges: np.ndarray, most: int) -> Iterator[Group]:
@@ -129,7 +132,7 @@ def half_sweep_by(
     num_tiles = -(-len(y) // blocks.tile)
     all_visited = blocks.num_visited >= num_tiles
     tiles = np.arange(num_tiles)
-    edges = _edges(len(x), blocks.block)
+    edges = _edges(len(x), blocks.block) if blocks.starts is None else blocks.starts.cpu().numpy()
     starts = blocks.first_tile.cpu().numpy()
     # What a pass leaves for each block and column is held too.
     most = max(1, passes.held(x.device) // len(y)) if all_visited else 1
@@ -201,7 +204,7 @@ def clustered_half_sweep(x: Tensor, y: Tensor, rows: Tensors, clusters: Tensors,
     twice = 2.0 - torch.eye(size, dtype=x.dtype, device=device)[upper[0], upper[1]]
     activate, loss_of = for_each(activate_clusters, device), for_each(cluster_loss, device)
     most = max(1, passes.held(device) // (len(clusters.centre) * groups.block))
-    for group in _groups(x, y, rows, groups.order, _edges(len(x), groups.block), most):
+    for group in _groups(x, y, rows, groups.order, _edges(len(x), groups.block, groups.starts), most):
         moment = torch.bmm(group.x.transpose(1, 2), group.x) / group.there.sum(dim=1)[:, None, None]
         variance = (moment[:, upper[0], upper[1]] * twice) @ clusters.spread.T
         deviation = variance.clamp_min(0).sqrt()[:, None, :]
@@ -224,7 +227,9 @@ def clustered_half_sweep(x: Tensor, y: Tensor, rows: Tensors, clusters: Tensors,
         group.write(torch.stack([before, sparse_loss, after + 0.5 * share * wider, sparse_after, predicted], dim=2), out.stats)
 
 
-def quadratic_half_sweep(x: Tensor, y: Tensor, rows: Tensors, negatives: Tensors, system: Tensors, strips: int, x_new: Tensor) -> None:
+def quadratic_half_sweep(
+    x: Tensor, y: Tensor, rows: Tensors, negatives: Tensors, system: Tensors, strips: int, x_new: Tensor, means: Tensors | None = None
+) -> None:
     """Take one Newton-like step of every row, with quadratic negatives; see `numba_cpu.quadratic_half_sweep`.
 
     `strips` has no use here.
@@ -237,11 +242,13 @@ def quadratic_half_sweep(x: Tensor, y: Tensor, rows: Tensors, negatives: Tensors
     system : System
     strips : int
     x_new : (U, D) float32, written
+    means : Means, optional
+        By default those of `rows`.
     """
     size, curvature, linear = x.shape[1], float(negatives.curvature), float(negatives.linear)
-    weight, total, l2 = (values.mean(dim=0, dtype=torch.float64).to(x.dtype) for values in (rows.weight, rows.total, rows.l2))
-    about = curvature * torch.tensordot(weight, negatives.grams, 1) + total * system.prior
-    inverse = inverse_about((about + l2 * torch.eye(size, dtype=x.dtype, device=x.device))[None])[0]
+    weight, total, l2 = means or (values.mean(dim=0, dtype=torch.float64).to(x.dtype) for values in (rows.weight, rows.total, rows.l2))
+    about = curvature * torch.tensordot(weight, negatives.grams, 1) + float(total) * system.prior
+    inverse = inverse_about((about + float(l2) * torch.eye(size, dtype=x.dtype, device=x.device))[None])[0]
     most = max(1, passes.held(x.device) // (_PARABOLA_BLOCK * size))
     order = torch.arange(len(x), device=x.device)
     rows = rows._replace(excluded=rows.excluded[:0])
