@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import interactions_of, random_interactions
 from tests.test_exact import AWKWARD, GENERAL, dense_loss
-from ultragcn import UltraGCN, load_dataset, solvers
+from ultragcn import UltraGCN, load_dataset, processes, solvers
 from ultragcn.config import Config, configuration_for
 from ultragcn.errors import MissingDependencyError, UsageError
 from ultragcn.kernels import reference
@@ -142,6 +142,22 @@ def test_a_sweep_from_the_same_state_has_the_loss_of_numba(name, negatives, excl
     for _ in range(3):
         ours.start(copied(theirs.state()))
         assert ours.step() == pytest.approx(theirs.step(), rel=1e-5)
+
+
+@pytest.mark.parametrize("negatives", ["full", "clusters"])
+@pytest.mark.parametrize("name", DATA)
+def test_cut_into_shards_a_sweep_has_the_loss_of_numba_and_of_the_twin(monkeypatch, name, negatives):
+    monkeypatch.setattr(processes, "_FEW_ROWS", 1)
+    objective = objective_of(name, exclude_positives=True, negatives=negatives, num_clusters=8)
+    theirs = solver_of(objective)
+    theirs.step()
+    assert len(theirs._users.share.parts) == 4
+    state = theirs.state()
+    loss = theirs.step()
+    for sweeper in (TorchSweeper("cpu"), reference):
+        solver = exact.ExactSolver(objective, 0, sweeper)
+        solver.start(copied(state))
+        assert solver.step() == pytest.approx(loss, rel=1e-5)
 
 
 @pytest.mark.real_data
