@@ -15,8 +15,9 @@ from ultragcn import load_dataset
 from ultragcn.cli import main
 from ultragcn.config import Config
 from ultragcn.data import sizes as looking
+from ultragcn.data.large import size
 from ultragcn.data.options import DataOptions
-from ultragcn.data.sizes import LINES, TABLE, by_sizes, sizes_of
+from ultragcn.data.sizes import DISK, LINES, TABLE, by_sizes, sizes_of
 from ultragcn.errors import UltraGCNError, UsageError
 from ultragcn.experiments import plans, speed
 from ultragcn.experiments.plans import Shape, plan_ultragcn
@@ -377,3 +378,41 @@ def test_where_measuring_fails_it_is_one_sentence(monkeypatch):
     monkeypatch.setattr(speed.sys, "executable", "/no/such/python")
     with pytest.raises(UltraGCNError, match="cannot measure this machine"):
         speed.measured()
+
+
+# ------------------------------------------------------------------ logs that are read on the disk
+
+
+@pytest.mark.parametrize("on_disk", ["auto", "yes", "no"])
+def test_a_log_that_is_read_on_the_disk_is_planned_so(on_disk, tmp_path, capsys, quick, monkeypatch):
+    path = write(log_of(200, 50, 3_000), tmp_path / "log.parquet")
+    monkeypatch.setattr(size, "free_memory", lambda: 2 * 85 * 1_000)
+    assert main(["plan", "--dataset", str(path), "--json", "--on_disk", on_disk]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+    assert found["scratch_mb"] == (0 if on_disk == "no" else round(34 * rows / 1e6, 1))
+    assert ("reading keeps the log on the disk" in said.err) is (on_disk != "no")
+
+
+def test_what_is_read_on_the_disk_takes_less_memory_and_the_less_the_more_pairs_a_user_has():
+    config, sizes = Config(item_graph_weight=0.0), by_sizes(10**6, 10**5, 10**9, on_disk="yes")
+    assert sizes.kind == DISK
+    disk, memory = (plan_ultragcn(seen, config, SPEED, False) for seen in (sizes, sizes._replace(kind=TABLE)))
+    assert disk.stages[0].memory < 10**9 < 85 * 10**9 < memory.stages[0].memory
+    assert memory.stages[1].memory - disk.stages[1].memory == pytest.approx(52 * 10**9, rel=0.01)
+    assert disk.stages[0].memory < plan_ultragcn(sizes._replace(num_users=10**7), config, SPEED, False).stages[0].memory
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "free", "kind"), [("auto", 10**12, TABLE), ("auto", 10**9, DISK), ("yes", 10**12, DISK), ("no", 1, TABLE)]
+)
+def test_sizes_alone_are_taken_for_a_parquet_log(on_disk, free, kind, monkeypatch):
+    monkeypatch.setattr(size, "free_memory", lambda: free)
+    assert by_sizes(10**6, 10**4, 10**8, on_disk=on_disk).kind == kind
+
+
+def test_text_cannot_be_planned_on_the_disk(tmp_path, capsys, quick):
+    path = write(log_of(200, 50, 3_000), tmp_path / "log.csv")
+    assert main(["plan", "--dataset", str(path), "--on_disk", "yes"]) == 2
+    assert "log.csv is not a Parquet file" in capsys.readouterr().err

@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = "ultragcn") -> N
         what = "train, validation and test pairs together" if name == "pairs" else name
         group.add_argument(f"--{name}", metavar="N", help=f"{what}, such as 1000000 or 1e6")
     data_options.add_arguments(parser)
+    data_options.add_disk_arguments(parser)
     train.add_model(parser)
     parser.add_argument("--refit", action="store_true", help="as for train: train again on train and validation before reading test")
     parser.add_argument(
@@ -97,9 +98,10 @@ def _sizes(arguments: argparse.Namespace, counts: dict[str, int], source: str, t
     if counts:
         known = ("titles", "items_table", "data_dir", "test", "valid", "split_seed", "source", "protocol")
         options = DataOptions(**{name: value for name, value in asked.items() if name not in known})
-        return by_sizes(counts["users"], counts["items"], counts["pairs"], arguments.protocol, options)
+        return by_sizes(counts["users"], counts["items"], counts["pairs"], arguments.protocol, options, arguments.on_disk)
     for name in ("titles", "items_table"):
         asked.pop(name)
+    asked["on_disk"] = arguments.on_disk
     return sizes_of(**(asked | ({} if test is None else {"test": arguments.test or test})))
 
 
@@ -120,6 +122,8 @@ def _say(made: "Plan") -> None:
     """Say what was planned for, what the machine has, and whether it fits."""
     sizes = made.sizes
     tell(f"planned for {sizes.num_users} users, {sizes.num_items} items and {sizes.num_pairs} pairs ({sizes.about})")
+    if sizes.disk_bytes:
+        tell(f"reading keeps the log on the disk and takes at most {sizes.disk_bytes / 1e9:.1f} GB there (--on_disk, --scratch)")
     if made.sweeps is None or made.range_seconds is None:
         tell(f"there is no prediction of the time that {made.model} takes, nor of ranking; its memory is that of training at its peak")
     else:

@@ -11,6 +11,7 @@ import gzip
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from ultragcn.data.containers import DAMAGED, Ready, ready, temporary_folder
 from ultragcn.data.datasets import load_dataset
 from ultragcn.data.events import over_same_ids
 from ultragcn.data.folders import Files, Part, find_files
+from ultragcn.data.large.size import is_large, needed_on_disk, rows_to_read_on_disk
 from ultragcn.data.log import Log, _has_user_lines, read_log
 from ultragcn.data.options import DataOptions
 from ultragcn.data.sources import SOURCES, data_folder, is_present
@@ -41,8 +43,8 @@ VALID_SHARE = 0.1
 """Of the pairs that are not test pairs: what is held out for validation where items are drawn at random."""
 
 
-LINES, TABLE, TEXT, CELLS = "lines", "table", "text", "cells"
-"""A line for each user; rows whose columns have kinds; text with a character between two cells; text with several."""
+LINES, TABLE, TEXT, CELLS, DISK = "lines", "table", "text", "cells", "disk"
+"""A line for each user; rows with kinds of columns; text with a character between cells; text with several; rows kept on disk."""
 
 
 class LogSizes(NamedTuple):
@@ -62,6 +64,8 @@ class LogSizes(NamedTuple):
     """Whether everything is one log, of which test is held out."""
     about: str = ""
     """How the sizes were found, in a few words."""
+    disk_bytes: int = 0
+    """Space on the disk that reading takes at most, where the log is kept there."""
 
     @property
     def num_pairs(self) -> int:
@@ -78,13 +82,14 @@ def sizes_of(
     options: DataOptions | None = None,
     protocol: str = "clean",
     split_seed: int = 0,
+    on_disk: str = "auto",
     **choices: Any,
 ) -> LogSizes:
     """Return the sizes of what `load_dataset` would read, without reading a large source as a whole.
 
     Parameters
     ----------
-    source, data_dir, test, valid, options, protocol, split_seed, **choices
+    source, data_dir, test, valid, options, protocol, split_seed, on_disk, **choices
         As of `load_dataset`. Nothing is downloaded: of a named data set that is not there, the published sizes are returned.
 
     Returns
@@ -115,9 +120,13 @@ def sizes_of(
     chosen = (options or DataOptions()).replace(**choices)
     with contextlib.ExitStack() as stack:
         found = find_files(source if named is None else data_folder(data_dir) / named.name, stack)
+        held = {role: value for role, value in (("test", test), ("valid", valid)) if value is not None}
+        num_rows = rows_to_read_on_disk(replace(found, **held), chosen, on_disk)
         if named is None and not _is_small(found, test, valid):
-            return _of_files(found, test, valid, chosen, protocol)
-        return _of_whole(source, data_dir, given, _kind_of(found.train[0], chosen))
+            seen = _of_files(found, test, valid, chosen, protocol)
+        else:
+            seen = _of_whole(source, data_dir, given, _kind_of(found.train[0], chosen))
+        return seen if num_rows is None else seen._replace(kind=DISK, disk_bytes=needed_on_disk(num_rows, chosen))
 
 
 def _kind_of(part: Part, options: DataOptions) -> str:
@@ -129,8 +138,12 @@ def _kind_of(part: Part, options: DataOptions) -> str:
         return TABLE if text is None else TEXT if len(text.dialect.separator) == 1 else CELLS
 
 
-def by_sizes(num_users: int, num_items: int, num_pairs: int, protocol: str = "clean", options: DataOptions | None = None) -> LogSizes:
+def by_sizes(
+    num_users: int, num_items: int, num_pairs: int, protocol: str = "clean", options: DataOptions | None = None, on_disk: str = "auto"
+) -> LogSizes:
     """Return the sizes of a log of which nothing else is known: `num_pairs` train, validation and test pairs together.
+
+    It is taken for a log of Parquet files, so it is read on the disk where it is large (`on_disk`).
 
     Raises
     ------
@@ -147,7 +160,11 @@ def by_sizes(num_users: int, num_items: int, num_pairs: int, protocol: str = "cl
             raise UsageError(f"--{name} must be a whole number of 1 or more, not {size}")
     if num_pairs > num_users * num_items:
         raise UsageError(f"{num_users} users and {num_items} items make at most {num_users * num_items} pairs, not {num_pairs}")
-    return _split(num_users, num_items, num_pairs, protocol, options or DataOptions(), "sizes as given", SPREAD, TABLE)
+    options = options or DataOptions()
+    seen = _split(num_users, num_items, num_pairs, protocol, options, "sizes as given", SPREAD, TABLE)
+    if on_disk == "no" or (on_disk == "auto" and not is_large(num_pairs, options)):
+        return seen
+    return seen._replace(kind=DISK, disk_bytes=needed_on_disk(num_pairs, options))
 
 
 def _split(
@@ -304,14 +321,13 @@ def _grown(codes: np.ndarray, doublings: float) -> float:
 
 def _sample(source: Ready, options: DataOptions, pieces: int) -> tuple[Log, float]:
     """Return the log of some rows of a file, and about how many rows the file has."""
-    plain = DataOptions(**{**vars(options), "k_core": 1}) if False else options
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         if source.kind == kinds.PARQUET:
-            return _sample_of_parquet(source, plain, pieces)
+            return _sample_of_parquet(source, options, pieces)
         if source.kind in (kinds.TEXT, kinds.JSON_LINES) and not _is_zstd(source.path):
-            return _sample_of_text(source, plain, pieces)
-        log = read_log([Part(source.path, source.name)], plain, looked_at=False)
+            return _sample_of_text(source, options, pieces)
+        log = read_log([Part(source.path, source.name)], options, looked_at=False)
         return log, float(len(log.users))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ultragcn import solvers
 from ultragcn.config import Config
-from ultragcn.data.sizes import CELLS, LINES, TABLE, TEXT, LogSizes
+from ultragcn.data.sizes import CELLS, DISK, LINES, TABLE, TEXT, LogSizes
 from ultragcn.experiments.speed import Speed
 from ultragcn.machine import free_memory, num_cores, thread_limit
 from ultragcn.models.baseline import Baseline
@@ -94,7 +94,7 @@ class Plan:
         """Return the plan as JSON has it: megabytes are 10^6 bytes."""
         return {
             "model": self.model,
-            "sizes": {name: value for name, value in self.sizes._asdict().items() if name not in ("kind", "spread")},
+            "sizes": {name: value for name, value in self.sizes._asdict().items() if name not in ("kind", "spread", "disk_bytes")},
             "stages": [
                 {
                     "stage": stage.name, "peak_memory_mb": None if stage.memory is None else round(stage.memory / 1e6, 1),
@@ -107,6 +107,7 @@ class Plan:
                 None if self.range_seconds is None else dict(zip(("least", "most"), map(_rounded, self.range_seconds), strict=True))
             ),
             "threads": self.threads,
+            "scratch_mb": round(self.sizes.disk_bytes / 1e6, 1),
             "free_memory_mb": None if self.free is None else round(self.free / 1e6, 1),
             "fits": self.fits,
             "advice": self.advice,
@@ -288,11 +289,20 @@ def model_bytes(shape: Shape, config: Config) -> float:
 
 _READ_BYTES = {LINES: 85, TABLE: 85, TEXT: 125, CELLS: 240}
 """Bytes of a pair while it is read, by what it is read from."""
+_BUFFER, _ID_BYTES = 390e6, 145
+"""Of a log that is read on the disk: bytes in memory at a time, and bytes of an id."""
 
 
 def _reading_memory(sizes: LogSizes, speed: Speed) -> float:
-    """Return the bytes of the process at the peak of reading and splitting."""
+    """Return the bytes of the process at the peak of reading and splitting; pages of mapped files do not count."""
+    if sizes.kind == DISK:
+        return speed.reading_bytes + min(_BUFFER, 85 * sizes.num_pairs) + _ID_BYTES * (sizes.num_users + sizes.num_items)
     return speed.reading_bytes + _READ_BYTES[sizes.kind] * sizes.num_pairs
+
+
+def _held_pairs(sizes: LogSizes) -> float:
+    """Return the bytes of the data while a model is trained; on the disk they take none, but their ids do."""
+    return _ID_BYTES * (sizes.num_users + sizes.num_items) if sizes.kind == DISK else 52 * sizes.num_pairs
 
 
 def _training_memory(sizes: LogSizes, kept: Shape, config: Config, speed: Speed, everything: bool) -> float:
@@ -301,7 +311,7 @@ def _training_memory(sizes: LogSizes, kept: Shape, config: Config, speed: Speed,
     The peak is in one of two places: while the item graph is made, where all pairs of items that are shared stand twice, or while sweeps
     are done, with P from both sides. What the item graph took is partly still held by the allocator then.
     """
-    base = speed.training_bytes + 52 * sizes.num_pairs
+    base = speed.training_bytes + _held_pairs(sizes)
     graph = 8 * _graph_entries(kept, config)
     making = 8 * kept.different + 0.5 * graph if graph else 0.0
     left = 0.3 * making
@@ -352,7 +362,7 @@ def plan(sizes: LogSizes, model: Recommender, speed: Speed, everything: bool, re
     reading = Work(reading=450 * _NS * sizes.num_pairs)
     stages = [
         _stage("reading", _reading_memory(sizes, speed), reading.on(speed), speed.start_seconds, speed, "one"),
-        Stage("training", int(max(speed.training_bytes + 52 * sizes.num_pairs + arrays, _reading_memory(sizes, speed))), None, None),
+        Stage("training", int(max(speed.training_bytes + _held_pairs(sizes) + arrays, _reading_memory(sizes, speed))), None, None),
         Stage("ranking", None, None, None),
     ]
     made = Plan(sizes, name_of(model), stages, None, None, free_memory(), thread_limit() or num_cores())

@@ -369,8 +369,18 @@ def _inverse_factor(matrix: sp.csr_matrix, num_neighbors: int, l2: float) -> tup
 
 def _above_diagonal(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """Return what is above the diagonal of A^T A, (I, I) float32: made a block of rows at a time, half of the memory of the whole."""
-    # Row 0 of a block is row items[0] of the whole.
-    parts = [sp.triu(rows, items[0] + 1, format="csr") for items, rows in _product_by_rows(matrix.T.tocsr(), matrix)]
-    above = sp.csr_matrix(sp.vstack(parts, format="csr"))
+    num_items = matrix.shape[1]
+    indptr, indices, data = np.zeros(num_items + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+    for items, rows in _product_by_rows(matrix.T.tocsr(), matrix):
+        part = sp.triu(rows, items[0] + 1, format="csr")  # row 0 of a block is row items[0] of the whole
+        first, last = indptr[items[0]], indptr[items[0]] + part.nnz
+        indptr[items + 1] = first + part.indptr[1:]
+        if last > len(data):  # what is larger than a few megabytes grows in its place, and never stands twice
+            for array in (indices, data):
+                array.resize(last + last // 4, refcheck=False)
+        indices[first:last], data[first:last] = part.indices, part.data
+    for array in (indices, data):
+        array.resize(indptr[-1], refcheck=False)
+    above = sp.csr_matrix((data, indices, indptr), (num_items, num_items), copy=False)
     above.sort_indices()
     return above

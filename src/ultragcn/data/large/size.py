@@ -53,9 +53,14 @@ def rows_to_read_on_disk(files: Files, options: DataOptions, on_disk: str) -> in
     num_rows = rows_in(files.train)
     if on_disk == "yes":
         return num_rows
+    return num_rows if is_large(num_rows, options) else None
+
+
+def is_large(num_rows: int, options: DataOptions) -> bool:
+    """Return whether reading so many rows in memory would take more than half of the memory that is free."""
     free = free_memory()
     needed = num_rows * (BYTES_IN_MEMORY + (BYTES_OF_TIME_IN_MEMORY if options.needs_times else 0))
-    return num_rows if free is not None and needed > _SHARE * free else None
+    return free is not None and needed > _SHARE * free
 
 
 def rows_in(parts: Sequence[Part]) -> int:
