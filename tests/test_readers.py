@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 
-from ultragcn import Interactions
+from ultragcn import Interactions, load_dataset
 from ultragcn.data import times
 from ultragcn.data.events import events_of, k_core
 from ultragcn.data.log import read_log
@@ -288,12 +288,27 @@ def test_mixed_times_stand_in_one_column(tmp_path):
     assert [times.shown(when)[5:13] for when in log.times] == ["01-02 00", "01-01 00", "01-01 11", "01-02 00"]
 
 
-def test_repetitions_are_counted_once_at_their_latest_time(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "which", "expected"),
+    [({"split": "time"}, "first", [5, 7]), ({"split": "last"}, "first", [5, 7]), ({"time_column": "time"}, "latest", [9, 7])],
+)
+def test_repetitions_are_counted_once_at_the_first_time_where_splits_go_by_time(tmp_path, options, which, expected):
     text = "user,item,time\na,x,5\nb,x,7\na,x,9\na,x,6\n"
-    log = read(tmp_path, text, split="time")
-    with pytest.warns(DataWarning, match=r"my.csv, row 4: user 'a' has item 'x' twice; 2 such repetitions were counted once"):
+    log = read(tmp_path, text, **options)
+    message = rf"my.csv, row 4: user 'a' has item 'x' twice; 2 such repetitions were counted once, at its {which} time"
+    with pytest.warns(DataWarning, match=message):
         events = events_of(log)
-    assert (events.times / 1e6).tolist() == [9, 7]
+    assert (events.times / 1e6).tolist() == expected
+
+
+@pytest.mark.parametrize("options", [{"split": "time", "test_from": "1970-01-01 00:00:05"}, {"split": "last"}])
+def test_what_a_user_used_before_the_cut_is_never_held_out(tmp_path, options):
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,time\na,x,1\na,y,2\na,z,6\na,x,7\nb,x,1\nb,z,2\nb,y,8\nb,x,9\n")
+    with pytest.warns(DataWarning, match="at its first time"):
+        data = load_dataset(path, protocol="authors", **options)
+    held = {user: data.test.item_ids.ids[data.test.items_of(user)].tolist() for user in ("a", "b")}
+    assert held == {"a": ["z"], "b": ["y"]}
 
 
 def test_min_rating_keeps_what_is_rated_so_or_higher(tmp_path):

@@ -40,28 +40,33 @@ def over_same_ids(logs: list[Log]) -> list[Log]:
     ]  # fmt: skip
 
 
+def at_which(first: bool, dated: bool) -> str:
+    """Return at which time a pair that comes again counts, for messages; "" where no times are read."""
+    return f", at {'its first' if first else 'its latest'} time" if dated else ""
+
+
 def events_of(log: Log) -> Events:
-    """Return the distinct pairs of a log, with the latest time of each; repetitions are counted in a `DataWarning`."""
+    """Return the distinct pairs of a log, with the latest time of each or the first; repetitions are counted in a `DataWarning`."""
     ask_for(
         _ROW_BYTES * len(log.users), f"sorting the {len(log.users)} rows of {log.name}", "read fewer of them, as with where or min_rating"
     )
     keys = log.users.astype(np.int64) * len(log.item_ids) + log.items
     if log.times is None:
-        latest, sorted_keys = None, np.sort(keys)
+        when, sorted_keys = None, np.sort(keys)
         starts = _starts(sorted_keys)
     else:
         order = np.argsort(keys)
         sorted_keys = keys[order]
         starts = _starts(sorted_keys)
-        latest = np.maximum.reduceat(log.times[order], starts)
+        when = (np.minimum if log.counts_first else np.maximum).reduceat(log.times[order], starts)
     distinct = sorted_keys[starts]
     repeated = len(keys) - len(distinct)
     if repeated and not log.netted:
         first = _first_repetition(keys)
         user, item = log.user_ids.shown(log.users[first]), log.item_ids.shown(log.items[first])
         many = "it was" if repeated == 1 else f"{repeated} such repetitions were"
-        warn(f"{log.place(first)}: user {user} has item {item} twice; {many} counted once")
-    return Events(_interactions(distinct, log.user_ids, log.item_ids, latest if log.dated else None), latest)
+        warn(f"{log.place(first)}: user {user} has item {item} twice; {many} counted once{at_which(log.counts_first, log.dated)}")
+    return Events(_interactions(distinct, log.user_ids, log.item_ids, when if log.dated else None), when)
 
 
 def k_core(events: Events, k: int) -> Events:
@@ -75,19 +80,19 @@ def k_core(events: Events, k: int) -> Events:
     if k <= 1:
         return events
     users, items = events.interactions.pairs
-    latest = events.times
+    when = events.times
     while True:
         keep = (np.bincount(users)[users] >= k) & (np.bincount(items)[items] >= k) if len(users) else np.zeros(0, bool)
         if keep.all():
             break
         users, items = users[keep], items[keep]
-        latest = None if latest is None else latest[keep]
+        when = None if when is None else when[keep]
     if len(users) == 0:
         raise DataError(f"the {k}-core is empty: no part of the data has {k} interactions of every user and item; lower k_core")
     user_ids, users = _compacted(events.interactions.user_ids, users)
     item_ids, items = _compacted(events.interactions.item_ids, items)
     dated = events.interactions.times is not None
-    return Events(_interactions(users * np.int64(len(item_ids)) + items, user_ids, item_ids, latest if dated else None), latest)
+    return Events(_interactions(users * np.int64(len(item_ids)) + items, user_ids, item_ids, when if dated else None), when)
 
 
 def _compacted(ids: IdMap, rows: np.ndarray) -> tuple[IdMap, np.ndarray]:
@@ -96,13 +101,13 @@ def _compacted(ids: IdMap, rows: np.ndarray) -> tuple[IdMap, np.ndarray]:
     return ids.part(np.flatnonzero(occurs)), (np.cumsum(occurs) - 1)[rows]
 
 
-def _interactions(keys: np.ndarray, user_ids: IdMap, item_ids: IdMap, latest: np.ndarray | None) -> Interactions:
+def _interactions(keys: np.ndarray, user_ids: IdMap, item_ids: IdMap, when: np.ndarray | None) -> Interactions:
     """Return the interactions of distinct ascending keys, user row x I + item row, and their times (N,)."""
     counts = np.bincount(keys // len(item_ids), minlength=len(user_ids)) if len(keys) else np.zeros(len(user_ids), np.int64)
     indptr = np.concatenate(([0], np.cumsum(counts)))
     indices = (keys % len(item_ids)).astype(np.int32)
     shape = (len(user_ids), len(item_ids))
-    return Interactions._of(sp.csr_matrix((np.ones(len(keys), np.float32), indices, indptr), shape=shape), user_ids, item_ids, latest)
+    return Interactions._of(sp.csr_matrix((np.ones(len(keys), np.float32), indices, indptr), shape=shape), user_ids, item_ids, when)
 
 
 def _starts(sorted_keys: np.ndarray) -> np.ndarray:

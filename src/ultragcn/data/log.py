@@ -53,6 +53,8 @@ class Log:
     """Of several files: what each is called, and the position after its last row."""
     netted: bool = False
     """Whether quantities were added up, so that a pair that comes again says nothing."""
+    counts_first: bool = False
+    """Whether a pair that comes again counts at its first time, not at its latest."""
 
     def place(self, position: int) -> str:
         """Return where the row at `position` stands, for messages."""
@@ -145,7 +147,7 @@ def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: 
     about = what_was_read(name, parts, options, users, items, counts, span, looked_at)
     return Log(
         name, "row", users.ids, items.ids, users.rows, items.rows, found[ROW].to_numpy(), when, about, dated=when is not None,
-        parts=ends if len(parts) > 1 else (), netted=options.net,
+        parts=ends if len(parts) > 1 else (), netted=options.net, counts_first=options.counts_first,
     )  # fmt: skip
 
 
@@ -280,7 +282,7 @@ def _of_user_lines(found: Ready, options: DataOptions) -> Log:
     about = f"{counted(len(lines.all_users), 'line')}, one a user; {counted(len(user_ids), 'user')} x {counted(len(item_ids), 'item')}"
     # The later in a line, the later: only split last asks for it, and only within a user.
     order = np.arange(len(items)) if options.split == "last" else None
-    return Log(found.name, "line", user_ids, item_ids, users, items, lines.lines, order, about)
+    return Log(found.name, "line", user_ids, item_ids, users, items, lines.lines, order, about, counts_first=options.counts_first)
 
 
 def _of_matrix(matrix: Any, options: DataOptions) -> Log:

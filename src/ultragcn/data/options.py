@@ -149,6 +149,14 @@ class DataOptions:
         return self.split in TIMED_SPLITS or bool(self.time_column)
 
     @property
+    def counts_first(self) -> bool:
+        """Whether a pair that comes again counts at its first time.
+
+        By a split in time it must: at its latest time it would leave train, and be held out as if it were new.
+        """
+        return self.split in TIMED_SPLITS
+
+    @property
     def needs_ratings(self) -> bool:
         """Whether ratings are read at all."""
         return self.min_rating > -math.inf

@@ -162,27 +162,27 @@ class Buckets:
             column.remove()
 
 
-def sorted_pairs(buckets: Buckets, scratch: Scratch, num_items: int, timed: bool, advance: Advance) -> Pairs:
-    """Return the distinct pairs in buckets of users, each with its latest time.
+def sorted_pairs(buckets: Buckets, scratch: Scratch, num_items: int, timed: bool, first_times: bool, advance: Advance) -> Pairs:
+    """Return the distinct pairs in buckets of users, each with its latest time or its first.
 
     The first column of the buckets is the key of a row, user x I + item; the second one is its time, if there are times.
     """
     writer = Writer(scratch, num_items, timed)
     for (first, last), (keys, *others) in buckets:
         rows = len(keys)
-        latest = None
+        when = None
         if timed:
             order = np.argsort(keys)
             keys = keys[order]
             starts = _starts(keys)
-            latest = np.maximum.reduceat(others[0][order], starts)
+            when = (np.minimum if first_times else np.maximum).reduceat(others[0][order], starts)
         else:
             keys.sort()
             starts = _starts(keys)
         keys = keys[starts]
         users = keys // num_items
         items = (keys - users * num_items).astype(np.int32)
-        writer.add(np.bincount(users - first, minlength=last - first), items, latest)
+        writer.add(np.bincount(users - first, minlength=last - first), items, when)
         advance(rows)
     return writer.pairs()
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ultragcn.data import columns, kinds
 from ultragcn.data.containers import ready
+from ultragcn.data.events import at_which
 from ultragcn.data.folders import Part
 from ultragcn.data.ids import IdMap
 from ultragcn.data.large import pairs as on_disk
@@ -100,15 +101,17 @@ def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, 
         for column, own in zip(sides.values(), counts, strict=True):
             count(own, column.rows(number))
     about = what_was_read(name, _one_a_file(read), options, users, items, counts, span, looked_at=True)
-    pairs = _sorted(sides, when, sizes, counts, scratch, progress)
-    _warn_of_repetitions(name, sum(sizes) - len(pairs), sides, users.ids, items.ids, heads)
+    pairs = _sorted(sides, when, options.counts_first, sizes, counts, scratch, progress)
+    _warn_of_repetitions(
+        name, sum(sizes) - len(pairs), sides, users.ids, items.ids, heads, at_which(options.counts_first, when is not None)
+    )
     for column in sides.values():
         column.remove()
     return DiskLog(name, about, users.ids, items.ids, pairs)
 
 
-def _sorted(sides: dict[str, Side], when: Column | None, sizes: Sequence[int], counts: Sequence[np.ndarray], scratch: Scratch,
-            progress: Progress) -> Pairs:  # fmt: skip
+def _sorted(sides: dict[str, Side], when: Column | None, first_times: bool, sizes: Sequence[int], counts: Sequence[np.ndarray],
+            scratch: Scratch, progress: Progress) -> Pairs:  # fmt: skip
     """Return the distinct pairs of all pieces."""
     num_items = len(counts[1])
     progress.start("sorting", 2 * sum(sizes), "row")
@@ -125,7 +128,7 @@ def _sorted(sides: dict[str, Side], when: Column | None, sizes: Sequence[int], c
             progress.advance(size)
         if when is not None:
             when.remove()
-        return sorted_pairs(buckets, scratch, num_items, when is not None, progress.advance)
+        return sorted_pairs(buckets, scratch, num_items, when is not None, first_times, progress.advance)
     finally:
         progress.finish()
 
@@ -213,7 +216,7 @@ def _wider(span: tuple[int, int] | None, moments: np.ndarray) -> tuple[int, int]
 
 
 def _warn_of_repetitions(name: str, repeated: int, sides: dict[str, Side], user_ids: IdMap, item_ids: IdMap,
-                         heads: Sequence[tuple[str, np.ndarray]]) -> None:  # fmt: skip
+                         heads: Sequence[tuple[str, np.ndarray]], at: str) -> None:  # fmt: skip
     """Count repetitions in a `DataWarning`, with the first one where it stands among the first rows."""
     if not repeated:
         return
@@ -228,6 +231,8 @@ def _warn_of_repetitions(name: str, repeated: int, sides: dict[str, Side], user_
         ends = np.cumsum([len(numbers) for _, numbers in heads])
         piece = int(np.searchsorted(ends, first, side="right"))
         file, numbers = heads[piece]
-        warn(f"{file}, row {numbers[first - ends[piece]]}: user {shown[0]} has item {shown[1]} twice; {many} counted once")
+        warn(f"{file}, row {numbers[first - ends[piece]]}: user {shown[0]} has item {shown[1]} twice; {many} counted once{at}")
     else:
-        warn(f"{name}: {counted(repeated, 'row')} repeat a pair of a user and an item that stands in an earlier row; {many} counted once")
+        warn(
+            f"{name}: {counted(repeated, 'row')} repeat a pair of a user and an item that stands in an earlier row; {many} counted once{at}"
+        )
