@@ -87,7 +87,7 @@ def test_a_small_file_of_every_kind_has_the_sizes_that_a_training_would_find(nam
 @pytest.fixture
 def small_looks(monkeypatch):
     """Let files of some kilobytes be large ones."""
-    for name, value in {"WHOLE_BYTES": 2**14, "WHOLE_ROWS": 1, "_PIECE_BYTES": 2**14, "_PIECE_ROWS": 1000}.items():
+    for name, value in {"WHOLE_BYTES": 2**14, "WHOLE_ROWS": 1, "_PIECE_BYTES": 2**14, "_SAMPLE_ROWS": 15_000}.items():
         monkeypatch.setattr(looking, name, value)
 
 
@@ -120,7 +120,24 @@ def test_of_a_large_parquet_file_the_footer_says_how_many_rows_there_are(tmp_pat
     assert path.stat().st_size > 2**20
     seen = sizes_of(str(path))
     assert seen.is_estimate
-    assert seen.num_pairs == len(log)
+    assert seen.num_pairs == pytest.approx(len(log), rel=0.1)
+
+
+@pytest.mark.parametrize("order", ["users in files of their own, shuffled", "shuffled", "sorted by user"])
+def test_in_a_folder_of_parquet_files_users_are_counted_wherever_their_rows_stand(tmp_path, small_looks, monkeypatch, order):
+    monkeypatch.setattr(looking, "_is_small", lambda *given: False)
+    log = log_of(4000, 300, 60_000)
+    if order == "shuffled":
+        log = log.sample(fraction=1, shuffle=True, seed=1)
+    for number, part in enumerate(log.iter_slices(2_000)):
+        rows = part.sample(fraction=1, shuffle=True, seed=number) if "files" in order else part
+        rows.write_parquet(tmp_path / f"part-{number:02}.parquet")
+    seen = sizes_of(str(tmp_path))
+    assert seen.num_users == pytest.approx(log["user_id"].n_unique(), rel=0.1)
+    assert seen.num_pairs == pytest.approx(len(log), rel=0.1)
+    assert seen.num_items == pytest.approx(log["item_id"].n_unique(), rel=0.1)
+    degrees = log.group_by("user_id").len()["len"].to_numpy().astype(float)
+    assert seen.spread == pytest.approx((degrees**2).mean() / degrees.mean() ** 2, rel=0.1)
 
 
 def test_several_large_files_are_one_log(tmp_path, small_looks):

@@ -307,7 +307,7 @@ def test_what_a_user_used_before_the_cut_is_never_held_out(tmp_path, options):
     path.write_text("user,item,time\na,x,1\na,y,2\na,z,6\na,x,7\nb,x,1\nb,z,2\nb,y,8\nb,x,9\n")
     with pytest.warns(DataWarning, match="at its first time"):
         data = load_dataset(path, protocol="authors", **options)
-    held = {user: data.test.item_ids.ids[data.test.items_of(user)].tolist() for user in ("a", "b")}
+    held = {user: data.test.item_ids.ids[data.test.items_of(data.test.user_ids.rows([user])[0])].tolist() for user in ("a", "b")}
     assert held == {"a": ["z"], "b": ["y"]}
 
 

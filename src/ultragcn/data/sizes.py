@@ -1,7 +1,7 @@
 """How many users, items and pairs a source has, from its header or footer and a look at some of its rows.
 
-A source that is small is read as a training would read it, and its sizes are exact. Of a large one, pieces are read that lie evenly
-spread over it, and the sizes are estimates.
+A source that is small is read as a training would read it, and its sizes are exact. Those of a large one are estimates. Of Parquet files
+all rows of some users are read, wherever they stand; of text, pieces are read that lie evenly spread over it.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ import contextlib
 import gzip
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from ultragcn.data import json_lines, kinds
+from ultragcn.data import columns, json_lines, kinds
 from ultragcn.data.containers import DAMAGED, Ready, ready, temporary_folder
 from ultragcn.data.datasets import load_dataset
 from ultragcn.data.events import over_same_ids
 from ultragcn.data.folders import Files, Part, find_files
 from ultragcn.data.large.size import is_large, needed_on_disk, rows_to_read_on_disk
-from ultragcn.data.log import Log, _has_user_lines, read_log
+from ultragcn.data.log import Log, _has_user_lines, name_of, read_log, refuse_no_rows
 from ultragcn.data.options import DataOptions
 from ultragcn.data.sources import SOURCES, data_folder, is_present
-from ultragcn.data.tables import open_table
+from ultragcn.data.tables import Table, open_table
+from ultragcn.data.text import ROW
 from ultragcn.errors import DataError, DataWarning, UsageError
 from ultragcn.lazily import pl
 
@@ -34,7 +35,9 @@ WHOLE_BYTES, WHOLE_ROWS = 48 * 2**20, 4_000_000
 """A source of text, and one of Parquet, that is not larger is read as a whole: it takes about a second."""
 _PIECES = 16
 """Of a source that is not."""
-_PIECE_BYTES, _PIECE_ROWS = 2**20, 125_000
+_PIECE_BYTES = 2**20
+_SAMPLE_ROWS, _SAMPLE_ITEMS = 1_000_000, 50_000
+"""Rows of the users that are looked at in Parquet files, about, and items that are looked for."""
 _PARTS = 64
 """Of a source of many files, so many are opened to look at them."""
 SPREAD = 2.5
@@ -264,6 +267,8 @@ def _of_files(found: Files, test: Any, valid: Any, options: DataOptions, protoco
 
 def _look(parts: Sequence[Part], options: DataOptions) -> _Seen:
     """Look at some rows of some files, evenly spread, and say what all of them will have."""
+    if all(_is(kinds.PARQUET, part.path) for part in parts):
+        return _look_at_users(parts, options)
     chosen = [parts[place] for place in np.unique(np.linspace(0, len(parts) - 1, min(len(parts), _PARTS)).astype(int))]
     pieces = max(1, _PIECES // len(chosen))
     logs, rows, kind = [], 0.0, _kind_of(chosen[0], options)
@@ -277,6 +282,58 @@ def _look(parts: Sequence[Part], options: DataOptions) -> _Seen:
     users, items = (np.concatenate([getattr(log, side) for log in joined]) for side in ("users", "items"))
     share = min(1.0, len(users) / max(rows, 1.0))
     return _extrapolated(users, items, rows, share, kind)
+
+
+def _look_at_users(parts: Sequence[Part], options: DataOptions) -> _Seen:
+    """Look at all rows of one user in so many, whose ids hash so: a pass over their column in Parquet files."""
+    counts = [int(table.collect(pl.scan_parquet(part.path, glob=False).select(pl.len())).item()) for part, table in _tables(parts, options)]
+    one_in = max(1, sum(counts) // _SAMPLE_ROWS)
+    logs = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        for _, table in _tables(parts, options):
+            chosen = columns.chosen(table, options)
+            needed = table.names if options.where else tuple(dict.fromkeys(itertools.chain.from_iterable(chosen.values())))
+            rows = table.plan(needed).drop(ROW)
+            frame = table.collect(rows.filter(_one_in(one_in, chosen["user"][0], table)))
+            if len(frame):
+                logs.append(read_log(frame, options, looked_at=False))
+    refuse_no_rows(sum(len(log.users) for log in logs), name_of(parts), options)
+    joined = over_same_ids(logs)
+    users, items = (np.concatenate([getattr(log, side) for log in joined]) for side in ("users", "items"))
+    keys = np.unique(users.astype(np.int64) * (int(items.max()) + 1) + items)
+    users, items = np.divmod(keys, int(items.max()) + 1)  # users one after the other, so that pieces of them are other users
+    degrees = np.unique(users, return_counts=True)[1].astype(np.float64)
+    pairs, most = one_in * float(len(keys)), float(sum(counts))
+    found = min(_grown(items, float(np.log2(one_in))), pairs)
+    if one_in > 1 and not (options.where or options.needs_ratings or options.net):  # all rows have a say, so all items can be counted
+        found = _count_items(parts, options, found)
+    return _Seen(most, one_in * float(len(degrees)), found, pairs, one_in * float(np.square(degrees).sum()), len(keys), TABLE)
+
+
+def _one_in(number: int, name: str, table: Table) -> pl.Expr:
+    """Return the condition that holds for about one value in `number` of a column."""
+    column = pl.col(name)
+    whole = table.kinds(table.plan([name]))[name].is_integer()
+    return column.cast(pl.Int64 if whole else pl.String, strict=False).hash(seed=0) % number == 0
+
+
+def _count_items(parts: Sequence[Part], options: DataOptions, expected: float) -> float:
+    """Return how many items there are: about `_SAMPLE_ITEMS` of the expected ones are looked for in all rows."""
+    one_in, met = max(1, round(expected / _SAMPLE_ITEMS)), []
+    for _, table in _tables(parts, options):
+        name = columns.chosen(table, options)["item"][0]
+        if table.kinds(table.plan([name]))[name].is_nested():
+            return expected
+        met.append(table.collect(table.plan([name]).filter(_one_in(one_in, name, table)).select(pl.col(name).cast(pl.String).unique())))
+    return float(one_in * pl.concat(met).n_unique())
+
+
+def _tables(parts: Sequence[Part], options: DataOptions) -> Iterator[tuple[Part, Table]]:
+    """Yield the files, opened as tables."""
+    for part in parts:
+        with ready(part.path, part.name, options.encoding, skips=options.skip_rows > 0) as found:
+            yield part, open_table(found, options)
 
 
 def _extrapolated(users: np.ndarray, items: np.ndarray, rows: float, share: float, kind: str) -> _Seen:
@@ -323,32 +380,15 @@ def _sample(source: Ready, options: DataOptions, pieces: int) -> tuple[Log, floa
     """Return the log of some rows of a file, and about how many rows the file has."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        if source.kind == kinds.PARQUET:
-            return _sample_of_parquet(source, options, pieces)
-        if source.kind in (kinds.TEXT, kinds.JSON_LINES) and not _is_zstd(source.path):
+        if source.kind in (kinds.TEXT, kinds.JSON_LINES) and not _is(kinds.ZSTD, source.path):
             return _sample_of_text(source, options, pieces)
         log = read_log([Part(source.path, source.name)], options, looked_at=False)
         return log, float(len(log.users))
 
 
-def _is_zstd(path: Path) -> bool:
+def _is(kind: str, path: Path) -> bool:
     with open(path, "rb") as file:
-        return kinds.kind_of(file.read(64)) == kinds.ZSTD
-
-
-def _sample_of_parquet(source: Ready, options: DataOptions, pieces: int) -> tuple[Log, float]:
-    """Rows from its footer, and slices."""
-    table = open_table(source, options)
-    rows = pl.scan_parquet(source.path, glob=False)
-    total = int(table.collect(rows.select(pl.len())).item())
-    if total <= pieces * _PIECE_ROWS:
-        log = read_log([Part(source.path, source.name)], options, looked_at=False)
-    else:
-        starts = np.linspace(0, total - _PIECE_ROWS, pieces).astype(np.int64)
-        frame = pl.concat([table.collect(rows.slice(int(start), _PIECE_ROWS)) for start in starts])
-        log = read_log(frame, options, looked_at=False)
-    kept = len(log.users) / max(1, min(total, pieces * _PIECE_ROWS))
-    return log, total * kept
+        return kinds.kind_of(file.read(64)) == kind
 
 
 def _sample_of_text(source: Ready, options: DataOptions, pieces: int) -> tuple[Log, float]:
