@@ -49,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="at least this share of the places has items of which this is true, such as \"margin > 0.4=20%%\"",
     )  # fmt: skip
     group.add_argument("--items_table", metavar="FILE", help="a table of item ids and anything else (default: the one kept with the run)")
+    group.add_argument(
+        "--decimal", choices=(".", ","),
+        help="what stands before the decimals of a number in that table (default: a point, and a comma where that is clear)",
+    )  # fmt: skip
     group.add_argument("--rules", metavar="FILE", help="a TOML file of named rules")
     group.add_argument("--rule", metavar="NAME", action="append", default=[], help="a rule of that file; several hold together")
     group.add_argument(
@@ -64,6 +68,8 @@ def check(arguments: argparse.Namespace) -> None:
     from_stdin = [option for option, file in named if file == ids.STDIN]
     if len(from_stdin) > 1:
         raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file to one of them")
+    if arguments.decimal and not arguments.items_table:
+        raise UsageError("--decimal says how an items table is written; give the table too: --items_table FILE")
     for option in ("rule", "value"):
         if getattr(arguments, option) and not arguments.rules:
             raise UsageError(f"--{option} names something in a file of rules; give the file: --rules FILE")
@@ -75,7 +81,7 @@ def rules_of(arguments: argparse.Namespace, model: "Recommender") -> "Rules":
     from ultragcn.rules.named import read_rules, values_of
 
     if arguments.items_table:
-        model.set_items_table(arguments.items_table)
+        model.set_items_table(arguments.items_table, decimal=arguments.decimal)
     rules = Rules()
     if arguments.rules:
         named = read_rules(arguments.rules, arguments.rule, values_of(arguments.value))

@@ -1,12 +1,13 @@
 """Lists that are shorter than they were to be, or keep a promise in part: counted while they are written, and said in a line each."""
 
 import argparse
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ultragcn.cli.messages import tell
-from ultragcn.errors import counted
+from ultragcn.errors import DataWarning, counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +30,9 @@ class ShortLists:
     def __init__(self, arguments: argparse.Namespace, model: "Recommender") -> None:
         self._arguments, self._model = arguments, model
         rules = arguments.all_rules
-        bound = rules.bind(model.user_ids, model.item_ids, model._known_of_items())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # a condition that is true of no item is said of all lists together
+            bound = rules.bind(model.user_ids, model.item_ids, model._known_of_items())
         self._num_items = len(model.item_ids)
         among = self._num_items if bound.items.candidates is None else len(bound.items.candidates)
         self._allowed = among - len(bound.items.left_out)

@@ -10,7 +10,7 @@ import numpy as np
 from ultragcn.data import names, times
 from ultragcn.data.options import DataOptions
 from ultragcn.data.tables import Table
-from ultragcn.errors import DataError, UsageError
+from ultragcn.errors import DataError, UsageError, did_you_mean
 from ultragcn.lazily import pl
 
 _HOLDS = {"user": "the users", "item": "the items", "rating": "the ratings", "time": "the times", "title": "the titles",
@@ -34,12 +34,24 @@ def find(table: Table, role: str, given: str = "") -> str | None:
             return given
         if given.isdecimal() and 1 <= int(given) <= len(table.names):
             return table.names[int(given) - 1]
-        raise DataError(f"{table.name} has no column {given!r}; give one of {table.listed()}, or a number from 1 to {len(table.names)}")
+        near = next((f"; did you mean {name}?" for name in table.names if names.plain(name) == names.plain(given) != ""), None)
+        near = did_you_mean(given, table.names) if near is None else near
+        raise DataError(
+            f"{table.name} has no column {given!r}{near or ';'} give one of {table.listed()}, or a number from 1 to {len(table.names)}"
+        )
     if table.named:
-        return names.known(role, table.names)
+        known = names.known(role, table.names)
+        return _dated(table) if known is None and role == "time" and table.typed else known
     # The third of three columns may be ratings or times; only the user can tell.
     place = names.PLACES.get(role, len(table.names))
     return table.names[place] if place < len(table.names) and (role != "time" or len(table.names) > names.PLACES["time"]) else None
+
+
+def _dated(table: Table) -> str | None:
+    """Return the only column of a typed table that holds dates; None where there is none, or there are several."""
+    kinds = table.head(table.names, 1).schema if table.first is not None else table.kinds(table.plan(table.names))
+    dated = [name for name, kind in kinds.items() if kind in (pl.Date, pl.Datetime)]
+    return dated[0] if len(dated) == 1 else None
 
 
 def chosen(table: Table, options: DataOptions) -> dict[str, tuple[str, ...]]:
@@ -82,8 +94,14 @@ def missing_column(table: Table, *roles: str) -> DataError:
 
 
 def _missing(table: Table, roles: list[str], taken: set[str]) -> str:
-    if table.has_header and "item" in roles and len(table.names) >= _WIDE and _is_wide(table):
+    if "item" in roles and (
+        table.is_pivoted
+        or (table.has_header and len(table.names) >= _WIDE and (_is_wide(table) or (table.kind == "a frame" and _is_wide(table, 0))))
+    ):
         return _wide(table)
+    of_index = next((name for role in roles for name in table.index if names.known(role, [name])), None)
+    if of_index is not None:
+        return f"{table.name} has {of_index} as its index, not as a column; give frame.reset_index()"
     holds = " and which ".join(_HOLDS[role] for role in roles)
     taken = set(taken)
     words, arguments = [], []
@@ -102,18 +120,57 @@ def _missing(table: Table, roles: list[str], taken: set[str]) -> str:
 
 
 def _guess(table: Table, role: str, taken: set[str]) -> str | None:
-    """Return a column that could be meant, to show how the option is written; None where none is free."""
-    free = [name for name in table.names if name not in taken and not name.startswith("#")]
-    if role in ("user", "item"):  # a column of times or ratings is not one of ids
-        others = {names.known(other, table.names) for other in ("time", "rating", "quantity")}
-        others |= {names.known("user" if role == "item" else "item", table.names)}
-        free = [name for name in free if name not in others]
-    if role not in ("user", "item") or not free:
-        return free[-1] if free else None
-    return next((name for name in free if names.looks_like_id(name)), free[0])
+    """Return a column that could be meant, by its name and by what stands in it; None where none could be."""
+    from ultragcn.data.hints import numbers_in  # which itself looks for columns
+
+    free = [name for name in table.names if name not in taken and not name.startswith("#")][:_MOST_GUESSED]
+    others = [other for other in ("user", "item", "time", "rating", "quantity") if other != role]
+    free = [name for name in free if not any(names.known(other, [name]) for other in others)]
+    ending = [name for name in free if names.ends_like(role, name)] or [name for name in free if names.looks_like_id(name)]
+    if role in ("user", "item") and ending:
+        return ending[0]
+    sample = table.head(free, _GUESSED_FROM)
+    fitting = [name for name in free if name in sample.columns and _could_be(role, sample[name], numbers_in(sample[name]), table)]
+    if role in ("user", "item"):
+        return fitting[0] if fitting else None
+    likely = [name for name in (*ending, *fitting) if name in fitting]
+    return likely[0] if likely else None
+
+
+def _could_be(role: str, column: pl.Series, numbers: pl.Series | None, table: Table) -> bool:
+    """Return whether the first cells of a column could be ids, times, ratings or quantities."""
+    from ultragcn.data.hints import are_like_ratings, looks_like_times
+
+    if role == "time":
+        return looks_like_times(table, column, by_name=False)
+    if role == "title":
+        return column.dtype == pl.String and numbers is None
+    if role in ("rating", "quantity"):
+        return numbers is not None and (are_like_ratings(numbers) if role == "rating" else _are_amounts(numbers))
+    cells = column.drop_nulls()
+    if cells.dtype not in (pl.String, pl.Categorical, pl.Enum) and not cells.dtype.is_integer():
+        return False
+    if looks_like_times(table, column, by_name=True) or (numbers is not None and bool((numbers != numbers.round()).any())):
+        return False
+    num_distinct = cells.n_unique()
+    few = len(cells) < _FEW_TO_GUESS  # of so few cells none need come twice
+    return num_distinct >= 2 if few else num_distinct > _FEW_IDS and num_distinct < _NEARLY_UNIQUE * len(cells)
+
+
+def _are_amounts(numbers: pl.Series) -> bool:
+    return bool((numbers == numbers.round()).all()) and numbers.n_unique() <= max(2, len(numbers) // 2) and float(numbers.max()) < 1e6  # type: ignore[arg-type]
+
+
+_MOST_GUESSED, _GUESSED_FROM = 40, 2000  # columns and rows that are looked at for one to suggest
+_FEW_TO_GUESS = 50
+_FEW_IDS = 10
+_NEARLY_UNIQUE = 0.9
 
 
 def _wide(table: Table) -> str:
+    if table.kind == "a frame":
+        long = "a frame in which each row is a user and an item (polars: unpivot; pandas: stack, then reset_index)"
+        return f"{table.name} is a wide table, it seems: a row for each user and a column for each item ({table.listed(4)}); give {long}"
     return (
         f"{table.name} is a wide table, it seems: a row for each user and a column for each item ({table.listed(4)}); turn it into one row "
         "an interaction (docs/data.md shows how)"
@@ -122,11 +179,8 @@ def _wide(table: Table) -> str:
 
 def _is_wide(table: Table, first: int = 1) -> bool:
     """Return whether all columns from the `first` on hold nothing but numbers: many of them none, or there are many columns."""
-    try:
-        head = table.collect(table.plan(table.names[:200]).head(100)).drop("row\0")
-    except DataError:
-        return False
-    if not head.height:
+    head = table.head(table.names[:200], 100)
+    if not head.height or len(head.columns) < len(table.names[:200]):
         return False
     cells = [head[name].cast(pl.String, strict=False) for name in table.names[first:200]]
     numbers = [column.drop_nulls().cast(pl.Float64, strict=False).is_not_null().all() for column in cells]

@@ -13,6 +13,7 @@ from ultragcn.data import synthetic, times
 from ultragcn.data.columns import check_time_format
 from ultragcn.data.events import Events, events_of, k_core
 from ultragcn.data.folders import Files, absolute, files_in, find_files
+from ultragcn.data.hints import TIMES_ARE_USED
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, refuse_leaks
 from ultragcn.data.items_table import ItemsTable, as_items_table
@@ -24,6 +25,7 @@ from ultragcn.data.large.size import needed_on_disk, rows_to_read_on_disk
 from ultragcn.data.large.splitting import Splitter
 from ultragcn.data.log import Log, read_log
 from ultragcn.data.options import DataOptions
+from ultragcn.data.pairs import as_frame_of_pairs
 from ultragcn.data.sources import SOURCES, Source, _check_sizes, _provide, data_folder, dataset_names
 from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_empty, warn_of_gaps
 from ultragcn.data.titles import read_titles
@@ -153,6 +155,7 @@ def load_dataset(
     """
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS)
+    source = as_frame_of_pairs(source)
     named = str(source) if isinstance(source, (str, Path)) else None
     public = SOURCES.get(named) if named is not None else None
     if options is None:
@@ -231,7 +234,7 @@ def _make(files: Files, options: DataOptions, protocol: str, split_seed: int, pu
 
     `published` is the split it must be, if any; `where` it was found are the fields of the result that say so.
     """
-    log = read_log(files.train, options)
+    log = read_log(files.train, options, use_times=TIMES_ARE_USED if files.test is None else "")
     notes = [f"{log.name}: {log.about}"]
     tell(notes[0])
     with contextlib.nullcontext() if heard else _with_what_was_read(notes[0]):

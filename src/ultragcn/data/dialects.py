@@ -17,11 +17,11 @@ BLANKS = "blanks"
 """The separator of cells between which any number of blanks and tabs stand."""
 
 _BY_SUFFIX = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t",), ".inter": ("\t",), ".item": ("\t",)}
-_ANY = ("::", "\t", ",", ";", "|")
+ANY = ("::", "\t", ",", ";", "|")
 # Excel writes it before the first row, so that Excel elsewhere finds the separator.
 _SEPARATOR_LINE = re.compile(r"(?i)\ufeff?sep=(.)\r?")
 _LONE_COMMA = re.compile(r"(?<!\d),|,(?!\d)")
-_ALIKE = 0.8  # share of rows from which on a few short ones do not count against a separator
+ALIKE = 0.8  # share of rows from which on a few short ones do not count against a separator
 _MARKS = ("#", "%", "//")
 _MARKED = re.compile(r"(#|%|//)(\s|$)")
 # RecBole's header says the kind of each column: user_id:token, rating:float.
@@ -54,7 +54,7 @@ def dialect_of(lines: Sequence[str], suffix: str, options: DataOptions, name: st
         raise DataError(f"{name} has nothing but the lines that are skipped; lower skip_rows, or give another comment")
     given = {"tab": "\t", "blank": " "}.get(options.separator, options.separator)
     separator = given or separator or find_separator(rows, suffix, quote)
-    if separator == " " and _widths(rows, " ", quote) != _widths(rows, BLANKS, quote):
+    if separator == " " and widths(rows, " ", quote) != widths(rows, BLANKS, quote):
         separator = BLANKS
     return Dialect(start, separator, quote if len(separator.encode()) == 1 else None, options.comment or None)
 
@@ -85,11 +85,11 @@ def _blank(lines: Sequence[str], comment: str) -> int:
 
 def find_separator(rows: Sequence[str], suffix: str, quote: str | None) -> str:
     """Return what stands between the cells of `rows`: what splits them all alike, and is usual in files of this suffix."""
-    allowed = _BY_SUFFIX.get(suffix, _ANY)
+    allowed = _BY_SUFFIX.get(suffix, ANY)
     bare = re.sub(rf"{re.escape(quote)}[^{re.escape(quote)}]*{re.escape(quote)}", "", rows[0]) if quote else rows[0]
     usual = next((separator for separator in allowed if separator in bare), None)
-    others = [separator for separator in (*allowed, *_ANY) if separator != usual]
-    splits = {separator: _widths(rows, separator, quote) for separator in (usual, *others) if separator}
+    others = [separator for separator in (*allowed, *ANY) if separator != usual]
+    splits = {separator: widths(rows, separator, quote) for separator in (usual, *others) if separator}
     alike = [separator for separator in dict.fromkeys(others) if len(set(splits[separator])) == 1 and splits[separator][0] > 1]
     if usual == ",":
         # 3;3;5,0 of a German Excel: every comma belongs to a number.
@@ -100,13 +100,13 @@ def find_separator(rows: Sequence[str], suffix: str, quote: str | None) -> str:
         return usual
     if alike:
         return alike[0]
-    blanks = set(_widths(rows, BLANKS, quote))
+    blanks = set(widths(rows, BLANKS, quote))
     if usual is None and len(blanks) == 1 and blanks.pop() > 1 and (len(rows) > 2 or _are_typed(rows[0].split())):
         return " "
     return usual or allowed[0]
 
 
-def _widths(rows: Sequence[str], separator: str, quote: str | None) -> list[int]:
+def widths(rows: Sequence[str], separator: str, quote: str | None) -> list[int]:
     """Return the number of cells of each row."""
     if separator == BLANKS:
         return [len(row.split()) for row in rows]
@@ -116,14 +116,14 @@ def _widths(rows: Sequence[str], separator: str, quote: str | None) -> list[int]
         records = list(csv.reader((row + "\n" for row in rows), delimiter=separator, quotechar=quote))
     except csv.Error:
         return [row.count(separator) + 1 for row in rows]
-    widths = [len(record) for record in records if record]
+    found = [len(record) for record in records if record]
     # The last may be cut off in the middle of a quoted cell.
-    return widths[:-1] if len(widths) > 1 and len(records) < len(rows) else widths or [1]
+    return found[:-1] if len(found) > 1 and len(records) < len(rows) else found or [1]
 
 
-def _nearly_alike(widths: Sequence[int]) -> bool:
-    width, count = Counter(widths).most_common(1)[0]
-    return width > 1 and max(widths) == width and count >= _ALIKE * len(widths)
+def _nearly_alike(found: Sequence[int]) -> bool:
+    width, count = Counter(found).most_common(1)[0]
+    return width > 1 and max(found) == width and count >= ALIKE * len(found)
 
 
 def _are_typed(cells: Sequence[str]) -> bool:

@@ -8,11 +8,8 @@ import scipy.sparse as sp
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.log import Log
+from ultragcn.data.repetitions import are_many, at_which
 from ultragcn.errors import DataError, warn
-from ultragcn.machine import ask_for
-
-_ROW_BYTES = 40
-"""Bytes that a row of a log takes while repetitions are looked for: its key, the keys in order, and what is kept of them."""
 
 
 @dataclass(frozen=True)
@@ -40,33 +37,19 @@ def over_same_ids(logs: list[Log]) -> list[Log]:
     ]  # fmt: skip
 
 
-def at_which(first: bool, dated: bool) -> str:
-    """Return at which time a pair that comes again counts, for messages; "" where no times are read."""
-    return f", at {'its first' if first else 'its latest'} time" if dated else ""
-
-
 def events_of(log: Log) -> Events:
-    """Return the distinct pairs of a log, with the latest time of each or the first; repetitions are counted in a `DataWarning`."""
-    ask_for(
-        _ROW_BYTES * len(log.users), f"sorting the {len(log.users)} rows of {log.name}", "read fewer of them, as with where or min_rating"
-    )
-    keys = log.users.astype(np.int64) * len(log.item_ids) + log.items
-    if log.times is None:
-        when, sorted_keys = None, np.sort(keys)
-        starts = _starts(sorted_keys)
-    else:
-        order = np.argsort(keys)
-        sorted_keys = keys[order]
-        starts = _starts(sorted_keys)
-        when = (np.minimum if log.counts_first else np.maximum).reduceat(log.times[order], starts)
-    distinct = sorted_keys[starts]
-    repeated = len(keys) - len(distinct)
-    if repeated and not log.netted:
-        first = _first_repetition(keys)
+    """Return the distinct pairs of a log, with the latest time of each or the first.
+
+    A few repetitions are counted in a `DataWarning`; many are part of what was read (`Log.about`).
+    """
+    found = log.distinct()
+    if found.repeated and not log.netted and not are_many(found.repeated, len(log.users)):
+        first = _first_repetition(log.users.astype(np.int64) * len(log.item_ids) + log.items)
         user, item = log.user_ids.shown(log.users[first]), log.item_ids.shown(log.items[first])
-        many = "it was" if repeated == 1 else f"{repeated} such repetitions were"
+        many = "it was" if found.repeated == 1 else f"{found.repeated} such repetitions were"
         warn(f"{log.place(first)}: user {user} has item {item} twice; {many} counted once{at_which(log.counts_first, log.dated)}")
-    return Events(_interactions(distinct, log.user_ids, log.item_ids, when if log.dated else None), when)
+    log.let_go()
+    return Events(_interactions(found.keys, log.user_ids, log.item_ids, found.times if log.dated else None), found.times)
 
 
 def k_core(events: Events, k: int) -> Events:
@@ -108,11 +91,6 @@ def _interactions(keys: np.ndarray, user_ids: IdMap, item_ids: IdMap, when: np.n
     indices = (keys % len(item_ids)).astype(np.int32)
     shape = (len(user_ids), len(item_ids))
     return Interactions._of(sp.csr_matrix((np.ones(len(keys), np.float32), indices, indptr), shape=shape), user_ids, item_ids, when)
-
-
-def _starts(sorted_keys: np.ndarray) -> np.ndarray:
-    """Return where each key begins among ascending ones."""
-    return np.flatnonzero(np.concatenate(([True], sorted_keys[1:] != sorted_keys[:-1])))
 
 
 def _first_repetition(keys: np.ndarray) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ultragcn.data import kinds
 from ultragcn.data.dialects import BLANKS
@@ -115,21 +116,41 @@ def _encoding_advice(text: Text) -> str:
     return f"say how it is stored, most likely {option('encoding', likely)}, or convert the file to UTF-8"
 
 
-def short_rows(text: Text, width: int) -> tuple[int, int]:
-    """Return how many rows have fewer cells than the first, and the number of the first such row: (0, 0) where there are none.
+class ShortRows(NamedTuple):
+    """Rows that have fewer cells than the first."""
+
+    number: int
+    first: int
+    """Number of the first of them; 0 where there are none."""
+    last: int
+    """Number of the last row of the file, if it is one of them; else 0."""
+    cells_of_last: int
+    """How many cells that row has."""
+
+
+NO_SHORT_ROWS = ShortRows(0, 0, 0, 0)
+
+
+def short_rows(text: Text, width: int) -> ShortRows:
+    """Return which rows have fewer cells than the first.
 
     Polars makes the same of a cell that is empty and of one that is not there, so the lines are looked at once more. Where a quoted
     cell runs over several lines, lines are no rows, and none is counted.
     """
     separator, quote = text.dialect.separator, text.dialect.quote if text.quoted else None
-    if separator == BLANKS:
-        return 0, 0
     line = pl.col("line").fill_null("").str.strip_suffix("\r")
     mark = re.escape(quote) if quote else ""
     bare = line.str.replace_all(f"{mark}[^{mark}]*{mark}", "") if quote else line
-    short = (line.str.strip_chars() != "") & (bare.str.count_matches(separator, literal=True) < width - 1)
+    if separator == BLANKS:
+        bare, separator = bare.str.strip_chars(" \t").str.replace_all(r"[ \t]+", "\x01"), "\x01"
+    cells = bare.str.count_matches(separator, literal=True) + 1
+    is_filled = line.str.strip_chars() != ""
     is_open = bare.str.contains(quote, literal=True) if quote else pl.lit(False)
-    lines = text.lines().select(ROW, short=short, open=is_open)
-    found = lines.select(pl.col("short").sum(), pl.col("open").any(), pl.col(ROW).filter("short").min()).collect(engine="streaming")
-    count, over_several_lines, first = found.row(0)
-    return (0, 0) if over_several_lines or not count else (count, first)
+    lines = text.lines().select(ROW, cells=cells, filled=is_filled, short=is_filled & (cells < width), open=is_open)
+    last = pl.col(ROW) == pl.col(ROW).filter("filled").max()
+    found = lines.select(
+        pl.col("short").sum(), pl.col("open").any(), pl.col(ROW).filter("short").min().alias("first"),
+        pl.col(ROW).filter(last & pl.col("short")).max().alias("last"), pl.col("cells").filter(last).max().alias("width"),
+    ).collect(engine="streaming")  # fmt: skip
+    count, over_several_lines, first, final, width_of_last = found.row(0)
+    return NO_SHORT_ROWS if over_several_lines or not count else ShortRows(count, first, final or 0, width_of_last)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ultragcn.data.names import known
 from ultragcn.errors import UsageError, counted
 
 Id = int | str
@@ -101,7 +102,7 @@ class IdMap:
         kind = "strings" if self.are_strings else "integers"
         return UsageError(
             f"unknown {self.what} id {given!r}: the model knows {counted(len(self), self.what)}, ids are {kind} such as {sample}"
-            f"{self._near(given) if self.what == 'item' else ''}"
+            f"{self._near(given) if self.what == 'item' else _of_a_frame(given, self.what)}"
         )
 
     def _near(self, given: Id) -> str:
@@ -124,9 +125,20 @@ def _plain(name: str) -> str:
     return "".join(name.casefold().split())
 
 
+def _of_a_frame(given: Id, what: str) -> str:
+    """Return what to say where an id is the name of a column: going through a frame gives the names of its columns."""
+    named = isinstance(given, str) and given.isidentifier() and known(what, [given]) is not None
+    return f"; if that is a column of a frame, give the column: frame[{given!r}]" if named else ""
+
+
 def as_ids(ids: Iterable[Id] | np.ndarray, what: str) -> np.ndarray:
     """Return ids as a 1-D array of int64 or of str (dtype object)."""
-    array = ids if isinstance(ids, np.ndarray) else np.array(list(ids), dtype=object)
+    if hasattr(ids, "columns") and hasattr(ids, "dtypes"):
+        raise UsageError(f"{what} ids are one column, not a frame; give that column, such as frame[{str(ids.columns[0])!r}]")
+    listed: Any = ids if isinstance(ids, np.ndarray) else list(ids)
+    if isinstance(listed, list) and listed and type(listed[0]).__name__ == "Series":  # the columns of a frame of polars
+        raise UsageError(f"{what} ids are one column, not a frame; give that column, such as frame[{str(listed[0].name)!r}]")
+    array = listed if isinstance(listed, np.ndarray) else np.array(listed, dtype=object)
     if array.ndim != 1:
         raise UsageError(f"{what} ids must be one-dimensional, not of shape {array.shape}")
     if array.dtype.kind in "iu" and array.dtype != np.uint64:

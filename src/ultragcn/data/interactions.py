@@ -1,6 +1,7 @@
 """Who used what: a sparse user x item matrix with the ids of its rows and columns."""
 
 from collections.abc import Iterable
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -247,4 +248,15 @@ def require_interactions(caller: str, example: str, *given: Any) -> None:
     """Raise `UsageError` if one of `given` is anything but interactions or None."""
     for value in given:
         if value is not None and not isinstance(value, Interactions):
-            raise UsageError(f"{caller} takes interactions, such as {example}, not a {type(value).__name__}")
+            made = "; make them with Interactions.from_frame(...)" if _is_readable(value) else ""
+            raise UsageError(f"{caller} takes interactions, such as {example}, not a {type(value).__name__}{made}")
+
+
+def _is_readable(value: Any) -> bool:
+    """Return whether interactions could be made of something: a frame, a sparse matrix or the name of a file."""
+    return (
+        (hasattr(value, "columns") and hasattr(value, "dtypes"))
+        or hasattr(value, "collect_schema")
+        or sp.issparse(value)
+        or isinstance(value, (str, PathLike))
+    )

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ultragcn.data import numbers
+from ultragcn.data.comparisons import Mismatch, mismatches
 from ultragcn.data.ids import IdMap
 from ultragcn.data.options import DataOptions
 from ultragcn.data.tables import is_frame
 from ultragcn.data.text import ROW
-from ultragcn.data.titles import _cells, _item_column, _joined, _open
+from ultragcn.data.titles import _cells, _item_column, _joined, _open, _texts
+from ultragcn.data.where import numbers_with_text, text_with_numbers
 from ultragcn.errors import DataError, UsageError, counted, did_you_mean, warn
 from ultragcn.lazily import pl
 from ultragcn.machine import refuse_lost_threads
@@ -24,7 +27,6 @@ ITEM_ID = "item_id"
 TITLE = "title"
 KINDS = {"text": "String", "whole": "Int64", "real": "Float64", "flag": "Boolean"}
 """What a column can hold, by the name that the file of a model has for it: the name of the type in polars."""
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _CODE = r"^[+-]?0\d"
 _EXAMPLE = "such as price < 20 and genre in ('jazz', 'folk')"
 
@@ -66,12 +68,12 @@ class ItemsTable:
         ----------
         source : str, Path or frame
             A table with a column of item ids, found by its name or by what stands in it. Of an item that comes twice the first row
-            counts. Columns of a text file are numbers where every cell of theirs that is not empty is one. Dates become text such as
-            2026-05-31, which stands in the order of time.
+            counts, and a warning counts such items. Columns of a text file are numbers where every cell of theirs that is not empty is
+            one, with a point or a comma before its decimals. Dates become text such as 2026-05-31, which stands in the order of time.
         item_ids : IdMap
             The items of the model; rows of other items are left out.
         options : DataOptions, optional
-            `item_column`, where the table has a column of that name.
+            `item_column`, where the table has a column of that name; `decimal`.
 
         Raises
         ------
@@ -81,7 +83,7 @@ class ItemsTable:
         Warns
         -----
         DataWarning
-            Items that are not in the table, or columns that cannot be kept, counted.
+            Items that are not in the table, items that have several rows, or columns that cannot be kept, counted.
         """
         refuse_lost_threads()
         options = options or DataOptions()
@@ -90,8 +92,10 @@ class ItemsTable:
             cells = _cells(table, len(table.names))
             item = _item_column(table, cells, item_ids, options)
             cells = cells.drop(ROW)
-            if not table.typed:
-                cells = cells.select(_plain(column) for column in cells)
+            if not table.typed or options.decimal == ",":
+                cells = cells.select(
+                    _plain(column, options.decimal) if not table.typed or column.dtype == pl.String else column for column in cells
+                )
             frame, left_out = _kept(cells)
             if left_out:
                 warn(f"{table.name}: {', '.join(left_out)} cannot be kept in an items table, which holds text, numbers, true and false")
@@ -104,6 +108,7 @@ class ItemsTable:
                 first = item_ids.shown(int(places.is_null().arg_max()))  # type: ignore[arg-type]
                 verb = "is" if missing == 1 else "are"
                 warn(f"{table.name}: {missing} of {counted(len(item_ids), 'item')} {verb} not in the items table (first: item {first})")
+            _warn_of_several(table.name, cells[item].cast(pl.String, strict=False), item_ids)
             return cls(frame.select(pl.all().gather(places)), item_ids)
 
     @property
@@ -150,6 +155,8 @@ class ItemsTable:
         holds, names = _parsed(condition)
         for name in names:
             self._require(name, f"where {condition!r}", self._as_text(name, names))
+        for wrong in mismatches(holds, {name: self._frame[name].dtype for name in names}):
+            raise UsageError(self._mismatched(wrong, condition))
         try:
             found = self._frame.select(holds.alias("holds"))["holds"]
         except BaseException as error:
@@ -163,6 +170,15 @@ class ItemsTable:
             )
         result: np.ndarray = np.broadcast_to(found.fill_null(False).to_numpy(), len(self._item_ids)).copy()
         return result
+
+    def _mismatched(self, wrong: Mismatch, condition: str) -> str:
+        """Return the sentence for text that is compared with numbers, or numbers with text."""
+        cells = self._frame[wrong.column].drop_nulls().cast(pl.String)
+        if not wrong.is_text:
+            return f"{numbers_with_text(condition, wrong, cells[0] if len(cells) else '')} (in the items table)"
+        texts = cells.filter(~cells.str.contains(numbers.WITH_POINT))
+        cell = texts[0] if len(texts) else cells[0] if len(cells) else ""
+        return f"{text_with_numbers(condition, wrong, cell, ' in the items table', '')}"
 
     def groups(self, name: str) -> np.ndarray:
         """Return which items have the same value in a column: (I,) int32 codes from 0, -1 for items without a value.
@@ -219,13 +235,22 @@ def check_condition(condition: str) -> None:
     _parsed(condition)
 
 
-def _plain(column: pl.Series) -> pl.Series:
-    """Return a column of a text file as what its cells are: numbers, true and false, or text; empty cells have no value."""
+def _plain(column: pl.Series, decimal: str) -> pl.Series:
+    """Return a column of a text file as what its cells are: numbers, true and false, or text; empty cells have no value.
+
+    `decimal` is what stands before the decimals of a number: a point, a comma, or either ("") where that is clear.
+    """
     text = column.cast(pl.String, strict=False).str.strip_chars().replace("", None)
     cells = text.drop_nulls()
     if not len(cells) or cells.str.contains(_CODE).any():  # 007 is a code, not a number
         return text
-    if cells.str.contains(_NUMBER).all():
+    cell = pl.col(column.name)
+    are_plain, have_commas = cells.to_frame().select(
+        (~numbers.not_numbers(cell, decimal)).all().alias("plain"), numbers.have_commas(cell, decimal).alias("commas")
+    ).row(0)  # fmt: skip
+    if have_commas and not are_plain:
+        return text.to_frame().select(numbers.from_commas(cell))[column.name]
+    if are_plain:
         whole = text.cast(pl.Int64, strict=False)
         return whole if whole.null_count() == text.null_count() else text.cast(pl.Float64, strict=False)
     lower = cells.str.to_lowercase()
@@ -258,6 +283,19 @@ def _places(column: pl.Series, item_ids: IdMap) -> pl.Series:
     found = pl.DataFrame({"item": column, "title": pl.int_range(len(column), eager=True, dtype=pl.UInt32)}).drop_nulls()
     places = _joined(found, item_ids, plainly=False)
     return places if places.null_count() < len(places) else _joined(found, item_ids, plainly=True)
+
+
+def _warn_of_several(name: str, column: pl.Series, item_ids: IdMap) -> None:
+    """Count, in a `DataWarning`, the items of a model that have several rows in a table."""
+    again = column.drop_nulls().filter(column.drop_nulls().is_duplicated())
+    if not len(again):
+        return
+    known = pl.Series(_texts(item_ids))
+    several = again.unique(maintain_order=True)
+    several = several.filter(several.is_in(known.implode()))
+    if len(several):
+        have = "has" if len(several) == 1 else "have"
+        warn(f"{name}: {counted(len(several), 'item')} {have} several rows, of which the first counts (first: item {several[0]})")
 
 
 def as_items_table(source: Any, item_ids: IdMap, options: DataOptions | None = None) -> ItemsTable:

@@ -13,22 +13,29 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ultragcn.data import coding, json_lines, kinds, look, names, times
+from ultragcn.data import coding, hints, json_lines, kinds, look, names, times
 from ultragcn.data.containers import Ready, ready
 from ultragcn.data.folders import PARTS, Part, parts_of
 from ultragcn.data.ids import IdMap
 from ultragcn.data.matrices import own_csr
 from ultragcn.data.options import TIMED_SPLITS, DataOptions, option
+from ultragcn.data.pairs import as_frame_of_pairs
+from ultragcn.data.repetitions import Distinct, at_which, distinct, note
 from ultragcn.data.rows import Rows, read_rows, together
 from ultragcn.data.tables import is_frame, open_table
 from ultragcn.data.text import HEAD_ROWS, ROW, first_lines
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, UsageError, counted, warn
 from ultragcn.lazily import pl
-from ultragcn.machine import refuse_lost_threads
+from ultragcn.machine import MemoryShortError, ask_for, refuse_lost_threads
 
 _ENOUGH_LINES = 20
 """Lines that are all equally long, and users that come again in them, from which on they are rows and not users with their items."""
+
+
+_KEPT = "_distinct"
+_ROW_BYTES = 40
+"""Bytes that a row of a log takes while repetitions are looked for: its key, the keys in order, and what is kept of them."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,8 @@ class Log:
     items: np.ndarray  # (N,) int32, row in item_ids
     rows: np.ndarray  # (N,) number of each row in the source, from 1
     times: np.ndarray | None  # (N,) int64, microseconds since 1970; None when they were not asked for
-    about: str
-    """What was read, in a few words."""
+    read: str
+    """What was read, in a few words, without the repetitions."""
     dated: bool = False
     """Whether times are those of a clock, not places in a line."""
     parts: tuple[tuple[str, int], ...] = ()
@@ -56,13 +63,43 @@ class Log:
     counts_first: bool = False
     """Whether a pair that comes again counts at its first time, not at its latest."""
 
+    @property
+    def about(self) -> str:
+        """What was read, in a few words."""
+        try:
+            repeated = self.distinct().repeated
+        except MemoryShortError:  # which is raised again where the pairs are needed
+            return self.read
+        said = note(repeated, len(self.users), self.netted, at_which(self.counts_first, self.dated))
+        return f"{self.read}; {said}" if said else self.read
+
+    def distinct(self) -> Distinct:
+        """Return the distinct pairs; they are kept until `let_go`.
+
+        Raises
+        ------
+        MemoryShortError
+            Sorting the rows needs more memory than is free.
+        """
+        kept: Distinct | None = vars(self).get(_KEPT)
+        if kept is None:
+            what = f"sorting the {len(self.users)} rows of {self.name}"
+            ask_for(_ROW_BYTES * len(self.users), what, "read fewer of them, as with where or min_rating")
+            kept = distinct(self.users, self.items, len(self.item_ids), self.times, self.counts_first)
+            vars(self)[_KEPT] = kept
+        return kept
+
+    def let_go(self) -> None:
+        """Keep the distinct pairs no longer."""
+        vars(self).pop(_KEPT, None)
+
     def place(self, position: int) -> str:
         """Return where the row at `position` stands, for messages."""
         name = next((name for name, end in self.parts if position < end), self.name)
         return f"{name}, {self.unit} {self.rows[position]}"
 
 
-def read_log(source: Any, options: DataOptions, looked_at: bool = True) -> Log:
+def read_log(source: Any, options: DataOptions, looked_at: bool = True, use_times: str = hints.TIMES_ARE_USED) -> Log:
     """Read one source.
 
     Parameters
@@ -73,7 +110,9 @@ def read_log(source: Any, options: DataOptions, looked_at: bool = True) -> Log:
         or pandas frame; a SciPy matrix U x I, whose ids are its row and column numbers and whose values are ratings.
     options : DataOptions
     looked_at : bool
-        Warn of what is odd in it.
+        Warn of what is odd in it, and say which columns are not read though they look as if they should be.
+    use_times : str
+        What to do, for messages, with a column of times that is not read; "" where there is nothing to be done.
 
     Raises
     ------
@@ -83,17 +122,20 @@ def read_log(source: Any, options: DataOptions, looked_at: bool = True) -> Log:
         `source` is nothing that can be read.
     """
     refuse_lost_threads()
+    look_for = use_times if looked_at else None
+    source = as_frame_of_pairs(source)
     with contextlib.ExitStack() as stack:
         if sp.issparse(source):
             log = _of_matrix(source, options)
         elif is_frame(source):
             categories = pl.Categories.random()
-            log = _of_rows([read_rows(open_table(source, options), options, categories)], "the frame", options, looked_at)
+            log = _of_rows([read_rows(open_table(source, options), options, categories, look_for)], "the frame", options, looked_at)
         elif isinstance(source, (str, Path, list, tuple)):
-            log = _of_parts(parts_of(source, stack), options, looked_at)
+            log = _of_parts(parts_of(source, stack), options, looked_at, look_for)
         else:
             raise UsageError(
-                f"cannot read interactions from {type(source).__name__}; give a file, a polars or pandas frame, or a SciPy matrix"
+                f"cannot read interactions from {type(source).__name__}; give a file, a polars or pandas frame, a SciPy matrix, or a list "
+                "of tuples (user, item)"
             )
     refuse_no_rows(len(log.users), log.name, options)
     return log
@@ -107,7 +149,7 @@ def refuse_no_rows(count: int, name: str, options: DataOptions) -> None:
         raise DataError(f"{name} has no interactions; give data with at least one")
 
 
-def _of_parts(parts: Sequence[Part], options: DataOptions, looked_at: bool) -> Log:
+def _of_parts(parts: Sequence[Part], options: DataOptions, looked_at: bool, look_for: str | None) -> Log:
     """Read one file, or several as one log; each is let go before the next is opened."""
     categories = pl.Categories.random()
     read: list[Rows] = []
@@ -117,7 +159,8 @@ def _of_parts(parts: Sequence[Part], options: DataOptions, looked_at: bool) -> L
                 if len(parts) > 1:
                     raise DataError(f"{part.name} has a line for each user; put such files together with cat, and give one")
                 return _of_user_lines(lines, options)
-            read.append(read_rows(_like_the_first(open_table(lines, options).within(part.partitions), read), options, categories))
+            table = _like_the_first(open_table(lines, options).within(part.partitions), read)
+            read.append(read_rows(table, options, categories, None if read else look_for))
     return _of_rows(read, name_of(parts), options, looked_at)
 
 
@@ -135,6 +178,7 @@ def _like_the_first(table: Any, read: Sequence[Rows]) -> Any:
 
 def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: bool) -> Log:
     """Return the log of what was read of one table or several."""
+    refuse_nothing_chosen(name, parts, options)
     found = together(parts)
     ends = tuple(zip((part.table.name for part in parts), itertools.accumulate(len(part.found) for part in parts), strict=True))
     found, ends = _chosen(found, ends, options)
@@ -144,9 +188,9 @@ def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: 
     when = found["time"].to_numpy() if options.needs_times else None
     counts = [np.bincount(side.rows, minlength=len(side.ids)) for side in (users, items)]
     span = None if when is None or not len(when) else (int(when.min()), int(when.max()))
-    about = what_was_read(name, parts, options, users, items, counts, span, looked_at)
+    words = what_was_read(name, parts, options, users, items, counts, span, looked_at)
     return Log(
-        name, "row", users.ids, items.ids, users.rows, items.rows, found[ROW].to_numpy(), when, about, dated=when is not None,
+        name, "row", users.ids, items.ids, users.rows, items.rows, found[ROW].to_numpy(), when, words, dated=when is not None,
         parts=ends if len(parts) > 1 else (), netted=options.net, counts_first=options.counts_first,
     )  # fmt: skip
 
@@ -171,31 +215,47 @@ def what_was_read(name: str, parts: Sequence[Rows], options: DataOptions, users:
     looked_at : bool
         Warn of what is odd.
     """
-    num_rows, first, kept = sum(part.read for part in parts), parts[0], int(counts[0].sum())
-    about = [_kept(num_rows, kept, "rows", options) + ("" if first.table.has_header else _NO_HEADER)]
-    about += _notes(parts, options)
-    about.append(
-        ", ".join(f"{role}s in column {' and '.join(named)}".replace("quantitys", "quantities") for role, named in first.columns.items())
-    )
-    about += [*users.notes, *items.notes]
+    first, kept = parts[0], int(counts[0].sum())
+    about = _counts(parts, kept, options)
+    about[0] += "" if first.table.has_header else _NO_HEADER
+    about += _notes(parts)
+    used = {role: named for role, named in first.columns.items() if role != "rating" or options.needs_ratings}
+    about.append(", ".join(f"{role}s in column {' and '.join(named)}".replace("quantitys", "quantities") for role, named in used.items()))
+    about += [*users.notes, *items.notes, *(clause for part in parts for clause in part.hints)]
     if looked_at:
         for sentence in (*users.warnings, *items.warnings):
             warn(f"{name}: {sentence}")
         _look_at_dislikes(name, parts)
-        look.look(name, users.ids, items.ids, counts[0], counts[1], span, first.columns)
+        look.look(name, users.ids, items.ids, counts[0], counts[1], span, first.columns, options)
     if kept:
         shown = "" if span is None else f", times from {times.shown(span[0])} to {times.shown(span[1])}"
         about.append(f"{counted(len(users.ids), 'user')} x {counted(len(items.ids), 'item')}{shown}")
     return "; ".join(about)
 
 
-def _notes(parts: Sequence[Rows], options: DataOptions) -> list[str]:
+def refuse_nothing_chosen(name: str, parts: Sequence[Rows], options: DataOptions) -> None:
+    """Raise `DataError` where `where` keeps no row of those that there are."""
+    before = sum(part.before for part in parts)
+    if not options.where or not before or any(part.read or part.skipped for part in parts):
+        return
+    shown = next((part.in_where for part in parts if part.in_where), "")
+    raise DataError(f'{name}: where "{options.where}" keeps 0 of {counted(before, "row")}{f"; {shown}" if shown else ""}')
+
+
+def _counts(parts: Sequence[Rows], kept: int, options: DataOptions) -> list[str]:
+    """Return how many rows there are, and how many of them count."""
+    read = sum(part.read for part in parts)
+    if not options.where:
+        return [_kept(read, kept, "rows", options)]
+    chosen = read + sum(part.skipped for part in parts)
+    about = [f"{counted(sum(part.before for part in parts), 'row')}, of which where {options.where} keeps {chosen}"]
+    return [*about, _kept(read, kept, "rows", options)] if options.needs_ratings or options.net else about
+
+
+def _notes(parts: Sequence[Rows]) -> list[str]:
     """Return what is to be said of how the parts were read, once for all of them."""
     notes = list(dict.fromkeys(part.table.note for part in parts if part.table.note))
     skipped = sum(part.skipped for part in parts)
-    if options.where:
-        kept, before = sum(part.read for part in parts) + skipped, sum(part.before for part in parts)
-        notes.append(f"where {options.where}: {kept} of {before} rows")
     if skipped:
         words = ", ".join(dict.fromkeys(word for part in parts for word in part.words))
         notes.append(f"{counted(skipped, 'row')} without a user or an item skipped" + (f" (written {words})" if words else ""))

@@ -1,22 +1,31 @@
 """Looking at what was read: signs that a file was read otherwise than its owner means it, each with the option that mends it."""
 
+import re
+
 import numpy as np
 
+from ultragcn.data import names
 from ultragcn.data.coding import stands_for_nothing
 from ultragcn.data.ids import IdMap
-from ultragcn.data.options import option
-from ultragcn.errors import counted, warn
+from ultragcn.data.options import DataOptions, option
+from ultragcn.errors import DataError, counted, warn
 
 _FEW_ROWS = 20
 """Fewer rows say nothing."""
 _FEW_USERS = 3
 _HALF = 0.5
 _SHARE_OF_WORDS = 0.1
+_ENOUGH_ROWS = 100
+_FEW_ITEMS, _MANY_ROWS = 10, 1000
+_NEARLY_UNIQUE = 0.9
+_LOOKED_AT = 1000
+_MOMENT = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([T ].*)?")
+_WITH_DECIMALS = re.compile(r"[+-]?\d*[.,]\d{1,2}")
 _YEAR_1971 = 365 * 86_400 * 1_000_000  # microseconds
 
 
 def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: np.ndarray, span: tuple[int, int] | None,
-         columns: dict[str, tuple[str, ...]]) -> None:  # fmt: skip
+         columns: dict[str, tuple[str, ...]], options: DataOptions) -> None:  # fmt: skip
     """Warn of what is odd in a log.
 
     Parameters
@@ -30,6 +39,12 @@ def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: 
         The first and the last time.
     columns : dict
         Which columns were taken for what.
+    options : DataOptions
+
+    Raises
+    ------
+    DataError
+        By its times the log cannot be split in time, which it is to be.
     """
     num_rows = int(users.sum())
     if num_rows < _FEW_ROWS:
@@ -51,8 +66,36 @@ def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: 
                 f"{name}: no {what} of column {of[what]} comes twice in {num_rows} rows, so nothing can be learned of any; if {what}s "
                 f"stand in another column, give it with {option(f'{what}_column')}"
             )
+    if options.user_column and options.item_column and names.both_swapped(of["user"], of["item"]):
+        warn(
+            f"{name}: column {of['user']} is read as users and column {of['item']} as items, and their names say the opposite; if they are "
+            f"swapped, give {option('user_column', of['item'])} and {option('item_column', of['user'])}"
+        )
+    _look_at_items(name, item_ids, num_rows, of["item"])
     if span is not None:
-        _look_at_times(name, *span, of["time"])
+        _look_at_times(name, *span, of["time"], options)
+
+
+def _look_at_items(name: str, ids: IdMap, num_rows: int, column: str) -> None:
+    """Warn of items of which hardly any comes twice, or that are times or numbers with decimals."""
+    mend = f"if items stand in another column, give it with {option('item_column')}"
+    if num_rows > len(ids) > _NEARLY_UNIQUE * num_rows and num_rows >= _ENOUGH_ROWS:
+        warn(
+            f"{name}: column {column} has {len(ids)} items in {num_rows} rows, so hardly any comes twice and hardly anything can be "
+            f"learned; {mend}"
+        )
+        return
+    if len(ids) <= _FEW_ITEMS and num_rows >= _MANY_ROWS:
+        some = ", ".join(ids.shown(row) for row in range(min(3, len(ids))))
+        more = ", ..." if len(ids) > 3 else ""
+        warn(f"{name}: column {column} has only {counted(len(ids), 'item')} ({some}{more}) in {num_rows} rows; {mend}")
+        return
+    if not ids.are_strings or len(ids) < _FEW_USERS:
+        return
+    sample = [str(one) for one in ids.ids[:_LOOKED_AT]]
+    for pattern, what in ((_MOMENT, "times"), (_WITH_DECIMALS, "numbers with decimals, as prices are")):
+        if all(pattern.fullmatch(one) for one in sample):
+            warn(f"{name}: the items of column {column} are {what} (such as {sample[0]}); {mend}")
 
 
 def warn_of_dislikes(name: str, column: str, count: int, num_rows: int, is_rating: bool) -> None:
@@ -92,14 +135,17 @@ def _nothing_in(ids: IdMap) -> list[int]:
     return [row for row, one in enumerate(ids.ids) if stands_for_nothing(one)] if ids.are_strings else []
 
 
-def _look_at_times(name: str, first: int, last: int, column: str) -> None:
+def _look_at_times(name: str, first: int, last: int, column: str, options: DataOptions) -> None:
     if first == last:
         warn(
             f"{name}: all times in column {column} are alike, so a split by time would be one at random; give the column of times with "
             f"{option('time_column')}"
         )
     elif first >= 0 and last < _YEAR_1971:
-        warn(
-            f"{name}: all times in column {column} are in 1970, so these numbers may count something else than seconds; give another "
-            f"column with {option('time_column')}, or their form with {option('time_format')}"
-        )
+        mend = f"give another column with {option('time_column')}, or their form with {option('time_format')}"
+        if options.split == "time":
+            raise DataError(
+                f"{name}: all times in column {column} are in 1970, so these numbers count something else than seconds, and no split by "
+                f"time can be made of them; {mend}"
+            )
+        warn(f"{name}: all times in column {column} are in 1970, so these numbers may count something else than seconds; {mend}")

@@ -49,8 +49,21 @@ def read_interactions(source: Any, options: DataOptions | None = None, **choices
     return k_core(events_of(read_log(source, chosen)), chosen.k_core).interactions
 
 
+def is_column(source: Any) -> bool:
+    """Return whether something is one column of values: a series, an array of one dimension, or a list of numbers."""
+    if getattr(source, "ndim", 2) == 1 or type(source).__name__ == "Series":
+        return True
+    return isinstance(source, (list, tuple)) and bool(source) and all(isinstance(one, (int, float)) for one in source)
+
+
 def read_together(sources: list[Any], **choices: Any) -> list[Interactions]:
     """Return the interactions of several sources over the ids that occur in any of them."""
+    for source in sources[1:]:
+        if is_column(source):
+            raise UsageError(
+                "the second argument of fit is validation pairs, not y: a frame, a file or interactions with users and items; ratings are "
+                "a column of the first argument, of which min_rating=4 keeps those of 4 and more"
+            )
     chosen = DataOptions().replace(**choices)
     if chosen.k_core > 1:
         raise UsageError("k_core would change a split that is given; drop it, or give one source")

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ultragcn.data import coding, columns, faults, names, times
+from ultragcn.data import coding, columns, faults, hints, names, times
 from ultragcn.data.options import DataOptions, option
 from ultragcn.data.tables import Table
 from ultragcn.data.text import ROW
@@ -38,10 +38,23 @@ class Rows:
     """What stood there for nothing."""
     disliked: tuple[str, int] | None = None
     """A column of ratings or quantities that is not read, and how many of its values are 0 or less."""
+    hints: tuple[str, ...] = ()
+    """What is to be said of columns that are not read."""
+    in_where: str = ""
+    """Where `where` keeps no row: what stands in the columns that it names."""
 
 
-def read_rows(table: Table, options: DataOptions, categories: pl.Categories) -> Rows:
+def read_rows(table: Table, options: DataOptions, categories: pl.Categories, look_for: str | None = None) -> Rows:
     """Read the columns that are needed and no others, codes instead of ids, in one pass.
+
+    Parameters
+    ----------
+    table : Table
+    options : DataOptions
+    categories : Categories
+        They give the codes.
+    look_for : str, optional
+        Look at the first rows of the other columns too; it is what to do with times that are not read, for messages.
 
     Raises
     ------
@@ -49,28 +62,35 @@ def read_rows(table: Table, options: DataOptions, categories: pl.Categories) -> 
         What cannot be read, with its row.
     """
     chosen = columns.chosen(table, options)
-    condition = condition_of(options.where, table) if options.where else None
+    condition = condition_of(options.where, table, options.decimal) if options.where else None
     liking = None if "rating" in chosen or options.net else _liking(table, chosen)
     table, found = _collected(table, options, chosen, condition, liking, categories)
     if found[ROW].null_count():
         raise table.fault()
     before = len(found)
+    short = faults.NO_SHORT_ROWS
+    if _LAST_MISSING in found.columns:  # before `where`, which leaves out what was cut off
+        short = _short_rows(table) if found[_LAST_MISSING].any() else short
+        found = found.drop(_LAST_MISSING)
+    in_where = ""
     if condition is not None:
         found = found.filter(pl.col(_HOLDS)).drop(_HOLDS)
+        in_where = "" if len(found) or not before or look_for is None else _standing_in(table, condition.columns)
     distinct = {side: coding.distinct_in(found[side]) for side in _SIDES}
     found = _without_header_again(found, table, chosen, distinct)
-    found, skipped, words = _with_ids(found, table, chosen, distinct, options)
+    found, skipped, words = _with_ids(found, table, chosen, distinct, options, short)
     num_rows = len(found)
-    _check_cells(found, table, chosen)
-    if _LAST_MISSING in found.columns:
-        if found[_LAST_MISSING].any():
-            _warn_of_short_rows(table)
-        found = found.drop(_LAST_MISSING)
+    _check_cells(found, table, chosen, short)
+    if short.number:
+        _warn_of_short_rows(table, short, all_kept=condition is None and options.missing != "skip")
+    of_columns = condition.columns if condition is not None else ()
+    said = () if look_for is None else tuple(hints.hints(table, chosen, options, of_columns, look_for))
     disliked = None
     if liking is not None:
         disliked = (liking, int(found[_DISLIKED].sum()))
         found = found.drop(_DISLIKED)
-    return Rows(table, chosen, found, num_rows, before, skipped, words, disliked)
+        said = tuple(clause for clause in said if not disliked[1] or not clause.startswith(f"column {liking} "))  # a warning says more
+    return Rows(table, chosen, found, num_rows, before, skipped, words, disliked, said, in_where)
 
 
 def _collected(table: Table, options: DataOptions, chosen: dict[str, tuple[str, ...]], condition: Condition | None, liking: str | None,
@@ -214,6 +234,7 @@ def _with_ids(
     chosen: dict[str, tuple[str, ...]],
     distinct: dict[str, pl.Series],
     options: DataOptions,
+    short: faults.ShortRows,
 ) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
     """Return the rows that have a user and an item, how many were skipped, and the words that stood there for nothing.
 
@@ -234,16 +255,21 @@ def _with_ids(
         row = min(int(numbers[0]) for numbers in (half, filled) if len(numbers))
         place = found[ROW] == row
         side = "user" if masks["user"].filter(place)[0] else "item"
-        raise _no_id(table, row, side, chosen[side][0], count)
+        raise _no_id(table, row, side, chosen[side][0], count, short)
     return found.filter(~lacking), count, tuple(dict.fromkeys(word for side in _SIDES for word in words[side]))
 
 
-def _no_id(table: Table, row: int, side: str, column: str, count: int) -> DataError:
+def _no_id(table: Table, row: int, side: str, column: str, count: int, short: faults.ShortRows) -> DataError:
     place = table.place(row) + (f" (the first of {count} such rows)" if count > 1 else "")
     text = table.cell(row, column)
     if text.strip() and table.typed:
         return DataError(f"{place}: the {side} id {text} does not fit 64 bits with a sign; convert the column to strings")
     skipped = option("missing", "skip")
+    if short.last == row:
+        return DataError(
+            f"{place}: {_cut(table, short)} The row has no {side} id in column {column}; fetch the file again, or skip the row with "
+            f"{skipped}"
+        )
     return DataError(f"{place}: no {side} id in column {column}; every row needs a user and an item, or skip such rows with {skipped}")
 
 
@@ -270,7 +296,7 @@ def _filled(nameless: pl.Series, table: Table, chosen: dict[str, tuple[str, ...]
     return numbers.filter(numbers.is_in(nameless.implode()))
 
 
-def _check_cells(found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str, ...]]) -> None:
+def _check_cells(found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str, ...]], short: faults.ShortRows) -> None:
     """Raise the error for the first rating, time or quantity that is missing or is not what its column should hold."""
     faulty = [(int(found[ROW][_first_null(found[role])]), role) for role in chosen if role in found.columns and found[role].null_count()]
     if not faulty:
@@ -279,6 +305,8 @@ def _check_cells(found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str,
     text = " ".join(table.cell(row, name) for name in chosen[role])
     count = found[role].null_count()
     place = table.place(row) + (f" (the first of {count} such rows)" if count > 1 else "")
+    if short.last == row:
+        raise DataError(f"{place}: {_cut(table, short)} The row has no {role} in column {' and '.join(chosen[role])}; fetch the file again")
     allowed = _allowed(role, chosen[role][0], table, text)
     raise DataError(f"{place}: cannot read the {role} {text!r} in column {' and '.join(chosen[role])}; expected {allowed}")
 
@@ -298,17 +326,49 @@ def _first_null(column: pl.Series) -> int:
     return int(column.is_null().arg_max())  # type: ignore[arg-type]
 
 
-def _warn_of_short_rows(table: Table) -> None:
-    """Count, in a `DataWarning`, the rows that have fewer cells than the first, of which none that is read is missing."""
+def _short_rows(table: Table) -> faults.ShortRows:
+    """Return which rows of a text file have fewer cells than the first."""
     assert table.text is not None
     try:
-        count, first = faults.short_rows(table.text, len(table.names))
+        return faults.short_rows(table.text, len(table.names))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise table.fault(error) from error
-    if count:
-        those = "it was" if count == 1 else f"{count} such rows were"
-        warn(f"{table.place(first)}: fewer cells than the {len(table.names)} of the first row; {those} kept, since only columns that are "
-             "not read lack any; check that the file is whole")  # fmt: skip
+
+
+def _cut(table: Table, short: faults.ShortRows) -> str:
+    """Return the sentence for a last row that is short."""
+    return f"the last row has {short.cells_of_last} of {len(table.names)} cells; is the file cut short?"
+
+
+def _warn_of_short_rows(table: Table, short: faults.ShortRows, all_kept: bool) -> None:
+    """Count, in a `DataWarning`, the rows that have fewer cells than the first.
+
+    `all_kept` says that they are all read, because no column that is read lacks a cell in them.
+    """
+    if short.number == 1 and short.last:
+        kept = " It was kept, since only columns that are not read lack any" if all_kept else ""
+        warn(f"{table.place(short.last)}: {_cut(table, short)}{kept}")
+        return
+    those = f"{short.number} such rows" if short.number > 1 else "it"
+    were = f"; {those} {'were' if short.number > 1 else 'was'} kept, since only columns that are not read lack any" if all_kept else ""
+    were = were or (f"; there are {those}" if short.number > 1 else "")
+    last = f"; {_cut(table, short)}" if short.last else "; check that the file is whole"
+    warn(f"{table.place(short.first)}: fewer cells than the {len(table.names)} of the first row{were}{last}")
+
+
+def _standing_in(table: Table, names_of: Sequence[str]) -> str:
+    """Return what stands in columns, for the message that a condition on them is true of no row."""
+    said = []
+    for name in names_of[:3]:
+        cell = pl.col(name).cast(pl.String, strict=False)
+        counts = table.collect(table.plan([name]).filter(cell.is_not_null() & (cell != "")).group_by(cell.alias("cell")).len())
+        values = counts.sort(["len", "cell"], descending=[True, False])["cell"]
+        if len(values):
+            said.append(f"column {name} has {', '.join(values.head(_SHOWN).to_list())}{', ...' if len(values) > _SHOWN else ''}")
+    return "; ".join(said)
+
+
+_SHOWN = 5
 
 
 def together(parts: Sequence[Rows]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 from ultragcn.data import databases, faults, json_lines, kinds
 from ultragcn.data.containers import Ready
 from ultragcn.data.options import DataOptions
-from ultragcn.data.text import ROW, Text, damage, open_text
+from ultragcn.data.text import LOG, ROW, Text, damage, open_text
 from ultragcn.errors import DataError
 from ultragcn.lazily import pl
 from ultragcn.machine import refuse_lost_threads
@@ -56,6 +57,14 @@ class Table:
     """The file; None for a frame."""
     dates: bool | None = None
     """Whether numbers in the column of times are dates, where the rows are a piece of a file; None: the column itself tells."""
+    whole: Callable[[Sequence[str]], pl.LazyFrame] | None = None
+    """What `plan` is of the whole file, where the rows are a piece of it."""
+    first: Callable[[Sequence[str], int], pl.DataFrame] | None = None
+    """Gives the first rows of some columns, where that takes less than `plan`; columns that cannot be read are left out."""
+    index: tuple[str, ...] = ()
+    """Of a pandas frame, the names of its index."""
+    is_pivoted: bool = False
+    """Whether a pandas frame has names of rows and columns as `pivot_table` makes them."""
 
     def collect(self, rows: pl.LazyFrame) -> pl.DataFrame:
         """Return the result of a plan, read block by block; what cannot be read is one sentence with its row."""
@@ -65,6 +74,15 @@ class Table:
             raise
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeError) as error:
             raise self.fault(error) from error
+
+    def head(self, names: Sequence[str], count: int) -> pl.DataFrame:
+        """Return the first rows of the whole table, only to look at them: columns that cannot be read are left out."""
+        try:
+            if self.first is not None:
+                return self.first(names, count)
+            return (self.whole or self.plan)(names).head(count).collect(engine="streaming").drop(ROW)
+        except (DataError, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeError):
+            return pl.DataFrame()
 
     def kinds(self, rows: pl.LazyFrame) -> pl.Schema:
         """Return the kinds of the columns of a plan made from this table."""
@@ -126,7 +144,7 @@ class Table:
         def plan(columns: Sequence[str]) -> pl.LazyFrame:
             return self.plan(columns).slice(start, length)
 
-        return replace(self, plan=plan, dates=dates)
+        return replace(self, plan=plan, dates=dates, whole=self.whole or self.plan)
 
     def within(self, partitions: Sequence[Partition]) -> Table:
         """Return the same table with a column more for each folder `name=value` that it lies in, where its own columns have no such name.
@@ -141,14 +159,14 @@ class Table:
             own = self.plan([name for name in columns if name not in more])
             return own.with_columns(more[name].alias(name) for name in columns if name in more).select(ROW, *columns)
 
-        return replace(self, names=(*self.names, *more), plan=plan)
+        return replace(self, names=(*self.names, *more), plan=plan)  # a piece of it comes later, so there is no whole yet
 
     def listed(self, most: int = 12) -> str:
         """Return the names of the columns for messages."""
         return ", ".join(self.names[:most]) + (", ..." if len(self.names) > most else "")
 
 
-def open_table(source: Any, options: DataOptions, expected: str = "one interaction a row") -> Table:
+def open_table(source: Any, options: DataOptions, expected: str = LOG) -> Table:
     """Return the table of a file that is ready to be read, or of a polars or pandas frame.
 
     `expected` is what an empty file should have had, for the message.
@@ -243,7 +261,17 @@ def _of_frame(frame: Any) -> Table:
         made = [_column(frame.iloc[:, place[name]] if hasattr(frame, "iloc") else frame[name], name) for name in columns]
         return pl.DataFrame(made).lazy().with_row_index(ROW, offset=1)
 
-    return Table("the frame", tuple(dict.fromkeys(found)), plan, kind="a frame")
+    def first(columns: Sequence[str], count: int) -> pl.DataFrame:
+        made = []
+        for name in columns:
+            with contextlib.suppress(DataError):
+                made.append(_column(frame.iloc[:count, place[name]], name))
+        return pl.DataFrame(made)
+
+    index = tuple(str(name) for name in getattr(getattr(frame, "index", None), "names", ()) if name is not None)
+    of_columns = any(name is not None for name in getattr(frame.columns, "names", ()))
+    return Table("the frame", tuple(dict.fromkeys(found)), plan, kind="a frame", first=first if hasattr(frame, "iloc") else None,
+                 index=index, is_pivoted=of_columns and bool(index))  # fmt: skip
 
 
 def _column(column: Any, name: str) -> pl.Series:

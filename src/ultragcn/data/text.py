@@ -16,6 +16,8 @@ from ultragcn.lazily import pl
 ROW = "row\0"
 """Name of the column of row numbers, which no file has; null where a row has more cells than the first."""
 HEAD_ROWS = 100
+LOG = "one interaction a row"
+"""What a log should have, for messages."""
 _MOST_BLANK_LINES = 100_000
 
 
@@ -130,10 +132,18 @@ def open_text(ready: Ready, options: DataOptions, expected: str) -> tuple[Text, 
     Raises
     ------
     DataError
-        It is empty, is no text, or has a single column.
+        It is empty, is no text, is no table, or has a single column.
     """
+    from ultragcn.data.prose import is_prose
+
     lines = first_lines(ready, expected, options.skip_rows)
     dialect = dialect_of(lines, ready.suffix, options, ready.name)
+    if expected == LOG and not options.separator and is_prose(lines[dialect.start :], dialect.quote):
+        first = next(line.strip() for line in lines[dialect.start :] if line.strip())
+        raise DataError(
+            f"{ready.name} is not a table: its lines are those of a text or of a program ({first[:40]!r}); give a table with one "
+            "interaction a row, or what stands between its cells (--separator)"
+        )
     first = next(line for line in lines[dialect.start :] if line.strip() and not (dialect.comment and line.startswith(dialect.comment)))
     width = len(first.split()) if dialect.separator == BLANKS else first.count(dialect.separator) + 1
     text = Text(ready.path, ready.name, dialect, width)

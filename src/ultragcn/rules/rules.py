@@ -19,7 +19,7 @@ from ultragcn.data.interactions import Interactions
 from ultragcn.data.items_table import ItemsTable, check_condition
 from ultragcn.data.names import known
 from ultragcn.data.tables import is_frame
-from ultragcn.errors import UsageError
+from ultragcn.errors import UsageError, counted, warn
 from ultragcn.rules import masks
 from ultragcn.rules.bound import Bound
 from ultragcn.rules.choosing import Choice, Limit, Promise
@@ -172,7 +172,11 @@ class Rules:
 
     def _bound(self, user_ids: IdMap, item_ids: IdMap, table: ItemsTable) -> Bound:
         only = [_rows(listed, item_ids, name) for name, listed in self.only]
-        only += [np.flatnonzero(table.holds(condition)) for condition in self.where]
+        for condition in self.where:
+            holds = table.holds(condition)
+            if len(holds) and not holds.any():
+                warn(f"where {condition!r} is true of none of {counted(len(holds), 'item')}, so lists have no items")
+            only.append(np.flatnonzero(holds))
         left_out: list[np.ndarray] = []
         pairs: list[Pairs] = []
         for listed in self.exclude:

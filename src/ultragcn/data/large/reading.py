@@ -10,15 +10,16 @@ import numpy as np
 
 from ultragcn.data import columns, kinds
 from ultragcn.data.containers import ready
-from ultragcn.data.events import at_which
 from ultragcn.data.folders import Part
+from ultragcn.data.hints import TIMES_ARE_USED
 from ultragcn.data.ids import IdMap
 from ultragcn.data.large import pairs as on_disk
 from ultragcn.data.large.codes import Side
 from ultragcn.data.large.disk import Column, Scratch
 from ultragcn.data.large.pairs import SORTED_TOGETHER, Buckets, Pairs, count, sorted_pairs
-from ultragcn.data.log import name_of, refuse_no_rows, what_was_read
+from ultragcn.data.log import name_of, refuse_no_rows, refuse_nothing_chosen, what_was_read
 from ultragcn.data.options import DataOptions
+from ultragcn.data.repetitions import are_many, at_which, note
 from ultragcn.data.rows import Rows, read_rows
 from ultragcn.data.tables import Table, open_table
 from ultragcn.data.text import ROW
@@ -93,6 +94,7 @@ def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, 
                 span = _wider(span, moments)
     finally:
         progress.finish()
+    refuse_nothing_chosen(name, read, options)
     refuse_no_rows(sum(sizes), name, options)
     decoded = [column.decoded(options) for column in sides.values()]
     users, items = decoded
@@ -102,9 +104,11 @@ def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, 
             count(own, column.rows(number))
     about = what_was_read(name, _one_a_file(read), options, users, items, counts, span, looked_at=True)
     pairs = _sorted(sides, when, options.counts_first, sizes, counts, scratch, progress)
-    _warn_of_repetitions(
-        name, sum(sizes) - len(pairs), sides, users.ids, items.ids, heads, at_which(options.counts_first, when is not None)
-    )
+    repeated, at = sum(sizes) - len(pairs), at_which(options.counts_first, when is not None)
+    if said := note(repeated, sum(sizes), False, at):
+        about = f"{about}; {said}"
+    if not are_many(repeated, sum(sizes)):
+        _warn_of_repetitions(name, repeated, sides, users.ids, items.ids, heads, at)
     for column in sides.values():
         column.remove()
     return DiskLog(name, about, users.ids, items.ids, pairs)
@@ -137,12 +141,14 @@ def _pieces(parts: Sequence[Part], options: DataOptions, rows: int) -> Iterator[
     """Yield the size of each piece of each file, and what is read of it; one at least, of empty files too."""
     categories = pl.Categories.random()
     as_text = _text_sides(parts, options, categories)
+    is_looked_at = False
     for part in parts:
         with _opened(part, options) as table:
             length = num_rows_of(table)
             dates = _are_dates(table, options)
             for start in range(0, max(length, 1), rows):
-                found = read_rows(table.piece(start, rows, dates), options, categories)
+                found = read_rows(table.piece(start, rows, dates), options, categories, None if is_looked_at else TIMES_ARE_USED)
+                is_looked_at = True
                 casts = [
                     pl.col(side).cast(pl.String).cast(pl.Categorical(categories)) for side in as_text if found.found[side].dtype == pl.Int64
                 ]
@@ -204,7 +210,7 @@ def _one_a_file(read: Sequence[Rows]) -> list[Rows]:
             disliked = (piece.disliked[0], before.disliked[1] + piece.disliked[1])
         files[piece.table.name] = replace(
             before, read=before.read + piece.read, before=before.before + piece.before, skipped=before.skipped + piece.skipped,
-            words=tuple(dict.fromkeys((*before.words, *piece.words))), disliked=disliked,
+            words=tuple(dict.fromkeys((*before.words, *piece.words))), disliked=disliked, in_where=before.in_where or piece.in_where,
         )  # fmt: skip
     return list(files.values())
 

@@ -1,0 +1,81 @@
+"""Comparisons in conditions: polars compares a text with a number letter by letter, which nobody means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ultragcn.lazily import pl
+
+_IN_ORDER = re.compile(r" (<|<=|>|>=) |\.sql_(lt|le|gt|ge)|\.is_between\(")
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A part of a condition that takes text for a number, or numbers for a text."""
+
+    column: str
+    is_text: bool
+    """Whether the column holds text, and what it is compared with is a number; else the other way round."""
+    other: str
+    """What it is compared with, as it stands in the condition; "" where that is more than a value."""
+    is_in_order: bool
+    """Whether it asks which comes first, and not whether both are equal or alike."""
+
+
+def mismatches(condition: pl.Expr, schema: Mapping[str, Any]) -> Iterator[Mismatch]:
+    """Yield the parts of a condition that take text for numbers, or numbers for text, over columns of these kinds."""
+    rows = pl.LazyFrame(schema=dict(schema))
+    waiting = [condition]
+    while waiting:
+        part = waiting.pop()
+        inner = part.meta.pop()
+        waiting += inner
+        if len(inner) != 2:
+            continue
+        texts = [one for one in inner if _kind(rows, one) == "text"]
+        numbers = [one for one in inner if _kind(rows, one) == "number"]
+        if len(texts) != 1 or len(numbers) != 1 or _is_text_of(rows, part):
+            continue
+        (text,), (number,) = texts, numbers
+        if text.meta.root_names():
+            yield Mismatch(text.meta.root_names()[0], True, _shown(number), _is_in_order(part))
+        elif number.meta.root_names():
+            yield Mismatch(number.meta.root_names()[0], False, _shown(text), _is_in_order(part))
+
+
+def _kind(rows: pl.LazyFrame, part: pl.Expr) -> str:
+    """Return `text`, `number` or "" for others, and for what cannot be made."""
+    try:
+        kind: Any = rows.select(part.alias("part")).collect_schema()["part"]
+    except pl.exceptions.PolarsError:
+        return ""
+    if isinstance(kind, (pl.List, pl.Array)):
+        kind = kind.inner
+    return "text" if kind in (pl.String, pl.Categorical, pl.Enum) else "number" if kind.is_numeric() else ""
+
+
+def _is_text_of(rows: pl.LazyFrame, part: pl.Expr) -> bool:
+    """Return whether a part is made of a text and a number by right, such as the first three letters of a text."""
+    try:
+        return rows.select(part.alias("part")).collect_schema()["part"] != pl.Boolean
+    except pl.exceptions.PolarsError:
+        return False
+
+
+def _is_in_order(part: pl.Expr) -> bool:
+    return _IN_ORDER.search(str(part)) is not None
+
+
+def _shown(part: pl.Expr) -> str:
+    if part.meta.root_names():
+        return ""
+    try:
+        value = pl.select(part.alias("part"))["part"]
+    except pl.exceptions.PolarsError:
+        return ""
+    if len(value) == 1 and isinstance(value[0], pl.Series):
+        value = value[0]
+    return ", ".join(repr(one) if isinstance(one, str) else str(one) for one in value.head(3).to_list())
