@@ -173,7 +173,7 @@ def test_columns_are_given_by_name_or_number(tmp_path):
     assert rows_of(read(tmp_path, "1,a,x\n2,b,y\n", user_column=2, item_column=3)) == [("a", "x"), ("b", "y")]
     with pytest.raises(DataError, match="which of the columns who, what, when holds the users and which the items; give user_column"):
         read(tmp_path, text)
-    with pytest.raises(DataError, match="has no column 'whom'; give one of who, what, when, or a number from 1 to 3"):
+    with pytest.raises(DataError, match=r"has no column 'whom'; did you mean who\? give one of who, what, when, or a number from 1 to 3"):
         read(tmp_path, text, user_column="whom", header="yes")
     with pytest.raises(DataError, match="cannot hold both"):
         read(tmp_path, text, user_column="who", item_column="who")
@@ -199,7 +199,7 @@ def test_a_header_can_be_stated(tmp_path):
     [
         ("a.csv", "user,item\na,x\n,y\n", {}, "row 3: no user id in column user"),
         ("a.csv", 'user,item\na,x\n\nb,""\n', {}, "row 4: no item id in column item"),
-        ("a.csv", "user,item\na,x\nb\n", {}, "row 3: no item id"),
+        ("a.csv", "user,item\na,x\nb\n", {}, "row 3: the last row has 1 of 2 cells; is the file cut short? The row has no item id"),
         ("a.csv", "user,item,rating\na,x,3\nb,y,good\n", {"min_rating": 1}, "cannot read the rating 'good' in column rating; expected a n"),
         ("a.csv", "user,item,rating\na,x,3\nb,y,\n", {"min_rating": 1}, "row 3: cannot read the rating ''"),
         ("a.csv", "user,item,rating\na,x,3\nb,y,nan\n", {"min_rating": 1}, "row 3: cannot read the rating 'nan'"),
@@ -237,7 +237,8 @@ def test_what_cannot_be_read_is_one_sentence_with_its_row(tmp_path, name, conten
         ("a.csv", "user,item,time\na,x,1\n\nb,y\nc,z,\n", "row 4: fewer cells than the 3 of the first row; it was kept"),
         ("a.csv", 'user,item,a,b\r\n"b,b","y"\r\na,"x,y,z",1\r\nc,"z""",,\r\n', "row 2: fewer cells than the 4 of the first row; 2 such"),
         ("a.dat", "a::x::1::2\nb::y::1\nc::z::::\n", "row 2: fewer cells than the 4 of the first row; it was kept"),
-        ("a.csv.gz", gzip.compress(b"user,item,,\na,x,1,2\nb,y,1,2\nc,z"), "row 4: fewer cells than the 4 of the first row; it was kept"),
+        ("a.csv.gz", gzip.compress(b"user,item,,\na,x,1,2\nb,y,1,2\nc,z"),
+         "row 4: the last row has 2 of 4 cells; is the file cut short? It was kept"),
     ],
 )  # fmt: skip
 def test_rows_with_too_few_cells_are_kept_and_counted_where_nothing_that_is_read_is_missing(tmp_path, name, content, says):

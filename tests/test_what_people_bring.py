@@ -349,7 +349,7 @@ def test_rows_are_chosen_by_a_condition(tmp_path):
     text = "user_id,item_id,event,price,a b\n" + "".join(f"{u},{i},{'buy' if r > 3 else 'view'},{r}.5,{i}\n" for u, i, r in PAIRS)
     log = read(tmp_path / "log.csv", text, where="event = 'buy'")
     assert rows_of(log) == sorted((user, item) for user, item, rating in PAIRS if rating > 3)
-    assert f"where event = 'buy': {len(log.users)} of {len(PAIRS)} rows" in log.about
+    assert log.about.startswith(f"{len(PAIRS)} rows, of which where event = 'buy' keeps {len(log.users)}; ")
     for where, holds in (
         ("price > 2 AND user_id <> 3", lambda u, i, r: r + 0.5 > 2 and u != 3),
         ("event IN ('buy', 'x') OR item_id = 1", lambda u, i, r: r > 3 or i == 1),
@@ -366,8 +366,8 @@ def test_rows_are_chosen_by_a_condition(tmp_path):
     [
         ("event =", "cannot make sense of where"), ("SELECT 1", "cannot make sense"),
         ("evnt = 'buy'", "no column 'evnt' .*did you mean event"),
-        ("event", "is not a condition"), ("event = 3", "is not a condition"), ("1 = 1", "names no column"),
-        ("price + 1", "is not a condition"), ("event REGEXP 'a('", "is not a condition"), ("event = 'no such'", "has no interactions"),
+        ("event", "is not a condition"), ("event = 3", "compares column event with a number, and the column holds text such as 'buy' in row 2"), ("1 = 1", "names no column"),
+        ("price + 1", "is not a condition"), ("event REGEXP 'a('", "is not a condition"), ("event = 'no such'", "keeps 0 of 2 rows; column event has buy, view"),
     ],
 )  # fmt: skip
 def test_conditions_that_mean_nothing_are_one_sentence(tmp_path, where, says):
@@ -484,7 +484,7 @@ def test_endings_of_names_are_known_and_missing_columns_named_together(tmp_path)
     message = refused(
         "holds the users and which the items and which the times", tmp_path / "c.csv", ",who_id,what_id,amt\n0,a,b,3\n", split="time"
     )
-    assert "--user_column who_id --item_column what_id --time_column amt (user_column='who_id', " in message
+    assert "such as --user_column who_id --item_column what_id (user_column='who_id', item_column='what_id')" in message
 
 
 # ------------------------------------------------------------------ looking at what was read
@@ -645,7 +645,7 @@ def test_several_files_and_a_bare_net_are_typed_as_they_come(tmp_path, monkeypat
     assert main(["train", "--dataset", "log0.csv", "log1.csv", *words]) == 0
     kept = sum(rating < 5 for *_, rating in PAIRS)
     said = capsys.readouterr().err
-    assert f"log0.csv and 1 more file: {kept} of {kept} rows after returns; where quantity < 5: {kept} of {N} rows" in said
+    assert f"log0.csv and 1 more file: {N} rows, of which where quantity < 5 keeps {kept}; {kept} of {kept} rows after returns; " in said
     assert main(["evaluate", "run"]) == 0
     (tmp_path / "log1.csv").unlink()
     assert main(["evaluate", "run"]) == 2

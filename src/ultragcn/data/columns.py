@@ -111,7 +111,7 @@ def _missing(table: Table, roles: list[str], taken: set[str]) -> str:
             words.append(f"--{role}_column {shlex.quote(guess)}")
             arguments.append(f"{role}_column={guess!r}")
     options = " and ".join(f"{role}_column (--{role}_column)" for role in roles)
-    copied = f", such as {' '.join(words)} ({', '.join(arguments)})" if len(words) == len(roles) else ""
+    copied = f", such as {' '.join(words)} ({', '.join(arguments)})" if words else ""
     hint = ""
     if table.text is not None:
         one_row = "the first row is data" if table.has_header else "the first row names the columns"

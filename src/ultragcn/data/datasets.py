@@ -25,10 +25,10 @@ from ultragcn.data.large.size import needed_on_disk, rows_to_read_on_disk
 from ultragcn.data.large.splitting import Splitter
 from ultragcn.data.log import Log, read_log
 from ultragcn.data.options import DataOptions
-from ultragcn.data.pairs import as_frame_of_pairs
 from ultragcn.data.sources import SOURCES, Source, _check_sizes, _provide, data_folder, dataset_names
 from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_empty, warn_of_gaps
 from ultragcn.data.titles import read_titles
+from ultragcn.data.tuples import as_frame_of_pairs
 from ultragcn.errors import DataError, UsageError, counted, unknown_name, warn
 from ultragcn.progress import Progress, Silent
 from ultragcn.storage import hash_bytes

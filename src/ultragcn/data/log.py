@@ -19,11 +19,11 @@ from ultragcn.data.folders import PARTS, Part, parts_of
 from ultragcn.data.ids import IdMap
 from ultragcn.data.matrices import own_csr
 from ultragcn.data.options import TIMED_SPLITS, DataOptions, option
-from ultragcn.data.pairs import as_frame_of_pairs
 from ultragcn.data.repetitions import Distinct, at_which, distinct, note
 from ultragcn.data.rows import Rows, read_rows, together
 from ultragcn.data.tables import is_frame, open_table
 from ultragcn.data.text import HEAD_ROWS, ROW, first_lines
+from ultragcn.data.tuples import as_frame_of_pairs
 from ultragcn.data.user_lines import read_user_lines
 from ultragcn.errors import DataError, UsageError, counted, warn
 from ultragcn.lazily import pl

@@ -58,7 +58,8 @@ def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: 
         )
     elif (sentence := _common(name, "user", user_ids, users, of["user"])) is not None:
         warn(sentence)
-    if (sentence := _common(name, "item", item_ids, items, of["item"])) is not None:
+    has_few_items = len(item_ids) <= _FEW_ITEMS and num_rows >= _MANY_ROWS
+    if not has_few_items and (sentence := _common(name, "item", item_ids, items, of["item"])) is not None:
         warn(sentence)
     for what, ids in (("user", user_ids), ("item", item_ids)):
         if len(ids) == num_rows:
@@ -143,7 +144,7 @@ def _look_at_times(name: str, first: int, last: int, column: str, options: DataO
         )
     elif first >= 0 and last < _YEAR_1971:
         mend = f"give another column with {option('time_column')}, or their form with {option('time_format')}"
-        if options.split == "time":
+        if options.split == "time" and names.known("time", [column]) is None:  # a column called time may well count from 0
             raise DataError(
                 f"{name}: all times in column {column} are in 1970, so these numbers count something else than seconds, and no split by "
                 f"time can be made of them; {mend}"
