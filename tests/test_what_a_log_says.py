@@ -128,12 +128,25 @@ def test_in_a_file_with_commas_between_cells_quoted_numbers_have_decimal_commas(
         (price, "Preis = '20'", "column Preis, which holds numbers such as 3,99, with the text '20'; write 20 without quotes"),
         (price, "Preis < '20,5'", "with the text '20,5'; write 20.5 without quotes"),
         (lambda r, u, i: i, "Preis < '20'", "with the text '20'; write 20 without quotes"),
+        (lambda r, u, i: f"{1 + i:02d}.01.2025 00:36", "Preis < '01.02.2025'", "dates with the day first, such as .* letter by letter; "),
+        (lambda r, u, i: f"{i}.5" if r % 2 else f"{i},5", "Preis > '20'", "compares numbers, such as .* letter by letter"),
         (price, "Artikel < 3 AND Preis < 20", "column Artikel with a number, and the column holds text such as"),
     ],
 )  # fmt: skip
 def test_text_is_never_compared_with_a_number(tmp_path, cell, condition, says):
     message = refusal(tmp_path, rows(cell, separator=";", header="Kunde;Artikel;Preis"), where=condition)
     assert re.search(says, message), message
+
+
+@pytest.mark.parametrize(
+    ("cell", "condition"),
+    [
+        (lambda r, u, i: f"2025-01-{1 + i:02d}", "Preis < '2025-01-09'"), (lambda r, u, i: f"{i:03d}x", "Preis < '010x'"),
+        (price, "Preis LIKE '1%'"), (lambda r, u, i: "abc"[r % 3], "Preis < 'b'"),
+    ],
+)  # fmt: skip
+def test_texts_whose_letters_are_in_order_may_be_compared(tmp_path, cell, condition):
+    assert 0 < len(log_of(tmp_path, rows(cell, separator=";", header="Kunde;Artikel;Preis"), where=condition).users) < NUM_ROWS
 
 
 def test_decimal_says_what_a_column_of_thousands_or_thousandths_is(tmp_path):

@@ -23,6 +23,17 @@ class Mismatch:
     """What it is compared with, as it stands in the condition; "" where that is more than a value."""
     is_in_order: bool
     """Whether it asks which comes first, and not whether both are equal or alike."""
+    is_of_letters: bool
+    """Whether it asks for the letters of a text, as LIKE does."""
+
+
+@dataclass(frozen=True)
+class TextOrder:
+    """A part of a condition that asks which of two texts comes first."""
+
+    column: str
+    other: str
+    """The text that the column is compared with."""
 
 
 def mismatches(condition: pl.Expr, schema: Mapping[str, Any]) -> Iterator[Mismatch]:
@@ -41,9 +52,39 @@ def mismatches(condition: pl.Expr, schema: Mapping[str, Any]) -> Iterator[Mismat
             continue
         (text,), (number,) = texts, numbers
         if text.meta.root_names():
-            yield Mismatch(text.meta.root_names()[0], True, _shown(number), _is_in_order(part))
+            yield Mismatch(text.meta.root_names()[0], True, _shown(number), _is_in_order(part), _is_of_letters(part))
         elif number.meta.root_names():
-            yield Mismatch(number.meta.root_names()[0], False, _shown(text), _is_in_order(part))
+            yield Mismatch(number.meta.root_names()[0], False, _shown(text), _is_in_order(part), _is_of_letters(part))
+
+
+def text_orders(condition: pl.Expr, schema: Mapping[str, Any]) -> Iterator[TextOrder]:
+    """Yield the parts of a condition that ask whether a column of text comes before or after a given text."""
+    rows = pl.LazyFrame(schema=dict(schema))
+    waiting = [condition]
+    while waiting:
+        part = waiting.pop()
+        inner = part.meta.pop()
+        waiting += inner
+        if len(inner) != 2 or not _is_in_order(part) or any(_kind(rows, one) != "text" for one in inner):
+            continue
+        columns = [one for one in inner if one.meta.root_names()]
+        given = [one for one in inner if not one.meta.root_names()]
+        if len(columns) == 1 and str(columns[0]) == str(pl.col(columns[0].meta.root_names()[0])):
+            yield TextOrder(columns[0].meta.root_names()[0], _shown(given[0]).strip("'"))
+
+
+def has_no_order(cell: str, other: str) -> str:
+    """Return why the letters of a cell are not in the order of what it is: a date with its day first, or a number; "" where they may be."""
+    if _DAY_FIRST.match(cell) and _DAY_FIRST.match(other):
+        return "dates with the day first"
+    are_codes = _CODE.match(cell) or (cell.isdigit() and other.isdigit() and len(cell) == len(other))
+    return "numbers" if _WITH_UNIT.fullmatch(cell) and _NUMBER.fullmatch(other) and not are_codes else ""
+
+
+_DAY_FIRST = re.compile(r"\s*\d{1,2}[./]\d{1,2}[./]\d{4}")
+_NUMBER = re.compile(r"\s*[+-]?\d+([.,]\d+)*\s*")
+_WITH_UNIT = re.compile(r"\s*[+-]?\d+([.,]\d+)*\s*(\D{1,4})?")
+_CODE = re.compile(r"[+-]?0\d")
 
 
 def _kind(rows: pl.LazyFrame, part: pl.Expr) -> str:
@@ -67,6 +108,10 @@ def _is_text_of(rows: pl.LazyFrame, part: pl.Expr) -> bool:
 
 def _is_in_order(part: pl.Expr) -> bool:
     return _IN_ORDER.search(str(part)) is not None
+
+
+def _is_of_letters(part: pl.Expr) -> bool:
+    return ".str." in str(part)
 
 
 def _shown(part: pl.Expr) -> str:

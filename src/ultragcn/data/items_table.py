@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ultragcn.data import numbers
-from ultragcn.data.comparisons import Mismatch, mismatches
+from ultragcn.data.comparisons import Mismatch, has_no_order, mismatches, text_orders
 from ultragcn.data.ids import IdMap
 from ultragcn.data.options import DataOptions
 from ultragcn.data.tables import is_frame
 from ultragcn.data.text import ROW
 from ultragcn.data.titles import _cells, _item_column, _joined, _open, _texts
-from ultragcn.data.where import numbers_with_text, text_with_numbers
+from ultragcn.data.where import numbers_with_text, out_of_order, text_with_numbers
 from ultragcn.errors import DataError, UsageError, counted, did_you_mean, warn
 from ultragcn.lazily import pl
 from ultragcn.machine import refuse_lost_threads
@@ -157,6 +157,10 @@ class ItemsTable:
             self._require(name, f"where {condition!r}", self._as_text(name, names))
         for wrong in mismatches(holds, {name: self._frame[name].dtype for name in names}):
             raise UsageError(self._mismatched(wrong, condition))
+        for order in text_orders(holds, {name: self._frame[name].dtype for name in names}):
+            cells = self._frame[order.column].drop_nulls()
+            if len(cells) and (why := has_no_order(cells[0], order.other)):
+                raise UsageError(f"{out_of_order(condition, order, cells[0], why)} (in the items table)")
         try:
             found = self._frame.select(holds.alias("holds"))["holds"]
         except BaseException as error:

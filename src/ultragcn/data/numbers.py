@@ -7,6 +7,7 @@ from ultragcn.lazily import pl
 WITH_POINT = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _WITH_COMMA = r"^[+-]?(\d+|\d*,\d+|\d{1,3}(\.\d{3})+,\d+)$"
 """Numbers as they are written in much of Europe: 35,99 and 1.299,00."""
+_THOUSANDS = r"^[+-]?\d{1,3}(\.\d{3})+$"
 _EITHER = r"^[+-]?[1-9]\d{0,2},\d{3}$"
 """1,500 is one and a half there, and fifteen hundred elsewhere."""
 
@@ -25,7 +26,9 @@ def have_commas(cell: pl.Expr, decimal: str) -> pl.Expr:
     if decimal == ".":
         return pl.lit(False)
     comma = cell.str.contains(",", literal=True)
-    shows = comma if decimal == "," else comma & ~cell.str.contains(_EITHER)
+    if decimal == ",":
+        return (cell.str.contains(_WITH_COMMA) | cell.str.contains(_THOUSANDS)).all().fill_null(False)
+    shows = comma & ~cell.str.contains(_EITHER)
     return (cell.str.contains(_WITH_COMMA).all() & shows.any()).fill_null(False)
 
 

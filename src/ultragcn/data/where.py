@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ultragcn.data import numbers
-from ultragcn.data.comparisons import Mismatch, mismatches
+from ultragcn.data.comparisons import Mismatch, TextOrder, has_no_order, mismatches, text_orders
 from ultragcn.data.options import option
 from ultragcn.data.tables import Table
 from ultragcn.data.text import ROW
@@ -58,11 +58,19 @@ def condition_of(text: str, table: Table, decimal: str = "") -> Condition:
     kinds = dict(table.kinds(table.plan(columns))) | {name: kind for name, (kind, _) in casts.items()}
     # Whole numbers that are compared with a text, as in code = '20', are the texts that they are written as.
     for wrong in mismatches(holds, kinds):
-        if not wrong.is_text and wrong.column in casts and not wrong.is_in_order and kinds[wrong.column] == pl.Int64:
+        if (
+            not wrong.is_text
+            and wrong.column in casts
+            and (wrong.is_of_letters or (kinds[wrong.column] == pl.Int64 and not wrong.is_in_order))
+        ):
             del casts[wrong.column]
             kinds[wrong.column] = pl.String()
     for wrong in mismatches(holds, kinds):
         raise _mismatched(wrong, text, table, decimal)
+    for order in text_orders(holds, kinds):
+        cell = _first_cell(table, order.column)
+        if why := has_no_order(cell, order.other):
+            raise DataError(f"{table.name}: {out_of_order(text, order, cell, why)}")
     for some in (tuple(made for _, made in casts.values()), ()):
         if _is_condition(holds, some, columns, table):
             return Condition(text, holds, columns, some)
@@ -95,13 +103,18 @@ def _casts(columns: Sequence[str], table: Table, decimal: str) -> dict[str, tupl
     return casts
 
 
+def _first_cell(table: Table, name: str) -> str:
+    column = pl.col(name).cast(pl.String, strict=False).str.strip_chars()
+    cells = table.collect(table.plan([name]).filter(column.is_not_null() & (column != "")).select(pl.col(ROW), column).head(1))[name]
+    return str(cells[0]) if len(cells) else ""
+
+
 def _mismatched(wrong: Mismatch, text: str, table: Table, decimal: str) -> DataError:
     """Return the error for text that is compared with numbers, or numbers with text."""
+    if not wrong.is_text:
+        return DataError(f"{table.name}: {numbers_with_text(text, wrong, _first_cell(table, wrong.column))}")
     column = pl.col(wrong.column).cast(pl.String, strict=False).str.strip_chars()
     filled = table.plan([wrong.column]).filter(column.is_not_null() & (column != ""))
-    if not wrong.is_text:
-        cells = table.collect(filled.select(pl.col(ROW), column).head(1))[wrong.column]
-        return DataError(f"{table.name}: {numbers_with_text(text, wrong, cells[0] if len(cells) else '')}")
     found = table.collect(filled.filter(numbers.not_numbers(column, decimal)).select(pl.col(ROW), column).head(1))
     cell, row = (found[wrong.column][0], int(found[ROW][0])) if found.height else ("", 0)
     return DataError(f"{table.name}: {text_with_numbers(text, wrong, cell, f' in row {row}' if row else '', decimal)}")
@@ -116,6 +129,12 @@ def numbers_with_text(condition: str, wrong: Mismatch, cell: str) -> str:
     is_number = wrong.other.count("'") == 2 and re.fullmatch(numbers.WITH_POINT, value)
     instead = f"; write {value} without quotes" if is_number else "; write numbers without quotes, and with a point before their decimals"
     return f"where {condition!r} compares column {wrong.column}, which holds numbers such as {cell}, with {given}{instead}"
+
+
+def out_of_order(condition: str, order: TextOrder, cell: str, why: str) -> str:
+    """Return the sentence for a condition that asks which of two texts comes first, where their letters do not say it."""
+    mend = "such dates as 2025-01-31" if why != "numbers" else "the cells as plain numbers, and the number without quotes"
+    return f"where {condition!r} compares {why}, such as {cell!r} in column {order.column}, letter by letter; write {mend}"
 
 
 def text_with_numbers(condition: str, wrong: Mismatch, cell: str, place: str, decimal: str) -> str:
