@@ -23,7 +23,7 @@ KNOWN = {
                "bewertung", "평점", "별점", "점수", "수량"),
     "time": ("timestamp", "time", "datetime", "date", "ts", "unixtime", "unixreviewtime", "eventtime", "createdat", "reviewtime",
              "ratingtime", "watchedat", "purchasedat", "orderdate", "invoicedate", "시각", "시간", "일시", "날짜", "일자",
-             "구매일", "구매일자", "구매일시", "주문일", "주문일자", "주문일시", "등록일", "datum", "tdat", "fecha", "day", "zeit",
+             "구매일", "구매일자", "구매일시", "주문일", "주문일자", "주문일시", "등록일", "datum", "tdat", "fecha", "day", "when", "zeit",
              "zeitpunkt", "zeitstempel", "bestelldatum", "kaufdatum", "rechnungsdatum", "playedat", "orderedat", "horodatage"),
     "title": ("title", "itemtitle", "movietitle", "booktitle", "producttitle", "name", "itemname", "productname", "moviename", "songname",
               "trackname", "artistname", "description", "제목", "이름", "상품명", "제품명", "영화제목", "도서명", "titel", "bezeichnung"),
