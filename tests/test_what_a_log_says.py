@@ -317,10 +317,10 @@ def test_each_hint_comes_once_and_also_of_frames_several_files_and_an_update(tmp
 
 
 def test_a_date_typed_column_or_day_is_found_as_time():
-    frame = pl.DataFrame({"user": [1, 2, 1], "item": [1, 1, 2], "when_": [1, 2, 3]}).with_columns(pl.col("when_").cast(pl.Datetime("us")))
+    frame = pl.DataFrame({"user": [1, 2, 1], "item": [1, 1, 2], "stamp_": [1, 2, 3]}).with_columns(pl.col("stamp_").cast(pl.Datetime("us")))
     assert read_log(frame, DataOptions(split="last")).times.tolist() == [1, 2, 3]
-    assert find(open_table(frame, DataOptions()), "time") == "when_"
-    two = frame.with_columns(other=pl.col("when_"))
+    assert find(open_table(frame, DataOptions()), "time") == "stamp_"
+    two = frame.with_columns(other=pl.col("stamp_"))
     assert find(open_table(two, DataOptions()), "time") is None
     day = pl.DataFrame({"user": [1, 2], "item": [1, 1], "day": ["2025-01-01", "2025-01-02"]})
     assert find(open_table(day, DataOptions()), "time") == "day"
