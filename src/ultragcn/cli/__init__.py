@@ -86,7 +86,9 @@ def _in_our_words(message: str) -> str:
 
 def build_parser(argv: Sequence[str] = ()) -> tuple[_Parser, dict[str, _Parser]]:
     """Return the parser and those of its subcommands by name; the options of `train` and `plan` depend on the model in `argv`."""
-    parser = _Parser(prog="ultragcn", description="UltraGCN: recommendations from a log of who used what.", allow_abbrev=False)
+    parser = _Parser(
+        prog="ultragcn", description="UltraGCN makes recommendations from a log of users and the items that they used.", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"ultragcn {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     named = {}

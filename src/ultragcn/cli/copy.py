@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="NEW", help="the folder of the copy, which holds the model alone")
     parser.add_argument(
         "--without_history", action="store_true",
-        help="leave out all that is known of single users: what they have, their ids, and their embeddings, which give away what they "
-        "have; the copy recommends to new users by their items, as the model does",
+        help="leave out all that is known of single users: their items, their ids, and their embeddings, which reveal their "
+        "items; the copy recommends to new users by their items, as the model does",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier copy in --out")
 

@@ -30,17 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         default="recall@20,ndcg@20",
         metavar="LIST",
-        help="separated by commas: recall, ndcg, precision, map, mrr, hit_rate, f1, coverage, novelty, gini, popularity, each @K "
+        help="metrics, separated by commas: recall, ndcg, precision, map, mrr, hit_rate, f1, coverage, novelty, gini, popularity, "
+        "each @K "
         "(default: recall@20,ndcg@20)",
     )
     parser.add_argument(
         "--dialect",
         default="lightgcn",
         metavar="NAME",
-        help=f"whose definitions: {', '.join(DIALECTS)} (default: lightgcn)",
+        help=f"whose definitions of the metrics to use: {', '.join(DIALECTS)} (default: lightgcn)",
     )
     parser.add_argument(
-        "--ci", action="store_true", help="add a header and 95 %% confidence intervals: bootstrap of users, 1000 samples, seed 0"
+        "--ci",
+        action="store_true",
+        help="add a header and 95 %% confidence intervals, by a bootstrap over users with 1000 samples and seed 0",
     )
     parser.add_argument("--groups", action="store_true", help="add tables by user activity and by item popularity, in quarters")
     parser.add_argument(

@@ -50,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output", metavar="FILE",
-        help="write here instead of to stdout: .tsv, .csv, .jsonl or .parquet; text also with .gz after it; parquet needs it; of recommend "
-        "also FOLDER/, which gets parts",
+        help="write to this file, not to stdout: .tsv, .csv, .jsonl or .parquet; text may also end in .gz; parquet cannot go to "
+        "stdout; recommend also takes FOLDER/, for output in parts",
     )  # fmt: skip
     parser.add_argument(
-        "--bom", action="store_true", help="begin a CSV or TSV file with a byte order mark, by which Excel knows that it is UTF-8"
+        "--bom", action="store_true", help="begin a CSV or TSV file with a byte order mark, so that Excel reads it as UTF-8"
     )
 
 

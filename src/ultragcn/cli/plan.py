@@ -43,15 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = "ultragcn") -> N
     group = parser.add_argument_group("sizes, in place of --dataset")
     for name in _COUNTS:
         what = "train, validation and test pairs together" if name == "pairs" else name
-        group.add_argument(f"--{name}", metavar="N", help=f"{what}, such as 1000000 or 1e6")
+        group.add_argument(f"--{name}", metavar="N", help=f"number of {what}, such as 1000000 or 1e6")
     data_options.add_arguments(parser)
     train.add_model(parser)
     parser.add_argument("--refit", action="store_true", help="as for train: train again on train and validation before reading test")
     parser.add_argument(
-        "--keep", choices=("everything", "measured"), help="as for train: whether the model to keep is trained once more on all pairs"
+        "--keep", choices=("everything", "measured"), help="as for train: which model to keep; everything trains once more on all pairs"
     )
     threads.add_argument(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines of TSV")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, not lines of TSV")
     train.add_hyper_parameters(parser, model)
 
 

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--user", metavar="ID", help="a user id")
     parser.add_argument(
         "--by", choices=WAYS,
-        help="by what items are alike: together, the same users have them; embeddings, cosines of what the model learned (default: "
-        "together for ultragcn and models with item weights, else embeddings)",
+        help="how items are compared: together: by the users who have both; embeddings: by the cosine of their embeddings "
+        "(default: together for ultragcn and models with item weights, else embeddings)",
     )  # fmt: skip
     parser.add_argument("--top_k", type=int, default=10, metavar="K", help="length of the list (default: 10)")
     threads.add_argument(parser)

@@ -39,31 +39,35 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = _DEFAULT_MODEL) 
     parser.add_argument(
         "--refit",
         action="store_true",
-        help="clean only: train again on train and validation for the epochs chosen, before reading test",
+        help="with --protocol clean: train again on train and validation, for as many epochs as were chosen, before test is read",
     )
     parser.add_argument(
         "--keep",
         choices=("everything", "measured"),
-        help="the model that is left: what was chosen, trained again on everything, test too; or the one that was measured, without test "
-        "(default: everything for a log of your own; measured for named data sets, with --test, and under authors)",
+        help="which model to keep: everything: a model with the chosen settings that is trained again on all pairs, test too; "
+        "measured: the model that was measured, without test (default: everything for a log of your own; measured for named data "
+        "sets, with --test, and with --protocol authors)",
     )
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: a new one under runs)")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace an earlier run in --out; its model stays until the new one is complete"
+        "--overwrite", action="store_true", help="replace an earlier run in --out; the earlier model stays until the new run is complete"
     )
     parser.add_argument(
         "--resume",
         metavar="DIR",
-        help=f"go on with the run in DIR that was killed or interrupted, as its manifest says; with it go only {', '.join(_WITH_RESUME)}",
+        help="go on with the run in DIR that was killed or interrupted, with the options of its manifest; only these options may "
+        f"be given too: {', '.join(_WITH_RESUME)}",
     )
     parser.add_argument(
         "--checkpoint_every",
         metavar="N",
-        help=f"epochs between checkpoints, from which --resume goes on (default: {AUTO}, by the clock, every ten seconds)",
+        help=f"write a checkpoint, from which --resume goes on, every N epochs (default: {AUTO}, about every ten seconds)",
     )
-    parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also show a tracker how the run goes")
+    parser.add_argument(
+        "--track", action="append", default=[], choices=tuple(TRACKERS), help="also send the figures of each epoch to this tracker"
+    )
     threads.add_argument(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     add_hyper_parameters(parser, model)
 
 
@@ -79,14 +83,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="a .toml file of ours, or a .ini file the authors published; for a baseline, a .toml file with a table such as [ease]; "
-        "options given beside it win",
+        help="a .toml file of hyper-parameters, or a .ini file that the authors published; for a baseline, a .toml file with a "
+        "table such as [ease]; options on the command line take precedence over the file",
     )
 
 
 def add_hyper_parameters(parser: argparse.ArgumentParser, model: str) -> None:
     """Declare an option for every hyper-parameter of a model."""
-    parser.epilog = "Defaults of hyper-parameters: what configs/ holds for the data set and the model, else those named here."
+    parser.epilog = "The defaults of hyper-parameters are those in configs/ for the data set and the model, else those shown here."
     group: Any = parser
     for name, declared in _declared(model).items():
         if model == _DEFAULT_MODEL and name in TOPICS:

@@ -45,7 +45,7 @@ def parameter(default: Any, meaning: str, *, auto: str = "", unit: str = "", low
 
 def seed_parameter() -> Any:
     """Declare the seed of a model that draws random numbers."""
-    return parameter(0, "fixes everything random", auto="a seed is drawn, and recorded", low=0)
+    return parameter(0, "seed of all random numbers", auto="a seed is drawn and recorded", low=0)
 
 
 @dataclass(frozen=True)
