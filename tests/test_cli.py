@@ -184,7 +184,7 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
         (["train", "--epochs", "abc"], "epochs must be a whole number"),
         (["train", "--epochs", "-1"], "epochs must be a whole number of 1 or more, or None (auto), not '-1'"),
         (["train", "--dataset", "nosuch"], "unknown data set 'nosuch'"), (["train", "--dataset", "gowala"], "did you mean gowalla"),
-        (["train", "--dataset", "./nosuch/"], "no file and no folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
+        (["train", "--dataset", "./nosuch/"], "is not a file or a folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
         (["train", "--protocol", "dirty"], "--protocol must be one of 'clean', 'authors', not 'dirty'"),
         (["train", "--split_seed", "x"], "--split_seed must be a whole number, not 'x'"),
         (["train", "--dataset", ""], "--dataset is empty; give it a value"), (["train", "--out="], "--out is empty"),

@@ -124,10 +124,10 @@ def test_ids_nobody_knows_end_it_are_left_out_or_get_what_is_popular(numbers, tm
     assert "--unknown skip leaves out what the model does not know" in err
     status, lines, err = run(capsys, *asked, "--unknown", "skip")
     assert (status, users_in(lines)) == (0, ["3", "1"])
-    assert err == "ultragcn: 4 of 6 users (first: 'abc') are not known to the model, and left out\n"
+    assert err == "ultragcn: 4 of 6 users (first: 'abc') are not known to the model and left out\n"
     status, lines, err = run(capsys, *asked, "--unknown", "popular")
     assert (status, users_in(lines)) == (0, ["3", "77", "1"])
-    assert "ultragcn: 3 of 6 users (first: 'abc') are not known to the model, and left out\n" in err
+    assert "ultragcn: 3 of 6 users (first: 'abc') are not known to the model and left out\n" in err
     assert "ultragcn: 1 of 6 users (first: '77') is not known to the model, and get the items that most users have\n" in err
     status, lines, err = run(capsys, "recommend", numbers, "--users", "77", "--unknown", "skip")
     assert (status, lines) == (0, [["user_id", "rank", "item_id", "score"]])
@@ -161,7 +161,7 @@ def test_files_say_which_items_may_be_listed_and_which_may_not(words, tmp_path, 
     assert {line[2] for line in lines[1:]} == {"a", "c"}
     assert f"1 of 4 items (first: 'zz') in --candidates {tmp_path / 'some'} is not known to the model" in err
     status, _, err = run(capsys, "recommend", words, "--all", "--candidates", "-", "--exclude", "-")
-    assert (status, err) == (2, "ultragcn: --candidates and --exclude cannot both be read from stdin; give a file to one of them\n")
+    assert (status, err) == (2, "ultragcn: --candidates and --exclude cannot both be read from stdin; give a file for one of them\n")
 
 
 # ----------------------------------------------------------------------- where

@@ -70,5 +70,5 @@ def _listed(option: str, text: str) -> list[str]:
 
     words = [word.strip() for word in text.split(",")]
     if not all(words):
-        raise UsageError(f"{option} is a list separated by commas, with nothing empty in it, not {text!r}")
+        raise UsageError(f"{option} must be a list separated by commas, with nothing empty between them, not {text!r}")
     return words

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.compile:
         from ultragcn.models.compiling import compile_all
 
-        tell(f"all kernels compiled, or loaded from where they are kept, in {compile_all():.1f} s")
+        tell(f"all kernels were compiled, or loaded from the cache, in {compile_all():.1f} s")
     found, advice = _examined(arguments.data_dir)
     if arguments.json:
         print(json.dumps(found, indent=2))

@@ -66,15 +66,18 @@ def run(arguments: argparse.Namespace) -> int:
     rows += [("file", str(one)) for one in done.files]
     output.write(argparse.Namespace(output=None, format="tsv"), ("figure", "value"), rows)
     if part:
-        tell(f"recall@20 is that of ranking by the vectors in the files, on the {part} pairs of the run")
+        tell(f"recall@20 measures a ranking by the vectors in the files, on the {part} pairs of the run")
     else:
-        tell("overlap@20 is the share of the model's own lists that ranking by the vectors in the files gives too")
+        tell("overlap@20 is the share of the model's own lists that a ranking by the vectors in the files has too")
     if done.left_out:
         advised = "; --extended R adds dimensions for it, and says what they are worth" if extended is None else ""
         tell(f"the score of the model also has its {' and its '.join(done.left_out)}, which the vectors lack{advised}")
     label = "recall@20" if part else "overlap@20"
     if done.figures[label] < done.figures.get(f"{label}_of_the_embeddings", 0):
-        tell("the dimensions that --extended added make the lists worse than those of the embeddings alone; drop it, or give a larger R")
+        tell(
+            "with the dimensions that --extended added, the lists are worse than with the embeddings alone; drop --extended, or "
+            "give a larger R"
+        )
     return 0
 
 

@@ -63,7 +63,7 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.top_k < 1:
         raise UsageError(f"--top_k must be a whole number of 1 or more, not {arguments.top_k}")
     if arguments.format == "parquet" and not arguments.output:
-        raise UsageError("parquet is not text; give --output FILE with --format parquet")
+        raise UsageError("Parquet cannot go to stdout, because it is not text; give --output FILE with --format parquet")
     arguments.format = kind_of(arguments.output or "", "--output", FORMATS, arguments.format)
     if arguments.bom and (not arguments.output or arguments.format not in ("tsv", "csv")):
         raise UsageError("--bom marks a file of text for Excel; give --output FILE.csv or FILE.tsv with it")

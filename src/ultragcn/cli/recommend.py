@@ -127,7 +127,9 @@ def _shard_of(arguments: argparse.Namespace) -> tuple[int, int] | None:
     if arguments.shard is None:
         return None
     if arguments.items:
-        raise UsageError("--shard shares out users; drop it, or give --all, --users_file or --users in place of --items")
+        raise UsageError(
+            "--shard divides users, and --items is not a user; drop --shard, or give --all, --users_file or --users in place of --items"
+        )
     found = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", arguments.shard)
     part, of_all = map(int, found.groups()) if found else (1, 0)
     if part > of_all:
@@ -301,7 +303,7 @@ def _meant(arguments: argparse.Namespace, known: "IdMap", texts: Sequence[str]) 
         return listed
     left_out = [*found.impossible, *(found.unknown if arguments.unknown == "skip" else ())]
     if left_out:
-        tell(f"{of(left_out, found, known.what)} {are(left_out)} not known to the model, and left out")
+        tell(f"{of(left_out, found, known.what)} {are(left_out)} not known to the model and left out")
     if arguments.unknown == "popular" and found.unknown:
         what = "get the items that most users have" if known.what == "user" else "do not count"
         tell(f"{of(found.unknown, found, known.what)} {are(found.unknown)} not known to the model, and {what}")

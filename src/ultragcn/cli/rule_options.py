@@ -75,10 +75,10 @@ def check(arguments: argparse.Namespace) -> None:
     named = [(option, file) for option, given in files.items() for file in ([given] if isinstance(given, str) else given or [])]
     from_stdin = [option for option, file in named if file == ids.STDIN]
     if len(from_stdin) > 1:
-        raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file to one of them")
+        raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file for one of them")
     for option in ("rule", "value"):
         if getattr(arguments, option) and not arguments.rules:
-            raise UsageError(f"--{option} names something in a file of rules; give the file: --rules FILE")
+            raise UsageError(f"--{option} refers to a file of rules; give the file too: --rules FILE")
 
 
 def rules_of(arguments: argparse.Namespace, model: "Recommender") -> "Rules":

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         if number is not None and not 0 <= number <= 65535:
             raise UsageError(f"--{option} must be a whole number from 0 to 65535, not {number}")
     if not 1 <= arguments.most_wait <= 60_000:
-        raise UsageError(f"--most_wait must be milliseconds from 1 to 60000, not {arguments.most_wait:g}")
+        raise UsageError(f"--most_wait must be a number of milliseconds from 1 to 60000, not {arguments.most_wait:g}")
     options = Options(
         arguments.host, arguments.port, arguments.admin_port, _key(arguments.key_file), tuple(arguments.allowed_hosts),
         arguments.without_key, arguments.most_wait / 1000,
@@ -120,7 +120,7 @@ def _key(file: str | None) -> str | None:
     key = text.strip()
     if len(key) < _LEAST_KEY or not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError(
-            f"the key in {where} must have {_LEAST_KEY} or more letters, digits or signs of ASCII and no space; python -c "
+            f"the key in {where} must have {_LEAST_KEY} or more characters: letters, digits or signs of ASCII, and no space; python -c "
             "'import secrets; print(secrets.token_urlsafe())' makes one"
         )
     return key

@@ -63,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.progress import Bars, Silent
 
     if arguments.threads is not None and threads.number_of(arguments) is not None:
-        raise UsageError("--threads says how many threads each job has, and --num_threads how many all have together; give one of them")
+        raise UsageError(
+            "--threads is the number of threads of each job, and --num_threads is the number of all jobs together; give one of the two"
+        )
     said = _said(arguments)
     source = model_study.source_of(said)
     # Before the data are read: what is wrong is said at once.
@@ -127,7 +129,7 @@ def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
     if (first := next((trial for trial in outcome.summaries if trial.state == FAILED), None)) is not None:
         tell(f"trial {first.trial} failed: {first.why}")
     if outcome.num_ended < outcome.num_runs:
-        tell("the others are run by other processes")
+        tell("other processes run the other trials")
     if study.about["protocol"] == "authors":
         tell("protocol authors chose on the test set; compare with published numbers only")
     if outcome.best is None:

@@ -132,7 +132,7 @@ def _begin(arguments: argparse.Namespace) -> int:
     check_run(model, arguments.protocol, given_out, **options)
     for name, lacking in getattr(model.config, "without_effect", {}).items():
         if name in changes:
-            tell(f"warning: {name} changes nothing without {lacking}")
+            tell(f"warning: {name} has no effect without {lacking}")
     progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress, data_options.disk_of(arguments, given_out))
     out = given_out or _new_folder(dataset.name, arguments.model, model.config)
@@ -153,7 +153,7 @@ def _number_of_epochs(text: str | None) -> int | None:
 
 def _go_on(arguments: argparse.Namespace) -> int:
     if others := [option for option in arguments.given if option not in ("--resume", *_WITH_RESUME)]:
-        raise UsageError(f"--resume goes on as the manifest of the run says; leave out {', '.join(others)}")
+        raise UsageError(f"--resume takes the options from the manifest of the run; leave out {', '.join(others)}")
 
     from ultragcn.experiments.runs.manifest import complete_metrics, load_manifest
     from ultragcn.experiments.runs.train import goes_on, resume_run, unfinished_in
@@ -216,8 +216,8 @@ def _report(metrics: Mapping[str, Any], out: Path, num_pairs: int | None = None)
         tell(f"the model in {out} was trained on everything{pairs}; nothing was held out, so nothing is measured")
     else:
         tell(
-            f"the figures are those of the model that was measured; the one in {out} was then trained on everything{pairs}, with what was "
-            f"chosen, in {metrics['kept_train_seconds']:.1f} s"
+            f"the figures are those of the model that was measured; the model in {out} was then trained on everything{pairs}, "
+            f"with the values that were chosen, in {metrics['kept_train_seconds']:.1f} s"
         )
 
 
@@ -262,7 +262,7 @@ def resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str
     paper = bool(variant.get("paper", False))
     file = read_config(arguments.config, changes.get("solver", variant.get("solver")), paper)
     if file.ignored:
-        tell(f"{arguments.config}: ignored {', '.join(file.ignored)}, which have no meaning here")
+        tell(f"{arguments.config}: ignored {', '.join(file.ignored)}, which this model does not have")
     values = {known: value for known, value in variant.items() if known != "paper"} | file.values
     values |= {"item_graph_weight": 0.0, "item_trend_weight": 0.0} if paper else {}
     source = arguments.dataset or canonical_name(file.dataset or "demo")

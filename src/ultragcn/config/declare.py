@@ -71,11 +71,11 @@ class HyperParameters:
         return self
 
     def in_use(self) -> dict[str, Any]:
-        """Return all values in use by name; of what training chooses itself, those that it chooses from."""
+        """Return all values in use by name. For a value that training chooses, return the values that it chooses from."""
         return self.resolved().to_dict()
 
     def fingerprint(self) -> str:
-        """Return a hash of all values in use: another one when a default has changed in the code."""
+        """Return a hash of all values in use. It changes when a default changes in the code."""
         return hashlib.sha256(json.dumps(self.in_use(), sort_keys=True).encode()).hexdigest()[:16]
 
     def changed(self) -> dict[str, Any]:

@@ -208,11 +208,11 @@ class Config(HyperParameters):
         return self.replace(**{name: strength for name in ("l2_user", "l2_item") if getattr(self, name) is None})
 
     def resolved(self) -> "Config":
-        """Return a copy in which nothing is None that the solver needs: its own values are in place.
+        """Return a copy in which the values that the solver needs are not None: they have the solver's own defaults.
 
-        What is chosen on held-out pairs has the value that it has without such pairs. What is still None is the seed, which is drawn,
-        `tile_megabytes`, which suits the processor, `num_clusters`, which follows from the sizes of the data, and for sgd the L2 strengths,
-        which follow from `l2_weight` and the train pairs, and `select_users`, which are all.
+        Values that are chosen on held-out pairs have the value that they have without such pairs. Some values are still None. The seed is
+        drawn, `tile_megabytes` depends on the processor, and `num_clusters` depends on the sizes of the data. For sgd, the L2 strengths
+        depend on `l2_weight` and the train pairs, and `select_users` means all.
         """
         if self.solver == "exact":
             # An L2 strength that rises with sweeps that are no better than the one before must reach what data with much noise need.
@@ -227,7 +227,7 @@ class Config(HyperParameters):
         return dataclasses.replace(self, **{name: value for name, value in own.items() if getattr(self, name) is None})
 
     def in_use(self) -> dict[str, Any]:
-        """Return all values in use by name; of what training chooses itself, those that it chooses from."""
+        """Return all values in use by name. For a value that training chooses, return the values that it chooses from."""
         values = super().in_use()
         rising = (EXACT_L2, EXACT_L2_FROM, EXACT_L2_FACTOR)
         rules = {"l2_user": rising, "l2_item": rising, "item_graph_weight": (EXACT_GRAPH_WEIGHT, *EXACT_GRAPH_WEIGHTS),
@@ -238,7 +238,7 @@ class Config(HyperParameters):
 
     @property
     def without_effect(self) -> dict[str, str]:
-        """Hyper-parameters that change nothing beside the others, and what each lacks."""
+        """Hyper-parameters that have no effect beside the others, and what each of them needs."""
         return {name: lacking for names, lacking, has in _NEEDS if not has(self) for name in names}
 
     def replace(self, **changes: Any) -> "Config":
@@ -307,7 +307,7 @@ def from_authors(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         ours = AUTHORS_NAMES.get(name, name)
         if ours in renamed:
-            raise UsageError(f"{ours} is given twice, once as {name!r}; give it once")
+            raise UsageError(f"{ours} is given twice, once under the name {name!r}; give it once")
         renamed[ours] = value
     return known_names(renamed)
 

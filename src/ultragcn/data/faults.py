@@ -57,8 +57,8 @@ def _first_fault(text: Text) -> tuple[int, str] | None:
     if not record:
         return None
     return row, (
-        f"a quote is opened and never closed: {record[:60]!r}; close it, double a quote that belongs to the text, or read quotes as "
-        f"letters with {option('quote', 'none')}"
+        f"a quote is opened and never closed: {record[:60]!r}; close the quote, double a quote that belongs to the text, or read "
+        f"quotes as letters with {option('quote', 'none')}"
     )
 
 
@@ -95,9 +95,11 @@ def _too_many(text: Text, width: int, first_width: int) -> str:
     bare = not any(text.dialect.quote and text.dialect.quote in line for line in head)
     if bare and len({line.count(text.dialect.separator) for line in head}) > 2:
         return (
-            f"{found}, and others have others: lines of baskets, it seems; turn them into one row an interaction (docs/data.md shows how)"
+            f"{found}, and other rows have other numbers of cells; these seem to be baskets; turn them into a table with a row "
+            f"for each interaction "
+            f"(docs/data.md shows how)"
         )
-    return f"{found}; quote cells in which the separator stands"
+    return f"{found}; put cells that contain the separator into quotes"
 
 
 def _encoding_advice(text: Text) -> str:
@@ -112,7 +114,7 @@ def _encoding_advice(text: Text) -> str:
     except OSError:
         pass
     likely = kinds.likely_encoding(sample)
-    return f"say how it is stored, most likely {option('encoding', likely)}, or convert the file to UTF-8"
+    return f"give its encoding, most likely {option('encoding', likely)}, or convert the file to UTF-8"
 
 
 def short_rows(text: Text, width: int) -> tuple[int, int]:

@@ -47,7 +47,7 @@ def check_encoding(name: str) -> None:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What to take from a file and what to hold out of it. None stands for the default of any option.
+    """Options that say what is read from a file and what is held out. None means the default of an option.
 
     Raises
     ------
@@ -127,11 +127,11 @@ class DataOptions:
 
     def _check_reading(self) -> None:
         if self.quote != "none" and (len(self.quote) > 1 or not self.quote.isascii() or self.quote in ("\n", "\r", "\0")):
-            raise UsageError(f"quote must be one character of ASCII, such as ', or none, not {self.quote!r}")
+            raise UsageError(f"quote must be one ASCII character, such as ', or the word none, not {self.quote!r}")
         if any(mark in self.separator for mark in "\n\r\0"):
-            raise UsageError(f"separator cannot hold a line end, and {self.separator!r} does")
+            raise UsageError(f"separator must not contain a line end, but {self.separator!r} does")
         if any(mark in self.comment for mark in "\n\r\0"):
-            raise UsageError(f"comment cannot hold a line end, and {self.comment!r} does")
+            raise UsageError(f"comment must not contain a line end, but {self.comment!r} does")
         if self.decimal not in ("", ".", ","):
             raise UsageError(f"decimal must be a point or a comma, not {self.decimal!r}")
         if self.quantity_column and not self.net:
@@ -148,7 +148,7 @@ class DataOptions:
         if self.test_from and self.split != "time":
             raise UsageError(f"test_from needs split time, not {self.split}")
         if self.test_from and self.test_share != DATA_OPTIONS["test_share"].default:
-            raise UsageError("test_from says where test begins; drop test_share, or drop test_from")
+            raise UsageError("test_from and test_share both say where test begins; drop one of the two")
         if self.split == "none" and self.test_share != DATA_OPTIONS["test_share"].default:
             raise UsageError("split none holds nothing out; drop test_share")
         if self.split == "last" and self.test_share != DATA_OPTIONS["test_share"].default:
@@ -156,7 +156,7 @@ class DataOptions:
 
     @property
     def character_between_items(self) -> str:
-        """What stands between the items of a cell, as itself; "" where cells hold one item."""
+        """The character between the items of a cell; "" where a cell holds one item."""
         return _NAMED_CHARACTERS.get(self.item_list, self.item_list)
 
     @property
@@ -177,7 +177,7 @@ class DataOptions:
         return dataclasses.replace(self, **changes)
 
     def changed(self) -> dict[str, Any]:
-        """Return the options that differ from their defaults, by name: what a manifest has to record."""
+        """Return the options that differ from their defaults, by name. A manifest records these."""
         return {name: getattr(self, name) for name, declared in DATA_OPTIONS.items() if getattr(self, name) != declared.default}
 
 

@@ -36,7 +36,7 @@ class EASE(ItemWeightModel):
     Raises
     ------
     UsageError
-        From `fit`, before anything is made: the matrix does not fit into the memory that is free.
+        From `fit`, before anything is made: the matrix does not fit into the free memory.
     NumericalError
         From `fit`: in float32, A^T A + l2 I is not positive definite.
     """

@@ -86,7 +86,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
         return True
 
     def check_runnable(self) -> None:
-        """Raise now what `fit` would raise for want of a package or of a device."""
+        """Raise the error that `fit` would raise because a package or a device is missing."""
         try:
             from ultragcn.kernels import torch_ops
         except ImportError as error:
