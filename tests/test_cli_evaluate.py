@@ -145,7 +145,8 @@ def test_help_names_every_metric_and_dialect(capsys, monkeypatch):
     ("words", "says"),
     [
         ([], "give the folder of a run, or --ranking FILE"), (["run", "--ranking", "file"], "no run folder run"),
-        (["--ranking", "file"], "--ranking needs --dataset"), (["run", "--protocol", "clean"], "--protocol goes with --ranking"),
+        (["--ranking", "file"], "--ranking needs the data set that the lists are for"),
+        (["run", "--protocol", "clean"], "--protocol goes with --ranking"),
         (["run", "--split_seed", "0"], "--split_seed goes with --ranking"), (["run", "--dialect", "elliott"], "did you mean elliot"),
         (["run", "--metrics", "recal@20"], "did you mean recall"), (["--ranking", "nosuch", "--dataset", "demo"], "cannot read nosuch"),
         (["--ranking", "file", "--dataset", "dem"], "did you mean demo"),

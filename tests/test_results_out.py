@@ -245,7 +245,7 @@ def test_shards_below_each_other_are_the_whole(words, capsys):
         status, lines, err = run(capsys, *asked, f"--shard={shard}")
         assert (status, lines) == (2, [])
         assert err == f"ultragcn: --shard must be I/N with I from 1 to N, such as 1/4, not {shard!r}\n"
-    assert "--shard shares out users; drop it" in run(capsys, "recommend", words, "--items", "a", "--shard", "1/2")[2]
+    assert "--shard divides users" in run(capsys, "recommend", words, "--items", "a", "--shard", "1/2")[2]
 
 
 def test_stats_are_the_last_line_on_stderr_and_count_what_was_written(words, tmp_path, capsys):

@@ -289,9 +289,9 @@ def test_more_diverse_lists_are_less_alike(models):
         ({"where": "prize < 3"}, r"no column 'prize'; did you mean price\? \(it has item_id, item, price, brand, genre, fresh, stock\)"),
         ({"where": "price <"}, "cannot make sense of where 'price <'; give a condition in SQL, such as price < 20"),
         ({"where": "price"}, r"where 'price' is not a condition that is true or false for each item; compare numbers .*price "
-        "\(real\), brand \(text\)"),
+        r"\(real\), brand \(text\)"),
         ({"where": "genre < 3"}, "compare numbers with numbers and text with text in single quotes"),
-        ({"where": "(select 1) = 1"}, "is not true or false of each item|cannot make sense"),
+        ({"where": "(select 1) = 1"}, "is not a condition that is true or false for each item|cannot make sense"),
         ({"where": 3}, "where must be a condition in SQL, such as .*, not 3"),
         ({"max_per": {"brant": 2}}, r"max_per brant: the items table has no column 'brant'; did you mean brand\?"),
         ({"max_per": "brand"}, r"max_per must be such as brand=2 \(in Python"),
@@ -375,7 +375,7 @@ def test_a_table_without_the_items_is_refused():
         model.set_items_table(pl.DataFrame({"item": ["x"], "price": [1]}))
     with pytest.raises(UsageError, match="an items table must be a file or a frame with a row for each item, not a int"):
         model.set_items_table(3)
-    with pytest.raises(UsageError, match="over the items of another model"):
+    with pytest.raises(UsageError, match="made for the items of another model"):
         model.set_items_table(Popularity().fit(pl.DataFrame({"user": [1], "item": [2]})).set_items_table(
             pl.DataFrame({"item": [2], "price": [1]})).items_table_)  # fmt: skip
 

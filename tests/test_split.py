@@ -153,7 +153,7 @@ def test_time_can_be_given_and_ties_go_to_test(log):
         quiet_load(frame, split="time", test_from="May 1997")
     with pytest.raises(DataError, match="leaves no pair to train on"):
         quiet_load(frame, split="time", test_from="1970-01-01")
-    with pytest.raises(UsageError, match=r"later than all data, the latest of which are of 1997-05-23 00:00:00; give an earlier time"):
+    with pytest.raises(UsageError, match=r"later than all data, which end at 1997-05-23 00:00:00; give an earlier time"):
         quiet_load(frame, split="time", test_from="2050-01-01")
 
 

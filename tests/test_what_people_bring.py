@@ -162,7 +162,7 @@ def test_quotes_are_letters_on_request_and_past_columns_that_are_not_read(tmp_pa
     lone = table("\t", header="").replace("\n", '\t"open\n', 1)
     with pytest.warns(DataWarning, match="so it was ignored"):
         read(tmp_path / "lone.tsv", "".join(line + "\tx\n" if "open" not in line else line + "\n" for line in lone.splitlines()))
-    with pytest.raises(UsageError, match="quote must be one character of ASCII"):
+    with pytest.raises(UsageError, match="quote must be one ASCII character"):
         DataOptions(quote="''")
     assert rows_of(read(tmp_path / "single.csv", table().replace("1,", "'1',", 1), quote="'")) == NUMBERS
 
@@ -329,7 +329,9 @@ def test_tables_that_are_no_logs_are_named(tmp_path):
     wide = "user," + ",".join(f"film {item}" for item in range(30)) + "\n" + "".join(f"u{user},5{',,4' * 14},\n" for user in range(9))
     refused("seems to be a wide table", tmp_path / "wide.csv", wide)
     refused(
-        "is a wide table", tmp_path / "matrix.csv", "\n".join(",".join(str((row * column) % 5) for column in range(20)) for row in range(9))
+        "seems to be a wide table",
+        tmp_path / "matrix.csv",
+        "\n".join(",".join(str((row * column) % 5) for column in range(20)) for row in range(9)),
     )
     refused("these seem to be baskets", tmp_path / "baskets.csv", "amber,noir,dunes\nbirch,noir,dunes,fjord\na,b,c,d,e\nx,y\n")
     shop = tmp_path / "shop"
@@ -668,5 +670,5 @@ def test_what_was_read_comes_before_the_reason_why_it_cannot_be_split(tmp_path, 
 
 def test_a_misspelt_file_gets_the_name_of_the_one_beside_it(tmp_path):
     (tmp_path / "shop.csv").write_text("user,item\n1,2\n")
-    with pytest.raises(UsageError, match=r"shp\.csv; did you mean shop\.csv\?$"):
+    with pytest.raises(UsageError, match=r"shp\.csv is not a file or a folder; did you mean shop\.csv\?$"):
         load_dataset(tmp_path / "shp.csv")

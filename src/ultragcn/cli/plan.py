@@ -121,7 +121,7 @@ def _say(made: "Plan") -> None:
     sizes = made.sizes
     tell(f"planned for {sizes.num_users} users, {sizes.num_items} items and {sizes.num_pairs} pairs ({sizes.about})")
     if made.sweeps is None or made.range_seconds is None:
-        tell(f"the time of {made.model} is not predicted, nor is the time and memory of ranking; the memory below is the peak of training")
+        tell(f"the time of {made.model} is not predicted, nor are time and memory of ranking; the memory below is the peak of training")
     else:
         least, likely, most = made.sweeps
         fewest, longest = made.range_seconds
@@ -129,12 +129,12 @@ def _say(made: "Plan") -> None:
         tell(f"training does {counts}; it takes {_time(fewest)} to {_time(longest)}")
     cores = f"{made.threads} {'core' if made.threads == 1 else 'cores'}"
     if made.free is None:
-        tell(f"this machine has {cores}; the system does not say how much memory is free, so it is not known whether the training fits")
+        tell(f"this machine has {cores}; the system does not say how much memory is free, so it is not known whether the plan fits")
         return
     tell(f"this machine has {cores} and {made.free / 1e9:.1f} GB of free memory")
     if made.fits:
-        tell(f"the training fits: at most {made.memory / 1e9:.2f} GB are needed at a time")
+        tell(f"the plan fits: at most {made.memory / 1e9:.2f} GB are needed at a time")
         return
-    tell(f"the training does not fit: {made.memory / 1e9:.1f} GB are needed at a time; these things help:")
+    tell(f"the plan does not fit: {made.memory / 1e9:.1f} GB are needed at a time; these things help:")
     for sentence in made.advice:
         tell(f"  {sentence}")
