@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -181,23 +180,23 @@ def test_the_table_says_where_the_settings_are_from(finished):
 def test_the_table_says_which_version_made_it_on_which_day(log, tmp_path, monkeypatch):
     def made(commit, version, models):
         monkeypatch.setattr(compare, "git_commit", lambda: commit)
+        monkeypatch.setattr(compare, "_today", lambda: "2026-05-04")
         monkeypatch.setattr("ultragcn.__version__", version)
         table = compare.compare({"source": log}, models, [0], tmp_path / "out", metrics=["recall@5"])
         assert compare.made_by(table) == (tmp_path / "out/table.md").read_text().splitlines()[-2 * len(table.makers) + 1 :: 2]
         return compare.made_by(table), json.loads((tmp_path / "out/comparison.json").read_text())["made"].values()
 
     sentences, runs = made("1234567890abcdef", "8.9", ["popularity"])
-    [day] = {run["day"] for run in runs}
-    assert day == datetime.now(UTC).date().isoformat()
-    assert sentences == [f"This table was made by ultragcn 8.9, commit 1234567, on {day}."]
+    assert [run["day"] for run in runs] == ["2026-05-04"]
+    assert sentences == ["This table was made by ultragcn 8.9, commit 1234567, on 2026-05-04."]
     sentences, _ = made(None, "9.0", ["popularity", "itemknn"])
     assert set(sentences) == {
-        f"The runs of popularity were made by ultragcn 8.9, commit 1234567, on {day}.",
-        f"The runs of itemknn were made by ultragcn 9.0 on {day}.",
+        "The runs of popularity were made by ultragcn 8.9, commit 1234567, on 2026-05-04.",
+        "The runs of itemknn were made by ultragcn 9.0 on 2026-05-04.",
     }
     shutil.rmtree(tmp_path / "out")
     assert made("1234567890abcdef+", "9.0", ["itemknn"])[0] == [
-        f"This table was made by ultragcn 9.0, commit 1234567 with changes, on {day}."
+        "This table was made by ultragcn 9.0, commit 1234567 with changes, on 2026-05-04."
     ]
 
 

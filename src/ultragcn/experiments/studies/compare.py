@@ -425,8 +425,12 @@ def _run(
 def _record(out: Path, run: str, commit: str | None) -> None:
     """Write into comparison.json that this version has made a run today; `run` is the name of its file in values/."""
     about = storage.read_json(out / COMPARISON, COMPARISON_FORM)
-    today = {"version": ultragcn.__version__, "commit": commit, "day": datetime.now(UTC).date().isoformat()}
+    today = {"version": ultragcn.__version__, "commit": commit, "day": _today()}
     storage.write_json(out / COMPARISON, about | {"made": about.get("made", {}) | {run: today}})
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _makers(
