@@ -18,7 +18,7 @@ def seeds_of(text: str) -> list[int]:
     Raises
     ------
     UsageError
-        Something in it is no seed.
+        Something in the list is not a seed.
     """
     from ultragcn.errors import UsageError
 

@@ -137,7 +137,7 @@ def checked(declared: dataclasses.Field[Any], value: Any) -> Any:
         raise problem
     try:
         number = float(value)
-        # int("2000") and 2000.0 are both 2000; 0.5 is no integer, and neither is text such as "1e3.5". Never by way of a float: 2^53 + 1.
+        # "2000" and 2000.0 are both 2000; 0.5 is not an integer, and neither is text such as "1e3.5". Never by way of a float: 2^53 + 1.
         converted = int(value) if kind is int else number
     except (TypeError, ValueError, OverflowError):
         raise problem from None

@@ -16,7 +16,7 @@ from ultragcn.lazily import pl
 _HOLDS = {"user": "the users", "item": "the items", "rating": "the ratings", "time": "the times", "title": "the titles",
           "quantity": "the quantities"}  # fmt: skip
 _WIDE = 8  # columns from which on a table may have one for every item
-_MATRIX = 16  # columns without names, all of numbers, from which on they are no log
+_MATRIX = 16  # columns without names, all of numbers, from which on they are not a log
 _THOUSANDS = r"^\s*[+-]?\d{1,3},\d{3}\s*$"
 _DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+\s*$"
 

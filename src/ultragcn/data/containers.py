@@ -88,7 +88,7 @@ def ready(path: Path, name: str, encoding: str = "", guess: str = "", skips: boo
     Raises
     ------
     DataError
-        It is not there, damaged, or something that is no log; the message names it.
+        The file does not exist, is damaged, or is not a log. The message names it.
     """
     with contextlib.ExitStack() as stack:
         for _ in range(_DEPTH):

@@ -18,7 +18,7 @@ _HEAD = 100
 
 
 def fault_in(text: Text) -> DataError | None:
-    """Return the error for the first row that is no row; None when all are."""
+    """Return the error for the first line that is not a row; None when all are."""
     try:
         found = _first_fault(text)
     except (pl.exceptions.PolarsError, OSError):  # a damaged archive has no rows to look at
@@ -32,7 +32,7 @@ def _lines(text: Text) -> Iterator[str]:
 
 
 def _first_fault(text: Text) -> tuple[int, str] | None:
-    """Return the number of the first row that is no row, and what is wrong with it."""
+    """Return the number of the first line that is not a row, and what is wrong with it."""
     row, record, first_width = text.dialect.start, "", 0
     quote, separator = (text.dialect.quote or "", text.dialect.separator) if text.quoted else ("", text.dialect.separator)
     for line in _lines(text):
@@ -121,7 +121,7 @@ def short_rows(text: Text, width: int) -> tuple[int, int]:
     """Return how many rows have fewer cells than the first, and the number of the first such row: (0, 0) where there are none.
 
     Polars makes the same of a cell that is empty and of one that is not there, so the lines are looked at once more. Where a quoted
-    cell runs over several lines, lines are no rows, and none is counted.
+    cell runs over several lines, lines are not rows, and none is counted.
     """
     separator, quote = text.dialect.separator, text.dialect.quote if text.quoted else None
     if separator == BLANKS:

@@ -68,7 +68,7 @@ def find_files(source: Any, stack: contextlib.ExitStack) -> Files:
     Raises
     ------
     UsageError
-        There is no such file, folder or data set.
+        The file, the folder or the data set does not exist.
     DataError
         A folder or an archive does not tell what is what.
     """

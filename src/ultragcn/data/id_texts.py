@@ -67,7 +67,7 @@ def read_ids(name: str, ids: IdMap, option: str) -> list[str]:
     name : str
         A file of text, perhaps packed with gzip, of JSON lines or Parquet; `-` is stdin.
     ids : IdMap
-        Those of the model. A line that is one of them is no header.
+        Those of the model. A line that is one of these ids is not a header.
     option : str
         For messages.
 

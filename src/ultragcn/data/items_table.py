@@ -171,7 +171,7 @@ class ItemsTable:
         Raises
         ------
         UsageError
-            There is no such column.
+            The table does not have the column.
         """
         refuse_lost_threads()
         self._require(name, f"max_per {name}")

@@ -96,7 +96,7 @@ def _is_utf_8(head: bytes) -> bool:
 
 
 def is_binary(head: bytes) -> bool:
-    """Return whether bytes are no text: zeros among them, or control characters where they are not UTF-8."""
+    """Return whether bytes are not text: zeros among them, or control characters where they are not UTF-8."""
     if b"\0" in head:
         return True
     controls = sum(head.count(bytes([code])) for code in range(32) if code not in (9, 10, 12, 13, 27))
@@ -135,7 +135,7 @@ _SCRIPTS = (
 
 
 def _decoded(sample: bytes, codec: str) -> str:
-    """Return a sample as text, without a last letter that is cut off; "" where it is no text of this encoding."""
+    """Return a sample as text, without a last letter that is cut off; "" where it is not text of this encoding."""
     try:
         return sample.decode(codec)
     except UnicodeDecodeError as error:

@@ -65,7 +65,7 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
     DataError
         Nothing stays, or nothing is held out.
     UsageError
-        `test_from` is no time.
+        `test_from` is not a time.
     """
     first_time = None
     if options.split == "last":

@@ -90,7 +90,7 @@ def first_lines(ready: Ready, expected: str, more: int = 0) -> list[str]:
     Raises
     ------
     DataError
-        There is nothing in it but blanks, or what is there is no text.
+        The file has only blanks, or its content is not text.
     """
     name = ready.name
     try:
@@ -130,7 +130,7 @@ def open_text(ready: Ready, options: DataOptions, expected: str) -> tuple[Text, 
     Raises
     ------
     DataError
-        It is empty, is no text, or has a single column.
+        The file is empty, is not text, or has a single column.
     """
     lines = first_lines(ready, expected, options.skip_rows)
     dialect = dialect_of(lines, ready.suffix, options, ready.name)
