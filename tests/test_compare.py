@@ -326,7 +326,7 @@ def test_the_command_reads_settings_and_names_a_stray_one(log, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        (("--seeds", "zero"), "whole numbers"), (("--models", ""), "--models is empty; give it a value, or leave it out"),
+        (("--seeds", "zero"), "whole numbers"), (("--models", ""), "--models is empty; give a value, or leave the option out"),
         (("--models", "ease,,ials"), "nothing empty"), (("--seeds", "0,,1"), "nothing empty"), (("--metrics", " "), "nothing empty"),
         (("--seeds", "-1"), "of 0 or more"),
     ],

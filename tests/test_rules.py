@@ -357,7 +357,7 @@ def test_dates_and_other_kinds_of_a_frame_are_kept_as_text_and_numbers_or_left_o
         "small": pl.Series([1, 2, 3], dtype=pl.UInt8),
     })  # fmt: skip
     model = Popularity().fit(pl.DataFrame({"user": [1, 1, 2], "item": [1, 2, 3]}))
-    with pytest.warns(DataWarning, match="the frame: tags cannot be kept in an items table"):
+    with pytest.warns(DataWarning, match="the frame: tags cannot be kept, because an items table holds only text"):
         model.set_items_table(frame)
     assert model.items_table_.kept.columns == ["item", "day", "at", "kind", "share", "small"]
     for condition, expected in {
@@ -582,8 +582,8 @@ def test_pairs_in_files_of_any_kind_are_left_out_for_their_user(models, run_fold
     ("words", "message"),
     [
         (["--where", "prize < 3"], "has no column 'prize'; did you mean price?"),
-        (["--rule", "summer"], "--rule names something in a file of rules; give the file: --rules FILE"),
-        (["--value", "price=3"], "--value names something in a file of rules"),
+        (["--rule", "summer"], "--rule refers to a file of rules; give the file too: --rules FILE"),
+        (["--value", "price=3"], "--value refers to a file of rules"),
         (["--rules", "RULES"], "no rule of"),
         (["--rules", "RULES", "--rule", "winter"], "'winter' (allowed: summer, withdrawn)"),
         (["--rules", "RULES", "--rule", "summer"], "the value of {genres} is missing; give one: --value genres=..."),

@@ -303,7 +303,7 @@ def _meant(arguments: argparse.Namespace, known: "IdMap", texts: Sequence[str]) 
         return listed
     left_out = [*found.impossible, *(found.unknown if arguments.unknown == "skip" else ())]
     if left_out:
-        tell(f"{of(left_out, found, known.what)} {are(left_out)} not known to the model and left out")
+        tell(f"{of(left_out, found, known.what)} {are(left_out)} not known to the model, and left out")
     if arguments.unknown == "popular" and found.unknown:
         what = "get the items that most users have" if known.what == "user" else "do not count"
         tell(f"{of(found.unknown, found, known.what)} {are(found.unknown)} not known to the model, and {what}")

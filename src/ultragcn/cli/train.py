@@ -109,7 +109,7 @@ def advice(option: str, argv: Sequence[str]) -> str:
     owners = [name for name in MODELS if option.removeprefix("--") in hyper_parameters(name)]
     if not owners:
         return ""
-    return f", which {model} has not; it belongs to --model {', '.join(owners)}"
+    return f", which is not a hyper-parameter of {model}; it belongs to --model {', '.join(owners)}"
 
 
 def run(arguments: argparse.Namespace) -> int:
