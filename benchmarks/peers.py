@@ -11,12 +11,14 @@ back 20 items for each user who has test pairs, without what the user has. `ultr
 | defaults | the models that a library would be used for, with its defaults, learned from train and validation pairs |
 | tuned | the same models after `--draws` settings each, the default among them, chosen by NDCG@20 on validation pairs |
 
-Settings are chosen after a fit on train alone. Test is read once, after a fit on train and validation together. Only in the part
-`defaults` do UltraGCN and RecBole keep validation pairs apart, because they choose when to stop by default.
+Settings are chosen after a fit on train alone. Test is read once, after a fit on train and validation together. Models that choose when
+to stop (`stops` of PEERS) keep validation pairs apart for that, as they do by default. UltraGCN also chooses its L2 strength and the
+weight of its item graph on them, and then learns again from all pairs.
 
 With `--environments FOLDER`, each library is installed into FOLDER/LIBRARY from what PEERS names, unless it is there. Without it, every
 library is looked for in the environment that runs this script. A fit that needs more than `--limit` CPU seconds is stopped, and the row
-says so. A row for each fit goes to plots/peers.tsv; a fit that stands there is not run again. The tables are printed in Markdown.
+says so. A row for each fit goes to plots/peers.tsv; a fit that
+stands there is not run again, unless it failed. The tables are printed in Markdown.
 """
 
 import argparse
@@ -65,6 +67,10 @@ class Peer:
     """Environment variables that its documentation asks for."""
     variants: tuple[tuple[str, dict], ...] = ()
     """Further EASE models beside the one with defaults: a name, and what is given in all of its fits."""
+    stops: tuple[str, ...] = ()
+    """Models that choose when to stop on validation pairs."""
+    instead: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Model -> what is given in place of a default with which it does not work."""
 
 
 _ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -75,10 +81,11 @@ PEERS = {
         (str(ROOT),), ("EASE", "l2"),
         {
             "UltraGCN": {
-                "embedding_dim": _FACTORS, "l2_user,l2_item": (0.05, 1.5), "negative_weight": (20.0, 1000.0),
-                "item_graph_weight": (0.05, 1.5), "epochs": (5, 40),
+                "embedding_dim": _FACTORS, "negative_weight": (20.0, 1000.0), "item_item_weight": (0.001, 3.0),
+                "item_graph_l2": (10.0, 1000.0),
             }
         },
+        stops=("UltraGCN",),
     ),
     "implicit": Peer(
         ("implicit==0.7.3",), None,
@@ -112,17 +119,19 @@ PEERS = {
             "IALSRecommender": {"n_components": _FACTORS, "alpha0": (0.003, 1.0), "reg": (0.0001, 0.1), "train_epochs": (5, 40)},
             "RP3betaRecommender": {"top_k": (20, 1000), "beta": (0.001, 0.9), "alpha": [0.6, 0.8, 1.0, 1.2]},
         },
+        # The constructor's default is 0, with which items that users lack count for nothing; this is the default of its IALSConfig.
+        instead={"IALSRecommender": {"alpha0": 1.0}},
     ),
     "recpack": Peer((TORCH, "recpack==0.3.6"), ("EASE", "l2")),
     "recbole": Peer(
         (TORCH, "recbole==1.2.1", "numpy<2", "scipy<1.11"), ("EASE", "reg_weight"),
         {
-            "BPR": {"embedding_size": _FACTORS, "learning_rate": (0.0003, 0.03), "epochs": (20, 200)},
+            "BPR": {"embedding_size": _FACTORS, "learning_rate": (0.0003, 0.03)},
             "LightGCN": {
                 "embedding_size": [64, 128], "learning_rate": (0.0003, 0.03), "reg_weight": (1e-6, 1e-2), "n_layers": [1, 2, 3],
-                "epochs": (20, 200),
             },
         },
+        stops=("BPR", "LightGCN"),
     ),
 }  # fmt: skip
 """Ours first. Ranges are wide ones around the defaults, and were not changed after a look at results."""
@@ -136,30 +145,29 @@ def pairs_of(data: Dataset, purpose: str, folder: Path) -> Path:
 
     Parameters
     ----------
-    purpose : {"try", "final", "final with validation"}
+    purpose : str
         `try`: learn from train, lists for the users with validation pairs. `final`: learn from train and validation, lists for the users
-        with test pairs. `final with validation`: the same, and a library is told which pairs are those of validation.
+        with test pairs. With ` with validation` after either, validation pairs are handed over apart.
     """
     file = folder / f"{data.name}-{purpose.replace(' ', '-')}.npz"
+    tries, apart = purpose.startswith("try"), purpose.endswith(" with validation")
     nothing = np.empty(0, np.int32)
     train, valid = data.train.pairs, data.valid.pairs
-    learned, held = train, (nothing, nothing)
-    if purpose == "final":
+    learned, held = train, (valid if apart else (nothing, nothing))
+    if not tries and not apart:
         learned = tuple(np.concatenate(both) for both in zip(train, valid, strict=True))
-    elif purpose == "final with validation":
-        held = valid
-    targets = data.valid if purpose == "try" else data.test
     arrays = dict(zip(("users", "items", "held_users", "held_items"), (*learned, *held), strict=True))
+    asked = np.flatnonzero((data.valid if tries else data.test).user_degrees > 0)
     np.savez(
-        file, **{name: array.astype(np.int32) for name, array in arrays.items()},
-        asked=np.flatnonzero(targets.user_degrees > 0).astype(np.int32), shape=[data.train.num_users, data.train.num_items],
+        file, **{name: array.astype(np.int32) for name, array in (arrays | {"asked": asked}).items()},
+        shape=[data.train.num_users, data.train.num_items], asks_held=tries and apart,
     )  # fmt: skip
     return file
 
 
 def measured(lists: np.ndarray, data: Dataset, purpose: str) -> dict[str, float]:
     """Return the metrics of lists (Q, 20) for the users whom `pairs_of` asks about."""
-    targets, valid = (data.valid, None) if purpose == "try" else (data.test, data.valid)
+    targets, valid = (data.valid, None) if purpose.startswith("try") else (data.test, data.valid)
     asked = np.flatnonzero(targets.user_degrees > 0)
     if lists.shape[0] != len(asked):
         raise DataError(f"there are lists for {len(lists)} users, not for {len(asked)}; return a row for each user asked about")
@@ -202,8 +210,8 @@ def install(library: str, home: Path) -> dict[str, Any]:
 
 
 def wanted(library: str) -> list[str]:
-    """Return what an environment is made from; ours is made again with every commit."""
-    return [commit() if name == str(ROOT) else name for name in PEERS[library].requirements]
+    """Return what an environment is made from; ours is made again when the library has changed."""
+    return [commit("src", "pyproject.toml") if name == str(ROOT) else name for name in PEERS[library].requirements]
 
 
 def installed(library: str, environments: Path | None) -> dict[str, Any]:
@@ -233,21 +241,27 @@ class Bench:
     warm: set[tuple[str, str]] = field(default_factory=set)
 
     def row(self, library: str, model: str, settings: dict[str, Any], purpose: str) -> dict[str, str]:
-        """Return the row of one fit: the one that stands in the file, or a new one."""
+        """Return the row of one fit: the last one that stands in the file, unless it failed, or a new one."""
         key = {"dataset": self.data.name, "library": library, "model": model, "settings": json.dumps(settings), "purpose": purpose}
-        for row in self.rows():
-            if all(row[name] == value for name, value in key.items()):
-                return row
+
+        def standing() -> dict[str, str] | None:
+            return next((row for row in reversed(self.rows()) if all(row[name] == value for name, value in key.items())), None)
+
+        row = standing()
+        if row is not None and not row["outcome"].startswith("failed"):
+            return row
         python = interpreter(library, self.environments)
         if python is None:
-            found = {"outcome": installed(library, self.environments)["outcome"]}
+            found = {"outcome": f"failed: {installed(library, self.environments)['outcome']}"}
         else:
             if library == "ultragcn" and (model, purpose) not in self.warm:
                 self.run(python, library, model, settings, purpose)  # compiles what is compiled when it is first used
                 self.warm.add((model, purpose))
             found = self.run(python, library, model, settings, purpose)
         report(self.file, key | {name: found.get(name, "") for name in COLUMNS} | {"commit": commit(), "day": today()})
-        return self.row(library, model, settings, purpose)
+        row = standing()
+        assert row is not None
+        return row
 
     def rows(self) -> list[dict[str, str]]:
         """Return the rows that stand in the file."""
@@ -256,10 +270,9 @@ class Bench:
 
     def run(self, python: Path, library: str, model: str, settings: dict[str, Any], purpose: str) -> dict[str, Any]:
         """Run one fit in the environment of its library and return what it reached and cost."""
-        job, lists = self.folder / "job.json", self.folder / "lists.npy"
-        lists.unlink(missing_ok=True)
+        job, lists, cost = self.folder / "job.json", self.folder / "lists.npy", self.folder / "cost.json"
         pairs = pairs_of(self.data, purpose, self.folder)
-        names = {"library": library, "model": model, "settings": settings, "pairs": str(pairs), "lists": str(lists)}
+        names = {"library": library, "model": model, "settings": settings, "pairs": str(pairs), "lists": str(lists), "cost": str(cost)}
         storage.write_json(job, names)
         try:
             done = subprocess.run(
@@ -272,16 +285,18 @@ class Bench:
             return {"outcome": f"stopped after {self.limit} CPU s"}
         if done.returncode != 0:
             return {"outcome": "failed: " + ([line for line in done.stderr.splitlines() if line.strip()] or ["no message"])[-1][:200]}
-        cost = json.loads(done.stdout.splitlines()[-1])
+        found = storage.read_json(cost)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DataWarning)
             try:
                 metrics = measured(np.load(lists), self.data, purpose)
             except DataError as error:
-                return cost | {"outcome": f"failed: {error}"}
-        return cost | metrics | {"outcome": "; ".join(["ok", *(str(warning.message) for warning in caught)])}
+                return found | {"outcome": f"failed: {error}"}
+        return found | metrics | {"outcome": "; ".join(["ok", *(str(warning.message) for warning in caught)])}
 
-    def chosen(self, library: str, model: str, candidates: Iterable[dict[str, Any]]) -> tuple[dict[str, Any] | None, float]:
+    def chosen(
+        self, library: str, model: str, candidates: Iterable[dict[str, Any]], purpose: str = "try"
+    ) -> tuple[dict[str, Any] | None, float]:
         """Return the settings with the best NDCG@20 on validation, None where every fit failed, and the CPU seconds of all fits.
 
         Settings are tried until the fits have cost `--limit` CPU seconds together, twice over.
@@ -290,7 +305,7 @@ class Bench:
         for settings in candidates:
             if spent > 2 * self.limit:
                 break
-            row = self.row(library, model, settings, "try")
+            row = self.row(library, model, settings, purpose)
             spent += float(row["fit_cpu"] or self.limit) + float(row["rank_cpu"] or 0)
             if row["ndcg@20"] and float(row["ndcg@20"]) > best[1]:
                 best = settings, float(row["ndcg@20"])
@@ -320,10 +335,10 @@ def environment_of(library: str, environments: Path | None) -> dict[str, str]:
     return base | dict.fromkeys(threads, "2") | {"CUDA_VISIBLE_DEVICES": ""} | PEERS[library].environment
 
 
-def drawn(ranges: dict[str, Any], draws: int) -> Iterator[dict[str, Any]]:
-    """Yield the default and draws - 1 random settings; more draws begin with the same ones."""
+def drawn(ranges: dict[str, Any], draws: int, first: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the default, or `first`, and draws - 1 random settings; more draws begin with the same ones."""
     random = np.random.default_rng(0)
-    yield {}
+    yield first or {}
     for _ in range(draws - 1):
         settings: dict[str, Any] = {}
         for names, values in ranges.items():
@@ -359,9 +374,10 @@ def defaults(bench: Bench, libraries: list[str]) -> list[list[str]]:
     """Run the part `defaults` and return its table."""
     lines = [["library", "model", "Recall@20 / NDCG@20", "fit: CPU s", "lists: CPU s", "MB"]]
     for library in libraries:
-        lines += [
-            [library, model, *cells(bench.row(library, model, {}, "final with validation"))] for model in PEERS[library].models
-        ]  # fmt: skip
+        for model in PEERS[library].models:
+            given = PEERS[library].instead.get(model, {})
+            title = ", ".join([model, *(f"{name}={value}" for name, value in given.items())])
+            lines.append([library, title, *cells(bench.row(library, model, given, "final with validation"))])
     return lines
 
 
@@ -370,15 +386,16 @@ def tuned(bench: Bench, libraries: list[str], draws: int) -> list[list[str]]:
     lines = [["library", "model", "tried", "CPU s of all", "settings", "Recall@20 / NDCG@20", "fit: CPU s", "lists: CPU s", "MB"]]
     for library in libraries:
         for model, ranges in PEERS[library].models.items():
-            candidates = list(drawn(ranges, draws))
-            best, spent = bench.chosen(library, model, candidates)
+            candidates = list(drawn(ranges, draws, PEERS[library].instead.get(model)))
+            apart = " with validation" if model in PEERS[library].stops else ""
+            best, spent = bench.chosen(library, model, candidates, f"try{apart}")
             keys = [json.dumps(settings) for settings in candidates]
-            own = {"dataset": bench.data.name, "library": library, "model": model, "purpose": "try"}
+            own = {"dataset": bench.data.name, "library": library, "model": model, "purpose": f"try{apart}"}
             tries = sum(row["settings"] in keys and all(row[name] == value for name, value in own.items()) for row in bench.rows())
             rest = [""] * 5
             if best is not None:
                 shown = ", ".join(f"{name} {value}" for name, value in best.items()) or "the default"
-                rest = [shown, *cells(bench.row(library, model, best, "final"))]
+                rest = [shown, *cells(bench.row(library, model, best, f"final{apart}"))]
             lines.append([library, model, str(tries), f"{spent:.0f}", *rest])
     return lines
 
@@ -417,9 +434,9 @@ def under(bench: Bench, libraries: list[str]) -> str:
     return f"{', '.join(versions)}; two threads; commit {', '.join(sorted(commits))}; {', '.join(sorted(days))}.\n"
 
 
-def commit() -> str:
-    """Return the commit that is checked out, shortened."""
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+def commit(*paths: str) -> str:
+    """Return the commit that is checked out, shortened; with paths, the last one that changed them."""
+    done = subprocess.run(["git", "log", "-1", "--format=%h", "--", *paths], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
 
 

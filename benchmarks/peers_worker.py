@@ -2,8 +2,8 @@
 
     PYTHON peers_worker.py JOB.json
 
-JOB.json names the model, its settings, and the file of pairs that peers.py wrote. The worker writes the lists to `lists` as an array
-(Q, 20), -1 where a place is empty, and prints one line of JSON: seconds and CPU seconds of each step, peak memory, and versions.
+JOB.json names the model, its settings, and the file of pairs that peers.py wrote. The worker writes the lists to the file `lists` as an
+array (Q, 20), -1 where a place is empty, and what they cost to the file `cost`: seconds of each step, peak memory, and the version.
 It does not import ultragcn unless the model is one of ultragcn: nothing but the library itself is in the environment.
 
 Every function of MODELS below reads as the library's own documentation says that it is used. It is a generator that stops after each
@@ -32,15 +32,16 @@ SEED = 0
 class Pairs:
     """The pairs of a job: `users` and `items` (N,) to learn from, and `asked` (Q,), the users to make lists for.
 
-    `held_users` and `held_items` are validation pairs. They are empty where a cell tunes, because the lists are measured on them.
-    A list must hold no item that its user has in either. A library that has no use of its own for validation learns from both.
+    `held_users` and `held_items` are validation pairs that are kept apart, for a model that chooses when to stop; else they are empty. A
+    library that has no use for them learns from both. A list must hold no item that its user has in either, except with `asks_held`:
+    then the lists are measured on the validation pairs.
     """
 
     def __init__(self, file: str):
         data = np.load(file)
         self.users, self.items = data["users"], data["items"]
         self.held_users, self.held_items = data["held_users"], data["held_items"]
-        self.asked = data["asked"]
+        self.asked, self.asks_held = data["asked"], bool(data["asks_held"]) if "asks_held" in data else False
         self.num_users, self.num_items = (int(number) for number in data["shape"])
 
     @property
@@ -53,12 +54,12 @@ class Pairs:
         """Return the items of all pairs, validation pairs last."""
         return np.concatenate([self.items, self.held_items])
 
-    def matrix(self) -> Any:
-        """Return all pairs as a CSR matrix of float32 ones, U x I."""
+    def matrix(self, with_held: bool = True) -> Any:
+        """Return all pairs, or those that are not kept apart, as a CSR matrix of float32 ones, U x I."""
         import scipy.sparse as sp
 
-        ones = np.ones(len(self.all_users), np.float32)
-        return sp.csr_matrix((ones, (self.all_users, self.all_items)), shape=(self.num_users, self.num_items))
+        users, items = (self.all_users, self.all_items) if with_held else (self.users, self.items)
+        return sp.csr_matrix((np.ones(len(users), np.float32), (users, items)), shape=(self.num_users, self.num_items))
 
     def frame(self, user: str, item: str, **columns: Any) -> Any:
         """Return all pairs as a pandas frame with these names of columns."""
@@ -102,11 +103,13 @@ def ultragcn_model(name: str, pairs: Pairs, settings: dict) -> Iterator[Any]:
         held, train = None, interactions(pairs.all_users, pairs.all_items)
     yield None
     model.fit(train, held, progress=False)
-    if held is not None:
+    if held is not None and not pairs.asks_held:
         model = model.refit(progress=False)
     yield None
-    items, _ = model.recommend(pairs.asked.tolist(), top_k=TOP_K)
-    yield items
+    if pairs.asks_held:  # recommend would leave out what is asked for
+        yield np.concatenate([items for _, items, _ in model.rank(pairs.asked, TOP_K, train.matrix)])
+    else:
+        yield model.recommend(pairs.asked.tolist(), top_k=TOP_K)[0]
 
 
 # implicit
@@ -136,7 +139,7 @@ def implicit_model(name: str, pairs: Pairs, settings: dict) -> Iterator[Any]:
 
 
 def rectools_model(name: str, pairs: Pairs, settings: dict) -> Iterator[Any]:
-    """EASE or PureSVD of RecTools."""
+    """EASE or PureSVD of RecTools. PureSVD has no seed here, because SciPy 1.17 refuses the generator that a seed makes."""
     import rectools.models
     from rectools import Columns
     from rectools.dataset import Dataset
@@ -144,8 +147,7 @@ def rectools_model(name: str, pairs: Pairs, settings: dict) -> Iterator[Any]:
     yield None
     frame = pairs.frame(Columns.User, Columns.Item, **{Columns.Weight: 1.0, Columns.Datetime: "2020-01-01"})
     data = Dataset.construct(frame)
-    seeded = {"random_state": SEED} if name == "PureSVDModel" else {}
-    model = getattr(rectools.models, name)(**seeded, recommend_n_threads=THREADS, **settings)
+    model = getattr(rectools.models, name)(recommend_n_threads=THREADS, **settings)
     yield None
     model.fit(data)
     yield None
@@ -241,7 +243,7 @@ def recbole_model(name: str, pairs: Pairs, settings: dict) -> Iterator[Any]:
     yield None
     lists = np.full((len(pairs.asked), TOP_K), -1, np.int32)
     model.eval()
-    has = pairs.matrix()
+    has = pairs.matrix(with_held=not pairs.asks_held)
     ids = np.array([-1 if token == "[PAD]" else int(token) for token in data.field2id_token["item_id"]])
     known = data.field2token_id["user_id"]
     for start in range(0, len(pairs.asked), 512):
@@ -320,8 +322,8 @@ MODELS = {
 """Library -> the generator that runs one of its models."""
 
 
-def run(job: dict) -> dict:
-    """Run one job and return what it cost; write its lists."""
+def run(job: dict) -> None:
+    """Run one job and write its lists and what they cost."""
     pairs = Pairs(job["pairs"])
     steps = MODELS[job["library"]](job["model"], pairs, job["settings"])
     row, lists = {}, None
@@ -330,7 +332,8 @@ def run(job: dict) -> dict:
         lists = next(steps)
         row |= {f"{step}_seconds": time.perf_counter() - wall, f"{step}_cpu": cpu_seconds() - cpu}
     np.save(job["lists"], np.asarray(lists, np.int32))
-    return row | {"peak_mb": peak_mb(), "version": importlib.metadata.version(job["library"])}
+    row |= {"peak_mb": peak_mb(), "version": importlib.metadata.version(job["library"])}
+    Path(job["cost"]).write_text(json.dumps(row), encoding="utf-8")  # libraries print what they like
 
 
 def cpu_seconds() -> float:
@@ -346,4 +349,4 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))))
+    run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
