@@ -238,6 +238,8 @@ class Bench:
     limit: int
     folder: Path
     file: str = "peers"
+    runs: bool = True
+    """Whether what is missing is run."""
     warm: set[tuple[str, str]] = field(default_factory=set)
 
     def row(self, library: str, model: str, settings: dict[str, Any], purpose: str) -> dict[str, str]:
@@ -250,6 +252,8 @@ class Bench:
         row = standing()
         if row is not None and not row["outcome"].startswith("failed"):
             return row
+        if not self.runs:
+            return row or dict.fromkeys(COLUMNS, "") | {"outcome": "not run"}
         python = interpreter(library, self.environments)
         if python is None:
             found = {"outcome": f"failed: {installed(library, self.environments)['outcome']}"}
@@ -306,6 +310,8 @@ class Bench:
             if spent > 2 * self.limit:
                 break
             row = self.row(library, model, settings, purpose)
+            if row["outcome"] == "not run":
+                return None, spent
             spent += float(row["fit_cpu"] or self.limit) + float(row["rank_cpu"] or 0)
             if row["ndcg@20"] and float(row["ndcg@20"]) > best[1]:
                 best = settings, float(row["ndcg@20"])
@@ -392,7 +398,7 @@ def tuned(bench: Bench, libraries: list[str], draws: int) -> list[list[str]]:
             keys = [json.dumps(settings) for settings in candidates]
             own = {"dataset": bench.data.name, "library": library, "model": model, "purpose": f"try{apart}"}
             tries = sum(row["settings"] in keys and all(row[name] == value for name, value in own.items()) for row in bench.rows())
-            rest = [""] * 5
+            rest = ["not all were run", *[""] * 4]
             if best is not None:
                 shown = ", ".join(f"{name} {value}" for name, value in best.items()) or "the default"
                 rest = [shown, *cells(bench.row(library, model, best, f"final{apart}"))]
@@ -455,6 +461,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=12, help="settings that are tried for each model in the part tuned")
     parser.add_argument("--limit", type=int, default=600, help="CPU seconds that one fit may take with its lists")
     parser.add_argument("--file", default="peers", help="rows go to plots/FILE.tsv")
+    parser.add_argument("--only_print", action="store_true", help="print the tables of what was run, and run nothing")
     arguments = parser.parse_args(words)
     libraries, parts = arguments.libraries.split(","), arguments.parts.split(",")
     for kind, given, known in (("library", libraries, PEERS), ("part", parts, PARTS)):
@@ -465,7 +472,7 @@ def main(words: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.datasets.split(","):
             data = load_dataset(name, None if name == "demo" else data_dir())
-            bench = Bench(data, environments, arguments.limit, Path(folder), arguments.file)
+            bench = Bench(data, environments, arguments.limit, Path(folder), arguments.file, not arguments.only_print)
             for part in parts:
                 made = {"ease": ease, "defaults": defaults}.get(part)
                 lines = made(bench, libraries) if made else tuned(bench, libraries, arguments.draws)

@@ -165,6 +165,13 @@ def test_the_best_settings_on_validation_are_chosen_until_the_time_is_spent(benc
     assert seen == [1, 2, 3]
 
 
+def test_tables_can_be_printed_without_running_what_is_missing(script, data, tmp_path):
+    bench = script.Bench(data, None, 120, tmp_path, runs=False)
+    assert script.ease(bench, ["ultragcn"])[1:] == [["ultragcn", "default", "not run", "", "", ""]]
+    assert script.tuned(bench, ["ultragcn"], 3)[1:] == [["ultragcn", "UltraGCN", "0", "0", "not all were run", "", "", "", ""]]
+    assert bench.rows() == []
+
+
 def test_settings_are_drawn_from_their_ranges_the_default_first_and_more_begin_with_the_same(script):
     ranges = {"a,b": (0.1, 10.0), "epochs": (5, 40), "kind": [1, 2]}
     few, many = (list(script.drawn(ranges, draws)) for draws in (5, 50))
@@ -189,7 +196,7 @@ def test_what_is_learned_from_is_train_or_train_and_validation_and_nobody_sees_t
         assert np.array_equal(found["asked"], np.flatnonzero(targets.user_degrees))
         assert data.test.matrix[found["users"], found["items"]].sum() == 0
     train, valid = len(data.train), len(data.valid)
-    apart = {purpose: (train, valid) for purpose in ("try with validation", "final with validation")}
+    apart = dict.fromkeys(("try with validation", "final with validation"), (train, valid))
     assert sizes == {"try": (train, 0), "final": (train + valid, 0), **apart}
 
 
