@@ -158,7 +158,7 @@ def test_the_best_settings_on_validation_are_chosen_until_the_time_is_spent(benc
 
     def row(library, model, settings, purpose):
         seen.append(settings["k"])
-        return {"ndcg@20": str(values[settings["k"]]), "fit_cpu": "100", "rank_cpu": "0"}
+        return {"outcome": "ok", "ndcg@20": str(values[settings["k"]]), "fit_cpu": "100", "rank_cpu": "0"}
 
     monkeypatch.setattr(bench, "row", row)
     assert bench.chosen("cornac", "BPR", [{"k": k} for k in values]) == ({"k": 2}, 300.0)  # 240 seconds are the limit
