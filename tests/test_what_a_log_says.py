@@ -75,7 +75,7 @@ def test_a_row_that_is_cut_off_is_said_though_where_leaves_it_out(tmp_path, sepa
     with pytest.warns(DataWarning, match=r"row 302: the last row has 3 of 4 cells; is the file cut short\?$"):
         log = log_of(tmp_path, cut, "log.txt", where="event = 'purchase'")
     assert len(log.users) == 60
-    with pytest.warns(DataWarning, match=r"row 302: the last row has 3 of 4 cells; is the file cut short\? It was kept, since only"):
+    with pytest.warns(DataWarning, match=r"row 302: the last row has 3 of 4 cells; is the file cut short\? It was kept, because only"):
         assert len(log_of(tmp_path, cut, "log.txt").users) == NUM_ROWS + 1
 
 
@@ -86,7 +86,9 @@ def test_several_short_rows_are_counted_before_where_and_the_last_is_named(tmp_p
     ):
         log_of(tmp_path, text, where="event = 'purchase'")
     whole = text.removesuffix("u3,i3,cart\n")
-    with pytest.warns(DataWarning, match=r"row 302: fewer cells than .*; it was kept, since .* lack any; check that the file is whole$"):
+    with pytest.warns(
+        DataWarning, match=r"row 302: fewer cells than .*; it was kept, because .* lack cells; check that the file is whole$"
+    ):
         log_of(tmp_path, whole)
 
 
@@ -438,9 +440,7 @@ def test_rows_that_net_merges_are_counted(tmp_path):
 
 def test_numbers_that_are_no_times_are_refused_where_the_log_is_split_by_them(tmp_path):
     text = rows(lambda r, u, i: 60_000 * (1 + r % 5), header="user,item,ms")
-    assert "all times in column ms are in 1970, so these numbers count something else than seconds" in refusal(
-        tmp_path, text, split="time", time_column="ms"
-    )
+    assert "all times in column ms are in 1970, so these numbers are not seconds" in refusal(tmp_path, text, split="time", time_column="ms")
     with pytest.warns(DataWarning, match="in column ms are in 1970"):
         log_of(tmp_path, text, split="last", time_column="ms")
 

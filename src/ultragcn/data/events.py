@@ -20,7 +20,7 @@ class Events:
     times: np.ndarray | None  # (N,) int64, aligned with interactions.pairs
 
     def part(self, mask: np.ndarray) -> "Events":
-        """Return the pairs chosen by a mask (N,) over the same ids."""
+        """Return the pairs that a mask (N,) selects, over the same ids."""
         return Events(self.interactions.part(mask), None if self.times is None else self.times[mask])
 
 

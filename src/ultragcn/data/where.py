@@ -14,7 +14,7 @@ from ultragcn.data.text import ROW
 from ultragcn.errors import DataError, did_you_mean
 from ultragcn.lazily import pl
 
-_EXAMPLE = "such as event = 'buy' AND price > 2; a name with other signs than letters stands in double quotes"
+_EXAMPLE = "such as event = 'buy' AND price > 2; put a name with other characters than letters into double quotes"
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def condition_of(text: str, table: Table, decimal: str = "") -> Condition:
     if lacking:
         near = did_you_mean(lacking[0], table.names)
         if not near and len(lacking) < len(columns):  # beside a column
-            near = f"; a text stands in single quotes: '{lacking[0]}'"
+            near = f"; put text into single quotes: '{lacking[0]}'"
         raise DataError(f"{table.name} has no column {', '.join(map(repr, lacking))} for where{near} (it has {table.listed()})")
     if not columns:
-        raise DataError(f"where {text!r} names no column of {table.name}; give a condition on {table.listed()}, {_EXAMPLE}")
+        raise DataError(f"where {text!r} has no column of {table.name}; give a condition on {table.listed()}, {_EXAMPLE}")
     casts = _casts(columns, table, decimal)
     kinds = dict(table.kinds(table.plan(columns))) | {name: kind for name, (kind, _) in casts.items()}
     # Whole numbers that are compared with a text, as in code = '20', are the texts that they are written as.
@@ -75,7 +75,7 @@ def condition_of(text: str, table: Table, decimal: str = "") -> Condition:
         if _is_condition(holds, some, columns, table):
             return Condition(text, holds, columns, some)
     raise DataError(
-        f"{table.name}: where {text!r} is not a condition that is true or false of each row of these columns; compare numbers with numbers "
+        f"{table.name}: where {text!r} is not a condition that is true or false for each row; compare numbers with numbers "
         f"and text with text in single quotes, {_EXAMPLE}"
     )
 

@@ -2,7 +2,7 @@
 
 runs.tsv          a line for each model and seed, as it ends; what stands there is not run again
 values/           every user's values of each of them, Parquet
-comparison.json   which data, protocol and metrics these are
+comparison.json   which data, protocol and metrics these are, and which version made each run on which day
 table.tsv/.md     a line for each model: mean over seeds, interval, significance, seconds, memory
 table.tex         the same for a paper, with the commands of booktabs
 table.png         the same as a picture, where matplotlib is installed
@@ -16,11 +16,13 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+import ultragcn
 from ultragcn import storage
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError
@@ -29,7 +31,7 @@ from ultragcn.evaluation.dialects import dialect_of
 from ultragcn.evaluation.evaluate import evaluate_by_user
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, OF_ALL_LISTS, UserValues, parse_labels
 from ultragcn.experiments import plots
-from ultragcn.experiments.runs.manifest import split_hash
+from ultragcn.experiments.runs.manifest import git_commit, split_hash
 from ultragcn.experiments.studies.entries import Entry, Factory, entries_of
 from ultragcn.experiments.studies.workers import Done, Failed, Worker
 from ultragcn.forms import Optional
@@ -45,6 +47,7 @@ DIALECT = "lightgcn"
 COMPARISON_FORM = {
     "dataset": str, "protocol": str, "data_hash": str, "metrics": [str], "dialect": str, "num_users": int,
     Optional("split_hash"): str, Optional("refit"): bool, Optional("command"): [str],
+    Optional("made"): {str: {"version": str, "commit": (str, None), "day": str}},
 }  # fmt: skip
 """The form (`forms`) of comparison.json."""
 _OTHER = {
@@ -88,6 +91,18 @@ class Line(NamedTuple):
     """Largest."""
 
 
+class Maker(NamedTuple):
+    """A version of ultragcn that made runs of a table."""
+
+    version: str
+    commit: str | None
+    """Of the clone that the version ran from, with `+` where its code was changed since; None outside a clone."""
+    days: tuple[str, ...]
+    """Days (UTC) on which the runs ended, earliest first."""
+    models: tuple[str, ...]
+    """Models of these runs, in the order of the table."""
+
+
 @dataclass(frozen=True)
 class Table:
     """The lines, best first, and what they are about."""
@@ -98,6 +113,10 @@ class Table:
     num_users: int
     labels: tuple[str, ...]
     lines: tuple[Line, ...]
+    makers: tuple[Maker, ...] = ()
+    """Versions that made the runs, as far as they were recorded."""
+    unrecorded: tuple[str, ...] = ()
+    """Models with runs whose version was not recorded."""
 
 
 def compare(
@@ -187,7 +206,11 @@ def compare(
 
 
 def markdown(table: Table, failures: bool = True) -> str:
-    """Return the table in Markdown, with lines that say how it is to be read, and why models failed unless without `failures`."""
+    """Return the table in Markdown.
+
+    Sentences above the table say what is compared. Those under it say how to read it, which version made it on which day, and, unless
+    without `failures`, why models failed.
+    """
     head = ["model", "settings", "seeds", *table.labels, f"95 % interval of {table.labels[0]}", "over seeds", "p", "seconds", "peak MB"]
     rows = [head, ["---"] * len(head)]
     first = table.labels[0]
@@ -200,14 +223,35 @@ def markdown(table: Table, failures: bool = True) -> str:
             "best" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300", f"{line.train_seconds:.3g}",
             f"{line.peak_memory_mb:.0f}",
         ])  # fmt: skip
-    about = (
-        f"{table.dataset}, protocol {table.protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of {first} over "
-        f"users against the best model, Holm's correction. Interval: bootstrap over users."
-    )
-    settings = "Settings: kept, chosen for this data set (configs/); given, by --settings; defaults, chosen for no data set."
+    about = f"{table.dataset} has {table.num_users} test users. The protocol is {table.protocol}. The metrics follow the dialect {DIALECT}."
     failed = [f"{line.model} failed: {line.settings}" for line in table.lines if failures and not line.num_seeds]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([about, "", *lines, "", settings, *([""] if failed else []), *failed]) + "\n"
+    under = [reading(first), *made_by(table), *failed]
+    return "\n".join([about, "", *lines, *(line for paragraph in under for line in ("", paragraph))]) + "\n"
+
+
+def reading(first: str) -> str:
+    """Return how to read a table in Markdown whose first metric is `first`."""
+    return (
+        f"The column p has the p-value of a paired t-test of {first} over users against the best model, with Holm's correction. The "
+        "interval is a bootstrap over users. Settings are `kept` where they were chosen for this data set (configs/), `given` where "
+        "--settings gave them, and `defaults` where they were chosen for no data set."
+    )
+
+
+def made_by(table: Table) -> list[str]:
+    """Return which versions made the runs of a table and on which days, a sentence for each version; nothing where none is recorded."""
+    alone = len(table.makers) == 1 and not table.unrecorded
+    sentences = []
+    for maker in table.makers:
+        what = "This table was" if alone else f"The runs of {', '.join(maker.models)} were"
+        commit = "" if maker.commit is None else f", commit {maker.commit[:7]}{' with changes' if maker.commit.endswith('+') else ''},"
+        first, last = maker.days[0], maker.days[-1]
+        when = f"on {first}" if first == last else f"from {first} to {last}"
+        sentences.append(f"{what} made by ultragcn {maker.version}{commit} {when}.")
+    if table.makers and table.unrecorded:
+        sentences.append(f"The runs of {', '.join(table.unrecorded)} were made by a version that was not recorded.")
+    return sentences
 
 
 def latex(table: Table) -> str:
@@ -356,6 +400,7 @@ def _run(
 ) -> dict[str, str]:
     """Run what is to do of the plan, a row of runs.tsv for each; return why models failed, which are not tried with other seeds."""
     failed: dict[str, str] = {}
+    commit = git_commit() if todo else None
     show.start("comparing", len(plan), "run")
     show.advance(len(plan) - len(todo))
     try:
@@ -367,6 +412,7 @@ def _run(
                     failed[model] = why
                 else:
                     storage.append_row(out / RUNS, {"model": model, "seed": seed} | plan[model, seed] | row)
+                    _record(out, _values_path(out, model, seed, plan[model, seed]["settings_hash"]).stem, commit)
             show.advance(1)
     except KeyboardInterrupt:
         kept = len(_done(out, plan, labels))
@@ -374,6 +420,37 @@ def _run(
     finally:
         show.finish()
     return failed
+
+
+def _record(out: Path, run: str, commit: str | None) -> None:
+    """Write into comparison.json that this version has made a run today; `run` is the name of its file in values/."""
+    about = storage.read_json(out / COMPARISON, COMPARISON_FORM)
+    today = {"version": ultragcn.__version__, "commit": commit, "day": _today()}
+    storage.write_json(out / COMPARISON, about | {"made": about.get("made", {}) | {run: today}})
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _makers(
+    out: Path, rows: Mapping[str, Sequence[Mapping[str, str]]], made: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Maker], list[str]]:
+    """Return the versions that made the runs of a table, and the models with runs whose version `made` does not have."""
+    days: dict[tuple[str, str | None], list[str]] = {}
+    models: dict[tuple[str, str | None], dict[str, None]] = {}
+    unrecorded: dict[str, None] = {}
+    for model, of_seeds in rows.items():
+        for row in of_seeds:
+            run = made.get(_values_path(out, model, int(row["seed"]), row["settings_hash"]).stem)
+            if run is None:
+                unrecorded[model] = None
+            else:
+                key = run["version"], run["commit"]
+                days.setdefault(key, []).append(run["day"])
+                models.setdefault(key, {})[model] = None
+    makers = [Maker(*key, tuple(sorted(set(days[key]))), tuple(models[key])) for key in sorted(days, key=lambda key: min(days[key]))]
+    return makers, list(unrecorded)
 
 
 def _apart(source: Mapping[str, Any], entry: Entry, seed: int, refit: bool, labels: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
@@ -469,7 +546,10 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
     ]  # fmt: skip
     nothing: dict[str, Any] = {}
     lines += [Line(model, why, settings_from[model], 0, nothing, nothing, np.nan, None, np.nan, np.nan) for model, why in failed.items()]
-    return Table(about["dataset"], protocol_words(about), about["num_users"], tuple(labels), tuple(lines))
+    makers, unrecorded = _makers(out, {model: rows[model] for model in order}, about.get("made", {}))
+    return Table(
+        about["dataset"], protocol_words(about), about["num_users"], tuple(labels), tuple(lines), tuple(makers), tuple(unrecorded)
+    )  # fmt: skip
 
 
 def _over_seeds(values: list[float]) -> float:
