@@ -12,7 +12,7 @@ from ultragcn import progress
 from ultragcn.experiments.studies import workers
 from ultragcn.kernels.numba_cpu import compiling
 
-SENTENCE = "compiling kernels, which takes up to a minute, once after installing; they are kept in "
+SENTENCE = "compiling the kernels that this needs, once: up to 20 seconds on most machines; they are kept in "
 
 
 def run(folder, *words, code=None, cwd=None):
@@ -74,7 +74,7 @@ def test_in_each_command_it_is_one_line(trained, tmp_path, words):
     done = run(empty(tmp_path), "ultragcn", *words.replace("MODEL", str(folder / "model")).split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(f"ultragcn: {SENTENCE}{tmp_path / 'cache'}") == 1
-    assert done.stderr.count("compiling kernels") == 1
+    assert done.stderr.count("compiling the kernels") == 1
 
 
 @pytest.mark.slow
@@ -105,7 +105,20 @@ def test_where_kernels_cannot_be_kept_it_says_so(monkeypatch):
 
     dispatcher = SimpleNamespace(py_func=progress.say, targetoptions={"nogil": True}, stats=SimpleNamespace(cache_path=None))
     compiling._Notice().on_start(SimpleNamespace(data={"dispatcher": dispatcher}))
-    assert said == ["compiling kernels, which takes up to a minute, in each process, for there is no folder to keep them in"]
+    sentence = (
+        "compiling the kernels that this needs, in each process: up to 20 seconds on most machines; there is no folder to keep them in"
+    )
+    assert said == [sentence]
+
+
+def test_what_wants_to_know_is_called_before_a_kernel_is_compiled_and_no_more_afterwards(monkeypatch):
+    monkeypatch.setattr(compiling, "say", lambda sentence: None)
+    dispatcher = SimpleNamespace(py_func=progress.say, targetoptions={"nogil": True}, stats=SimpleNamespace(cache_path=None))
+    starts, called = SimpleNamespace(data={"dispatcher": dispatcher}), []
+    with compiling.calling_when_a_kernel_is_compiled(lambda: called.append(1)):
+        compiling._Notice().on_start(starts)
+    compiling._Notice().on_start(starts)
+    assert called == [1]
 
 
 def test_a_sentence_is_said_once_in_each_process(monkeypatch, caplog):

@@ -416,6 +416,45 @@ def test_ids_are_kept_exactly_in_the_address_and_in_questions(visited, hostile):
         assert ids == [str(item) for item, score in zip(own, hostile.model.recommend(user, 12)[1], strict=True) if np.isfinite(score)]
 
 
+def test_what_the_items_table_knows_stands_below_the_title_and_an_example_user_is_one_of_the_model(visited, tmp_path):
+    import polars as pl
+
+    pairs = [(100 + user, f"sku-{(user * 3 + step * 7) % 20:02}") for user in range(30) for step in range(6)]
+    made = UltraGCN(embedding_dim=4, epochs=2, seed=0).fit(pl.DataFrame(pairs, schema=["user", "item"], orient="row"))
+    skus = made.item_ids.ids.tolist()
+    table = {"sku": skus, "price": [n + 0.5 for n in range(20)], "brand": [f"<b>{n % 3}" for n in range(19)] + [None], "year": [1999] * 20}
+    made.set_items_table(pl.DataFrame(table))
+    with serving(made.save(tmp_path / "run"), "--most_wait", 1000) as started, visited(started) as tab:
+        first = tab.evaluate("document.querySelector('.row').dataset.item")
+        place = skus.index(first)
+        assert tab.locator(".row").first.locator(".cells span").all_text_contents() == [
+            f"{name}: {table[name][place]}" for name in ("price", "brand", "year") if table[name][place] is not None
+        ]  # fmt: skip
+        tab.get_by_text("Look up a user").click()
+        tab.get_by_role("button", name="Try 100").click()
+        lists(tab, made.recommend(100, 12)[0])
+        assert tab.locator("#results-heading").inner_text() == "Recommended for 100"
+        assert tab.locator(".cells").count() == 12
+
+
+def test_while_the_server_gets_ready_the_page_says_so_and_asks_again(visited, server):
+    refused = []
+
+    def refuse_twice(route):
+        if len(refused) == 2:
+            route.continue_()
+            return
+        refused.append(1)
+        route.fulfill(status=503, headers={"Retry-After": "2"}, body='{"error":"kernels"}', content_type="application/json")
+
+    with visited(server, expected="503") as tab:
+        tab.route("**/recommend", refuse_twice)
+        tab.locator("[data-does=add]").first.click()
+        tab.get_by_text("The server is getting ready. This page tries again in 2 s.").wait_for()
+        shows(tab, "Recommended for you")
+        assert tab.locator("#notice").is_hidden()
+
+
 # ------------------------------------------------------------------- in time
 
 CLICK = """selector => new Promise(resolve => {

@@ -563,6 +563,22 @@ def test_the_command_gives_the_lists_that_python_gives(models, run_folder, file_
     assert [row[1] for row in lines[1:]] == models["embeddings"].recommend_for(["i003", "i004"], 4, where="fresh")[0].tolist()
 
 
+def test_items_are_left_out_and_kept_by_their_ids_and_what_names_a_file_is_read_as_one(models, run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    best = models["embeddings"].recommend("u01", 6)[0].tolist()
+    (tmp_path / "gone").write_text(best[2] + "\n")
+    _, lines, err = run(capsys, "recommend", run_folder, "--users", "u01", "--top_k", "2", "--exclude", *best[:2], "gone")
+    assert [row[2] for row in lines[1:]] == models["embeddings"].recommend("u01", 2, exclude=best[:3])[0].tolist()
+    assert err == ""
+    _, lines, _ = run(capsys, "recommend", run_folder, "--users", "u01", "--top_k", "2", "--only", *best[3:6])
+    assert [row[2] for row in lines[1:]] == best[3:5]
+    (tmp_path / best[0]).write_text(best[1] + "\n")
+    _, lines, _ = run(capsys, "recommend", run_folder, "--users", "u01", "--top_k", "1", "--only", best[0])
+    assert lines[1][2] == best[1]
+    status, _, err = run(capsys, "recommend", "--users", "u01", "--exclude", best[0], run_folder)
+    assert (status, "put RUN before --users" in err) == (2, True)
+
+
 def test_pairs_in_files_of_any_kind_are_left_out_for_their_user(models, run_folder, tmp_path, capsys):
     first = models["embeddings"].recommend("u01", 2)[0].tolist()
     frame = pl.DataFrame({"what": ["x", "y"], "user_id": ["u01", "u01"], "item_id": first})
@@ -594,6 +610,8 @@ def test_pairs_in_files_of_any_kind_are_left_out_for_their_user(models, run_fold
         (["--diversity", "0,3"], "diversity must be a number from 0 (by score alone) to 1, not '0,3'"),
         (["--only", "-", "--exclude", "-"], "--only and --exclude cannot both be read from stdin"),
         (["--items_table", "nowhere.csv"], "nowhere.csv"),
+        (["--exclude", "i003", "i9999"], "--exclude i9999 is not a file, and not an item that the model knows; give ids of items"),
+        (["--only", "nowhere.csv"], "--only nowhere.csv is not a file, and not an item that the model knows"),
     ],
 )  # fmt: skip
 def test_what_the_command_cannot_do_is_one_sentence(run_folder, file_of_rules, words, message, capsys):

@@ -13,6 +13,7 @@ from tests.servers import serving
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.cli import main
 from ultragcn.cli import serve as command
+from ultragcn.errors import UsageError
 
 pytest.importorskip("uvicorn", reason="needs what ultragcn serve needs: pip install -r requirements-dev.txt")
 
@@ -169,7 +170,7 @@ def test_every_route_status_and_metric_stands_on_the_page_and_no_other():
     assert named == {f"{route.method} {route.path}" for route in ROUTES} | others
     statuses = {int(status) for cell, _ in rows("Routes") for status in re.findall(r"\b\d{3}\b", cell)}
     assert statuses == {*openapi._SAYS, 431}
-    assert b"HTTP/1.1 431 " in connections._TOO_MUCH_HEAD
+    assert connections.closing(431, "x").startswith(b"HTTP/1.1 431 ")
     metrics = Metrics()
     metrics.count("GET /popular", 200, 0.1, True)
     metrics.reloaded("done", "one")
@@ -221,6 +222,7 @@ def test_the_unit_starts_the_command_with_options_that_exist_and_gives_it_time_t
     assert int(service["LimitNOFILE"]) > 2 * connections.MOST_CONNECTIONS
     assert "MemoryDenyWriteExecute" not in service
     assert service["CapabilityBoundingSet"] == ""
+    assert service["RestartPreventExitStatus"] == str(UsageError.exit_status) != str(server.AddressInUseError.exit_status)
     assert {service[name] for name in ("DynamicUser", "NoNewPrivileges", "ProtectHome", "PrivateTmp", "RestrictNamespaces")} == {"yes"}
 
 

@@ -310,6 +310,29 @@ def test_every_model_is_updated_or_says_that_refit_is_the_way(name):
         np.testing.assert_allclose(*scores, rtol=1e-5)
 
 
+def test_where_all_pairs_are_known_nothing_is_trained_and_the_report_says_so(old, monkeypatch):
+    log = old.train_ if old.valid_ is None else old.train_.union(old.valid_)
+    some = log.part(np.arange(len(log)) % 3 == 0)
+    monkeypatch.setattr(type(old), "_grown", lambda *_: pytest.fail("a model was trained"))
+    model, report = old.update(some)
+    assert model is old
+    assert report["how"] == "nothing new"
+    assert report["advice"] == f"nothing is new: all {len(some)} pairs are known"
+    assert (report["sweeps"], report["losses"], report["held_out"], report["overlap@20"]) == (0, [], None, 1.0)
+    assert report["pairs"] == {"before": len(log), "new": 0, "forgotten": 0, "after": len(log), "known_already": len(some)}
+    monkeypatch.undo()
+    assert old.update(some, forget=["user-0001"], measure="none").report["how"] == "warm"
+
+
+def test_the_command_writes_nothing_and_ends_with_1_where_nothing_is_new(run_folder, tmp_path, capsys):
+    words = ["update", str(run_folder / "run"), "--interactions", str(run_folder / "first.csv"), "--out", str(tmp_path / "new"), "--quiet"]
+    assert main(words) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"ultragcn: nothing is new: all 420 pairs are known, so {tmp_path / 'new'} is not written\n" in printed.err
+    assert not (tmp_path / "new").exists()
+
+
 def test_an_update_of_nothing_and_one_that_leaves_nothing_are_refused():
     model = ItemKNN().fit(interactions_of(np.eye(3)))
     with pytest.raises(DataError, match="nothing changes; give at least one pair"):

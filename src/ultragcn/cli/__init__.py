@@ -131,7 +131,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     except UsageError as error:
         if like_option := _id_like_an_option(str(error), argv):
             raise UsageError(like_option) from None
-        greedy = next((word for word in argv if word in ("--users", "--items", "--interactions", "--forget")), None)
+        greedy = next((word for word in argv if word in _GREEDY), None)
         if greedy is None or "required: RUN" not in str(error):
             raise
         raise UsageError(
@@ -146,8 +146,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-_OF_IDS = ("--users", "--items", "--user", "--item", "--forget")
+_OF_IDS = ("--users", "--items", "--user", "--item", "--forget", "--only", "--candidates", "--exclude")
 """Options that take ids as they are in the data, which may begin with a dash."""
+_GREEDY = ("--users", "--items", "--interactions", "--forget", "--only", "--candidates", "--exclude")
+"""Options that take every word after them."""
 
 
 def _id_like_an_option(message: str, argv: Sequence[str]) -> str:

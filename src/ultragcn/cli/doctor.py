@@ -91,7 +91,9 @@ def _kernels() -> tuple[dict[str, Any], list[str]]:
             "folder that can be written to"
         )
     elif not about["cache_files"]:
-        advice.append("no kernel is compiled yet; ultragcn doctor --compile does it now, else the first training does, for about a minute")
+        advice.append(
+            "no kernel is compiled yet; ultragcn doctor --compile compiles all of them, else each kind of command does its own at first"
+        )
     return {
         "blas": [f"{name} {version}, {threads} threads" for name, version, threads in about["blas"]],
         "kernel_threads": about["threads"],

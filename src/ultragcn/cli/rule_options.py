@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultragcn.cli import ids
@@ -27,12 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     for option in ("--only", "--candidates"):
         group.add_argument(
-            option, metavar="FILE", action="append", default=[],
-            help="list only the items in this file: one id a line, or a column item_id" if option == "--only" else "the same as --only",
+            option, metavar="ID|FILE", nargs="+", action="extend", default=[],
+            help="list only these items: ids, or files of them with one id a line or a column item_id; what names a file is read as one"
+            if option == "--only" else "the same as --only",
         )  # fmt: skip
     group.add_argument(
-        "--exclude", metavar="FILE", action="append", default=[],
-        help="never list the items in this file; in a table with columns user_id and item_id, never list the item to that user",
+        "--exclude", metavar="ID|FILE", nargs="+", action="extend", default=[],
+        help="never list these items: ids, or files of them; in a table with columns user_id and item_id, never list the item to that user",
     )  # fmt: skip
     group.add_argument(
         "--where", metavar="SQL", action="append", default=[],
@@ -105,12 +107,38 @@ def rules_of(arguments: argparse.Namespace, model: "Recommender") -> "Rules":
         unknown=arguments.unknown,
     )  # fmt: skip
     for option in ("--candidates", "--only"):
-        for file in getattr(arguments, option[2:]):
+        files, listed = _files_and_items(option, getattr(arguments, option[2:]), model.item_ids)
+        if listed:
+            rules &= Rules(only=listed)
+        for file in files:
             rules &= Rules(only=_items_of(ids.read_ids(file, model.item_ids, option), model.item_ids, f"{option} {file}"))
-    for file in arguments.exclude:
+    files, listed = _files_and_items("--exclude", arguments.exclude, model.item_ids)
+    if listed:
+        rules &= Rules(exclude=listed)
+    for file in files:
         rules &= _excluded(file, model)
     arguments.unknown = "error" if rules.unknown in (None, "raise") else rules.unknown
     return rules
+
+
+def _files_and_items(option: str, words: Sequence[str], item_ids: "IdMap") -> tuple[list[str], list["Id"]]:
+    """Return which words name files, and the items that the others are; raise `UsageError` for a word that is neither."""
+    files = [word for word in words if word == ids.STDIN or _is_there(word)]
+    texts = [word for word in words if word not in files]
+    found = ids.typed(item_ids, texts)
+    if strangers := [*found.impossible, *found.unknown]:
+        raise UsageError(
+            f"{option} {strangers[0]} is not a file, and not an item that the model knows; give ids "
+            "of items, or a file of them (one a line, or a column item_id)"
+        )
+    return files, list(found.ids)
+
+
+def _is_there(word: str) -> bool:
+    try:
+        return Path(word).exists() and not Path(word).is_dir()
+    except (OSError, ValueError):  # too long for a name, or a null byte
+        return False
 
 
 def _excluded(file: str, model: "Recommender") -> "Rules":

@@ -343,7 +343,9 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         Returns
         -------
         Updated
-            `model` and `report`. The report is a dict, whose figures docs/updating.md explains.
+            `model` and `report`. The report is a dict, whose figures docs/updating.md explains. Where all pairs are known
+            and nobody is forgotten, nothing is trained: `model` is this model, `report["how"]` is "nothing new", and
+            `report["advice"]` says so.
 
         Raises
         ------

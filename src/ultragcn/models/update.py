@@ -27,6 +27,8 @@ BOUND = 0.01
 """Of Recall@20, relative: where the distance passes it, the report advises to train anew."""
 FEWEST_PAIRS = 100
 """Of fewer held-out pairs the report gives no advice."""
+NOTHING = "nothing new"
+"""How a model followed a log in which nothing is new: it is the old one."""
 SWEEPS = 1
 """Of all rows, after new rows have been put in place."""
 _HELD_SHARE, _HELD_PAIRS, _MOST_HELD = 0.1, 2000, 3  # a tenth of the new pairs, of few more, but at most a third
@@ -39,7 +41,7 @@ class Updated(NamedTuple):
     """What `update` returns."""
 
     model: Any
-    """The new model; the old one has not changed."""
+    """The new model; the old one has not changed. Where nothing is new, the old one itself."""
     report: dict[str, Any]
     """What changed; docs/updating.md says what each figure is."""
 
@@ -117,6 +119,8 @@ def updated(
             f"this model ranks by a trend, so update needs the times of {lacking}; give time_column for new ones, and history for those "
             "before, or refit"
         )
+    if _is_nothing_new(model, old, growth, counts):
+        return Updated(model, _report_of_nothing(model, counts))
     plan = Plan(SWEEPS if sweeps is None else int(sweeps), item_graph == "old")
     started = time.perf_counter()
     grown, course = model._grown(growth, plan, show)
@@ -130,6 +134,28 @@ def updated(
     report["advice"] = _advice(report)
     report["seconds"], report["measuring_seconds"] = seconds, time.perf_counter() - started - seconds
     return Updated(grown, report)
+
+
+def _is_nothing_new(model: Any, old: Interactions, growth: Growth, counts: Mapping[str, Any]) -> bool:
+    """Return whether all given pairs are known and nobody is forgotten; of a model that ranks by a trend, whether times are known too."""
+    if counts["pairs"]["new"] or counts["pairs"]["forgotten"] or counts["users"]["forgotten"]:
+        return False
+    before, after = old.times, growth.log.times
+    return not model._update_needs_times or (before is not None and after is not None and np.array_equal(before, after))
+
+
+def _report_of_nothing(model: Any, counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the report of an update that brings nothing."""
+    known, users = counts["pairs"]["known_already"], int((np.diff(model.seen_.indptr) > 0).sum())
+    return {"how": NOTHING, "sweeps": 0, "losses": []} | dict(counts) | {
+        "overlap@20": 1.0 if users else None, "overlap_users": min(users, _LIST_USERS), "held_out": None, "distance": None,
+        "advice": nothing_new(known), "seconds": 0.0, "measuring_seconds": 0.0,
+    }  # fmt: skip
+
+
+def nothing_new(known: int) -> str:
+    """Return what is said where all of so many pairs are known."""
+    return f"nothing is new: {'the pair is' if known == 1 else f'all {known} pairs are'} known"
 
 
 class Plan(NamedTuple):

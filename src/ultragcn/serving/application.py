@@ -5,7 +5,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from ultragcn.serving.worker import BUSY, BusyError, Worker
 BODY_BYTES = 1_000_000
 """Of a request at most."""
 RETRY_AFTER = "1"
+READY_AGAIN = 1
+"""Seconds after which to ask again whether the server is ready."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ENCODER = msgspec.json.Encoder()
 _PAGE = Path(__file__).parent / "page"
@@ -40,11 +42,6 @@ _PAGE_HEADERS = {
     "cache-control": "no-cache", "referrer-policy": "no-referrer",
 }  # fmt: skip
 RELOAD = "/admin/reload"
-_BUSY_BODY = _ENCODER.encode(messages.Problem(BUSY))
-_TURNED_AWAY = (
-    f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {JSON}\r\nretry-after: {RETRY_AFTER}\r\ncontent-length: {len(_BUSY_BODY)}\r\n"
-    "x-content-type-options: nosniff\r\n\r\n"
-).encode() + _BUSY_BODY
 
 
 @dataclass
@@ -116,7 +113,7 @@ class Application:
         started = time.perf_counter()
         headers = scope["headers"]
         given = _header(headers, b"x-request-id")
-        request_id = given.decode() if given and _REQUEST_ID.fullmatch(given) else f"{self._prefix}-{next(self._ids):x}"
+        request_id = self._request_id(given)
         about: dict[str, Any] = {"request_id": request_id, "route": "other", "model": None, "fallback": False}
         scope["ultragcn"] = about
         status = 500
@@ -143,6 +140,17 @@ class Application:
                 model=about["model"], fallback=about["fallback"],
             )  # fmt: skip
 
+    def _request_id(self, given: bytes | None = None) -> str:
+        """Return the name that a request brings, or a new one."""
+        return given.decode() if given and _REQUEST_ID.fullmatch(given) else f"{self._prefix}-{next(self._ids):x}"
+
+    def refused_unread(self, status: int) -> str:
+        """Count a request that the connection refuses, write it into the log, and return its name."""
+        request_id = self._request_id()
+        self.metrics.count("other", status, 0.0, False)
+        self.log.write(request_id=request_id, method=None, route="other", status=status, ms=0.0, model=None, fallback=False)
+        return request_id
+
     def _refusal(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> Response | None:
         """Return why a request is not looked at; None where it is."""
         path, settings = scope["path"], self.settings
@@ -160,7 +168,7 @@ class Application:
                 return response
         return None
 
-    def turned_away(self, method: bytes, url: bytes) -> bytes | None:
+    def turned_away(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> bytes | None:
         """Return the whole answer to a question that is refused for want of time, as bytes; None where it is not.
 
         The connection asks before a task is made for the request, and sends these bytes: the loop that refuses is the one that is short
@@ -176,7 +184,13 @@ class Application:
             return None
         self.metrics.count(route, 503, 0.0, False)
         self.num_turned_away += 1
-        return _TURNED_AWAY
+        request_id = self._request_id(_header(headers, b"x-request-id"))
+        body = _ENCODER.encode(messages.Problem(BUSY, request_id))
+        head = (
+            f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {JSON}\r\nretry-after: {RETRY_AFTER}\r\ncontent-length: {len(body)}\r\n"
+            f"x-request-id: {request_id}\r\nx-content-type-options: nosniff\r\n\r\n"
+        )
+        return head.encode() + body
 
     # --------------------------------------------------------------- answering
 
@@ -197,7 +211,7 @@ class Application:
                 if decoder is not None:
                     if scope["query_string"]:
                         raise UsageError("this route takes a JSON body and no parameters in the URL")
-                    form = decoder.decode(await _body(request))
+                    form = messages.from_body(await _body(request), decoder, route.form)
                 else:
                     form = messages.from_query(request.query_params.multi_items(), route.form)
             except msgspec.MsgspecError as error:
@@ -210,16 +224,19 @@ class Application:
             try:
                 reply = await self.worker.ask(kind_of(route, question), question, route.call(wanted, form))
             except BusyError as error:
-                return _busy(scope, str(error))
+                return _again(problem(scope, 503, str(error)), error.seconds)
             about["model"], about["fallback"] = reply.model, reply.fallback
-            if reply.status == 503:
-                return _busy(scope, None, reply.body)
-            return Response(reply.body, reply.status, media_type=JSON)
+            if reply.error is None:
+                return Response(reply.body, reply.status, media_type=JSON)
+            refused = problem(scope, reply.status, reply.error)
+            return _again(refused, reply.seconds) if reply.status == 503 else refused
 
         return endpoint
 
     def _ready(self) -> tuple[int, messages.State]:
-        return (503, messages.State("draining")) if self.is_draining else (200, messages.State("ready"))
+        if self.is_draining:
+            return 503, messages.State("draining")
+        return (503, messages.State("starting")) if self.worker.is_warming else (200, messages.State("ready"))
 
     async def _metrics(self, request: Request) -> Response:
         request.scope["ultragcn"]["route"] = "GET /metrics"
@@ -272,9 +289,9 @@ def problem(scope: Scope, status: int, message: str) -> Response:
     return Response(_ENCODER.encode(messages.Problem(message, about.get("request_id", msgspec.UNSET))), status, media_type=JSON)
 
 
-def _busy(scope: Scope, message: str | None, body: bytes = b"") -> Response:
-    response = Response(body, 503, media_type=JSON) if message is None else problem(scope, 503, message)
-    response.headers["retry-after"] = RETRY_AFTER
+def _again(response: Response, seconds: int) -> Response:
+    """Return an answer that says when to ask again."""
+    response.headers["retry-after"] = str(seconds)
     return response
 
 
@@ -307,7 +324,8 @@ def _fixed(state: Callable[[], tuple[int, messages.State]]) -> Callable[[Request
     async def endpoint(request: Request) -> Response:
         request.scope["ultragcn"]["route"] = f"GET {request.scope['path']}"
         status, answer = state()
-        return Response(_ENCODER.encode(answer), status, media_type=JSON)
+        response = Response(_ENCODER.encode(answer), status, media_type=JSON)
+        return _again(response, READY_AGAIN) if status == 503 else response
 
     return endpoint
 
@@ -326,7 +344,7 @@ def _starlette_path(route: Route) -> str:
     return route.path if route.parameter is None else route.path.replace("}", ":path}")
 
 
-def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+def _header(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     return next((value for key, value in headers if key == name), None)
 
 

@@ -14,16 +14,21 @@ SECONDS = 10.0
 """In which a request must arrive whole, and part of an answer must be taken."""
 
 
-def _closing(status: int, reason: str, error: str) -> bytes:
+_REFUSALS = {
+    400: ("Bad Request", "this is not a request in HTTP/1.1"),
+    408: ("Request Timeout", f"the request did not arrive within {SECONDS:g} seconds"),
+    431: ("Request Header Fields Too Large", f"a request has at most {HEAD_BYTES} bytes before its body"),
+}
+"""What a connection refuses by itself, by status: the reason of the status, and the sentence."""
+
+
+def closing(status: int, request_id: str | None) -> bytes:
     """Return an answer after which the connection is closed, as the application's own are."""
-    body = json.dumps({"error": error}).encode()
-    head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    return head.encode() + body
-
-
-_NOT_HTTP = _closing(400, "Bad Request", "this is not a request in HTTP/1.1")
-_TOO_MUCH_HEAD = _closing(431, "Request Header Fields Too Large", f"a request has at most {HEAD_BYTES} bytes before its body")
-_TOO_SLOW = _closing(408, "Request Timeout", f"the request did not arrive within {SECONDS:g} seconds")
+    reason, error = _REFUSALS[status]
+    body = json.dumps({"error": error} | ({} if request_id is None else {"request_id": request_id})).encode()
+    head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
+    named = "" if request_id is None else f"x-request-id: {request_id}\r\n"
+    return f"{head}{named}\r\n".encode() + body
 
 
 class Connection(HttpToolsProtocol):
@@ -61,12 +66,16 @@ class Connection(HttpToolsProtocol):
         if self._heads == heads and not is_body:
             self._head += len(data)
             if self._head > HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(_TOO_MUCH_HEAD)
-                self.transport.close()
+                self._refuse(431)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
-        self.transport.write(_NOT_HTTP)
+        self._refuse(400)
+
+    def _refuse(self, status: int) -> None:
+        """Answer a request that is not looked at, and close the connection."""
+        named = getattr(self.app, "refused_unread", None)
+        self.transport.write(closing(status, None if named is None else named(status)))
         self.transport.close()
 
     def on_headers_complete(self) -> None:
@@ -74,8 +83,7 @@ class Connection(HttpToolsProtocol):
         self._heads += 1
         self._is_in_body, self._head = True, 0
         if sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
-            self.transport.write(_TOO_MUCH_HEAD)
-            self.transport.close()
+            self._refuse(431)
             return
         if self.waits and not self.pipeline:
             self._is_turned_away = self._turn_away()
@@ -85,7 +93,7 @@ class Connection(HttpToolsProtocol):
     def _turn_away(self) -> bool:
         """Return whether the request is refused for want of time, at once and unread."""
         turned_away = getattr(self.app, "turned_away", None)
-        answer = turned_away(self.parser.get_method(), self.url) if turned_away is not None else None
+        answer = turned_away(self.parser.get_method(), self.url, self.headers) if turned_away is not None else None
         if answer is None:
             return False
         self.transport.write(answer)
@@ -122,9 +130,13 @@ class Connection(HttpToolsProtocol):
             return
         if self._since is not None and now - self._since > SECONDS:
             self._since = now
-            if self.waits:
-                self.transport.write(_TOO_SLOW)
-            self.transport.close() if self.waits else self.transport.abort()
+            if not self.waits:
+                self.transport.abort()
+            elif self._head or self._is_in_body:
+                self._refuse(408)
+            else:  # nothing has come
+                self.transport.write(closing(408, None))
+                self.transport.close()
 
 
 def check_all(connections: set[Any]) -> None:

@@ -266,8 +266,9 @@ class Engine:
                 because = self._because(one, ids)
             except UsageError as error:
                 return error
+        columns = self._columns_of(items) if one.question.columns else [UNSET] * len(ids)
         return Answer(
-            [Listed(*row) for row in zip(ids, values, titles, because, strict=True)], one.fallback, self.id,
+            [Listed(*row) for row in zip(ids, values, titles, because, columns, strict=True)], one.fallback, self.id,
             user=one.user if one.user is not None else UNSET if one.question.user is None else one.question.user,
             unknown=one.unknown if one.unknown != UnknownIds() else UNSET, notes=list(one.notes) or UNSET,
         )  # fmt: skip
@@ -316,7 +317,7 @@ class Engine:
         """Return the items that most users have, by the rules of the question."""
         rules, notes = self._rules_of(question)
         [items], [scores] = self.model.recommend_for([[]], question.k, rules=rules, unknown="popular")
-        made = _Prepared(ListQuestion(), rules, None, notes=notes, fallback=True)
+        made = _Prepared(ListQuestion(columns=question.columns), rules, None, notes=notes, fallback=True)
         answer = self._answer(made, items, scores)
         assert isinstance(answer, Answer)
         return answer
@@ -393,7 +394,7 @@ class Engine:
         return About(
             self.id, model.kind(), len(model.user_ids), len(model.item_ids), len(model.train_), self._titles is not None,
             [] if table is None else list(table.kept.columns), [] if self._file is None else list(self._file.names), self.abilities,
-            self.loaded, __version__,
+            self.loaded, __version__, as_python(model.user_ids.ids[0]) if len(model.user_ids) else UNSET,
         )  # fmt: skip
 
     # --------------------------------------------------------------- ids
@@ -429,6 +430,14 @@ class Engine:
         row, seen = int(self.model.user_ids.rows([user])[0]), self.model.seen_
         items: list[Id] = self.model.item_ids.ids[seen.indices[seen.indptr[row] : seen.indptr[row + 1]]].tolist()
         return items
+
+    def _columns_of(self, items: np.ndarray) -> list[Any]:
+        """Return what the items table knows of items by their ids; empty cells are left out."""
+        table = self.model.items_table_
+        if table is None or not table.kept.width:
+            return [UNSET] * len(items)
+        rows = table.kept[self.model.item_ids.rows(items).tolist()].to_dicts() if len(items) else []
+        return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
     def _titles_of(self, items: np.ndarray) -> list[Any]:
         """Return the titles of items by their ids; unset where the data came without titles."""

@@ -4,7 +4,7 @@ Letters: K items of a list.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -47,6 +47,7 @@ class Rule(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
         Meta(description="At most so many items with the same value of a column of the items table.", max_length=8),
     ] = {}
     diversity: Annotated[float, Meta(ge=0, le=1, description="From 0, by score alone, to 1, as unlike each other as can be.")] | None = None
+    columns: Annotated[bool, Meta(description="Also give what the items table knows of each item.")] = False
 
 
 class ListQuestion(Rule, kw_only=True, frozen=True):
@@ -71,6 +72,9 @@ class ListQuestion(Rule, kw_only=True, frozen=True):
 class UserQuestion(Rule, kw_only=True, frozen=True):
     """By which rules a known user gets a list."""
 
+    add: Annotated[Texts, Meta(description="What the user has besides, since the model was trained. Nothing is stored.")] = []
+    exclude: Annotated[Texts, Meta(description="Items that are never listed.")] = []
+    only: Annotated[Texts, Meta(description="The only items that may be listed.")] | None = None
     include_seen: bool = False
     unknown: Unknown | None = None
     explain: bool = False
@@ -142,6 +146,9 @@ class Listed(Struct, frozen=True):
     score: Annotated[float, Meta(description="Only the order of a user's scores means something.")]
     title: str | UnsetType = UNSET
     because: list[Reason] | UnsetType = UNSET
+    columns: Annotated[
+        dict[str, str | int | float | bool], Meta(description="What the items table knows of it, by column; only where columns is true.")
+    ] | UnsetType = UNSET  # fmt: skip
 
 
 class UnknownIds(Struct, omit_defaults=True, frozen=True):
@@ -263,6 +270,7 @@ class About(Struct, frozen=True):
     abilities: Annotated[list[str], Meta(description="What the model can do besides lists of known users.")]
     loaded: Annotated[str, Meta(description="When it was loaded, in UTC.")]
     version: Annotated[str, Meta(description="Of ultragcn.")]
+    example_user: Annotated[Id, Meta(description="A user of the model, to try it with.")] | UnsetType = UNSET
 
 
 class State(Struct, frozen=True):
@@ -293,15 +301,21 @@ def from_query(pairs: Sequence[tuple[str, str]], form: type[Any]) -> Any:
     Examples
     --------
     >>> from_query([("k", "5"), ("rule", "cheap"), ("value", "price=20")], PopularQuestion)
-    PopularQuestion(k=5, rule=['cheap'], values={'price': 20}, max_per={}, diversity=None)
+    PopularQuestion(k=5, rule=['cheap'], values={'price': 20}, max_per={}, diversity=None, columns=False)
     """
     kinds = _kinds_of(form)
     found: dict[str, Any] = {}
     values: list[str] = []
-    for name, text in pairs:
+    _refuse_two_names([name for name, _ in pairs], kinds)
+    for given, text in pairs:
+        name = _our_name(given, kinds)
         if name == "value" and "values" in kinds:
             values.append(text)
         elif name not in kinds or name == "values":
+            _refuse_where(name)
+            if name in _kinds_of(ListQuestion) and name not in kinds and issubclass(form, Rule):
+                advice = ", or name a rule" if name in ("exclude", "only") else ""
+                raise UsageError(f"this route takes no {name}; give {name} in the body of POST /recommend{advice}")
             raise unknown_name("parameter", name, [("value" if one == "values" else one) for one in kinds] or ["none"])
         elif kinds[name] == "dict":
             key, equals, value = text.rpartition("=")
@@ -311,11 +325,11 @@ def from_query(pairs: Sequence[tuple[str, str]], form: type[Any]) -> Any:
         elif kinds[name] == "list":
             found.setdefault(name, []).append(text)
         elif name in found:
-            raise UsageError(f"parameter {name} comes twice; give it once")
+            raise UsageError(f"parameter {given} comes twice; give it once")
         elif kinds[name] == "one" and text.lower() == "null":  # which would be read as if nothing were given
-            raise UsageError(f"{name} cannot be null; leave it out")
+            raise UsageError(f"{given} cannot be null; leave it out")
         else:
-            found[name] = text
+            found[name] = _whole_text(text) if name == "k" else text
     if values:
         found["values"] = values_of(values)
     made = msgspec.convert(found, form, strict=False)
@@ -342,9 +356,11 @@ def in_words(error: Exception, form: type[Any]) -> str:
     'k must be a whole number, not a text'
     """
     said, _, where = str(error).partition(" - at ")
-    field = where.strip("`").removeprefix("$").lstrip(".") or "the request"
+    path = where.strip("`").removeprefix("$").lstrip(".")
+    field = path or "the request"
     if found := re.fullmatch(r"Expected `(.+)`, got `(.+)`", said):
         wanted, given = (" or ".join(_WORDS.get(kind, kind) for kind in side.split(" | ")) for side in found.groups())
+        given = "a number with a fraction" if given == _WORDS["float"] else given
         return f"{field} must be {wanted}, not {given}"
     if found := re.fullmatch(r"Expected `(.+)` (of length )?([<>]=) (\S+)", said):
         bound = "at most" if found[3] == "<=" else "at least"
@@ -353,11 +369,95 @@ def in_words(error: Exception, form: type[Any]) -> str:
         allowed = _choices(form, field.rpartition(".")[2])
         return f"{field} must be one of {', '.join(allowed)}, not {found[1]!r}{did_you_mean(found[1], allowed)}"
     if found := re.fullmatch(r"Object contains unknown field `(.*)`", said, re.DOTALL):
-        named = list(_kinds_of(form))
-        return f"there is no field {found[1]!r}{did_you_mean(found[1], named)} (allowed: {', '.join(named)})"
+        named = list(_kinds_of(ListQuestion if form is Batch and path else form))
+        at, there = (f"{path}: ", "allowed there") if path else ("", "allowed")
+        if found[1] == WHERE:
+            return f"{at}{NO_WHERE}"
+        return f"{at}there is no field {found[1]!r}{did_you_mean(found[1], named)} ({there}: {', '.join(named)})"
     if "truncated" in said:
         return "the body must be a whole JSON object"
     return f"the request cannot be read: {error}"
+
+
+WHERE = "where"
+NO_WHERE = (
+    "a request takes no where; write the condition into a file of rules (ultragcn serve RUN --rules FILE), and name the rule: "
+    "docs/rules.md says how"
+)
+OTHER_NAMES = {"top_k": "k", "user_id": "user"}
+"""What the library and the command call some fields -> what they are called here. A request may use either name."""
+
+
+def _our_name(given: str, kinds: Mapping[str, str]) -> str:
+    """Return the name of a field that may be given under another one."""
+    ours = OTHER_NAMES.get(given, given)
+    return ours if ours in kinds else given
+
+
+def _refuse_two_names(given: Iterable[str], kinds: Mapping[str, str]) -> None:
+    names = set(given)
+    for other, ours in OTHER_NAMES.items():
+        if ours in kinds and {other, ours} <= names:
+            raise UsageError(f"give {ours} or {other}, not both: they mean the same")
+
+
+def _refuse_where(name: str) -> None:
+    if name == WHERE:
+        raise UsageError(NO_WHERE)
+
+
+def _whole_text(text: str) -> str:
+    """Return 3.0 as 3: in JSON Schema both are whole numbers."""
+    return text.partition(".")[0] if re.fullmatch(r"[+-]?[0-9]+\.0+", text) else text
+
+
+def from_body(content: bytes, decoder: "msgspec.json.Decoder[Any]", form: type[Any]) -> Any:
+    """Return the message of class `form` in a JSON body, which `decoder` reads.
+
+    A body that the decoder refuses is read once more: fields may have their other names, and whole numbers may be written as 3.0.
+
+    Raises
+    ------
+    UsageError
+        A field is given under both of its names.
+    msgspec.MsgspecError
+        It is not JSON, or a value cannot be meant.
+
+    Examples
+    --------
+    >>> from_body(b'{"user_id": 7, "top_k": 3.0}', msgspec.json.Decoder(ListQuestion), ListQuestion).k
+    3
+    """
+    try:
+        return decoder.decode(content)
+    except msgspec.ValidationError as error:
+        if not (re.search(r"got `float`|unknown field `|missing required field `", str(error))):
+            raise
+        try:
+            plain = _in_our_words(msgspec.json.decode(content), form)
+        except RecursionError:
+            raise error from None
+        return msgspec.convert(plain, form)
+
+
+def _in_our_words(given: Any, form: type[Any]) -> Any:
+    """Return what a body holds with the names of this module, and with whole numbers as such."""
+    if form is Batch and isinstance(given, dict) and isinstance(given.get("questions"), list):
+        return given | {"questions": [_in_our_words(one, ListQuestion) for one in given["questions"]]}
+    if not isinstance(given, dict):
+        return given
+    kinds = _kinds_of(form)
+    _refuse_two_names(given, kinds)
+    return {(ours := _our_name(name, kinds)): value if ours in ("values", "diversity") else _whole(value) for name, value in given.items()}
+
+
+def _whole(value: Any) -> Any:
+    """Return 3.0 as 3, in lists and objects too."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return {name: _whole(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def _choices(form: type[Any], field: str) -> list[str]:

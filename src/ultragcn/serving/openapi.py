@@ -20,14 +20,23 @@ _SAYS = {
     431: "The request line and the headers are too long.",
     503: "The server has too much to do, or is ending; ask again after Retry-After seconds.",
 }
-_EVERYWHERE = (400, 421, 431)
-"""Statuses that any request may get: its query cannot be read, or its Host header is not allowed."""
+_EVERYWHERE = (400, 405, 421, 431)
+"""Statuses that any request may get: its query cannot be read, its method is another one, or its Host header is not allowed."""
+
+
+_RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}}}
 
 
 def document(needs_key: bool) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document; with a key, every operation demands it."""
-    forms = {form for route in ROUTES for form in (route.answer, *((route.form,) if route.in_body else ()))} | {messages.Problem}
+    forms = {form for route in ROUTES for form in (route.answer, *((route.form,) if route.in_body else ()))} | {
+        messages.Problem,
+        messages.State,
+    }
     _, schemas = msgspec.json.schema_components(sorted(forms, key=str), ref_template="#/components/schemas/{name}")
+    for form in forms:
+        _add_other_names(schemas.get(form.__name__, {}))
+    _add_other_names(schemas["ListQuestion"])
     paths: dict[str, Any] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, needs_key)
@@ -35,6 +44,16 @@ def document(needs_key: bool) -> dict[str, Any]:
         "get": _plain("metrics", "Metrics in the text format of Prometheus", TEXT.partition(";")[0], {"type": "string"}, needs_key)
     }
     paths["/openapi.json"] = {"get": _plain("openapi", "This document", JSON, {"type": "object"}, needs_key)}
+    state = _reference(messages.State)
+    for name, path, summary in (
+        ("live", "/health/live", "Say whether the process works"),
+        ("ready", "/health/ready", "Say whether every question is answered"),
+    ):
+        paths[path] = {"get": _plain(name, summary, JSON, state, False)}
+    paths["/health/ready"]["get"]["responses"]["503"] = {
+        "description": "The server is starting, or it is ending; ask again after Retry-After seconds.",
+        "content": {JSON: {"schema": state}}, "headers": _RETRY_AFTER,
+    }  # fmt: skip
     made: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -76,7 +95,7 @@ def _closing(made: dict[str, Any], statuses: tuple[int, ...], needs_key: bool) -
     for status in sorted({*_EVERYWHERE, *statuses, *((401,) if needs_key else ())}):
         responses[str(status)] = {"description": _SAYS[status], "content": {JSON: {"schema": _reference(messages.Problem)}}}
         if status == 503:
-            responses["503"]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+            responses["503"]["headers"] = _RETRY_AFTER
     return {"responses": responses} | ({"security": [{"key": []}]} if needs_key else {})
 
 
@@ -102,7 +121,31 @@ def _query(form: type[Any]) -> list[dict[str, Any]]:
         schema = _without_null(schema)
         exploded = {"style": "form", "explode": True} if schema.get("type") == "array" else {}
         found.append({"name": name, "in": "query", "required": name in required, "schema": schema} | described | exploded)
+        for other, ours in messages.OTHER_NAMES.items():
+            if ours == name:
+                plain = {key: value for key, value in schema.items() if key != "default"}
+                found.append({"name": other, "in": "query", "required": False, "schema": plain, "description": _other(ours)})
     return found
+
+
+def _other(ours: str) -> str:
+    return f"Another name for {ours}; give one of the two."
+
+
+def _add_other_names(schema: dict[str, Any]) -> None:
+    """Add the other names of fields to the schema of what is asked in a body."""
+    if schema.get("additionalProperties") is not False:  # an answer
+        return
+    known, required = schema["properties"], schema.get("required", [])
+    for other, ours in messages.OTHER_NAMES.items():
+        if ours not in known or other in known:
+            continue
+        known[other] = {key: value for key, value in known[ours].items() if key != "default"} | {"description": _other(ours)}
+        if ours in required:
+            required.remove(ours)
+            schema.setdefault("allOf", []).append({"oneOf": [{"required": [ours]}, {"required": [other]}]})
+        else:
+            schema.setdefault("allOf", []).append({"not": {"required": [ours, other]}})
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 
 from ultragcn.serving import messages
 from ultragcn.serving.engine import Engine
-from ultragcn.serving.worker import BATCH, LISTS
+from ultragcn.serving.worker import BATCH, LISTS, kind_of_list
 
 Question = Any
 JSON = "application/json"
@@ -66,18 +66,9 @@ class Route:
         return (*_ANSWERED, *((404,) if self.can_be_unknown else ()), *((408, 413) if self.in_body else ()))
 
 
-def _kind_of_list(question: messages.ListQuestion) -> str:
-    """Return the kind of a question for a list, by what it costs."""
-    if question.explain:
-        return "explained"
-    if question.items or question.add:
-        return "new user"
-    return "ruled" if question.exclude or question.only is not None else LISTS
-
-
 def kind_of(route: Route, question: Question) -> str:
     """Return the kind of a question, by what it costs."""
-    return _kind_of_list(question) if isinstance(question, messages.ListQuestion) else route.kind
+    return kind_of_list(question) if isinstance(question, messages.ListQuestion) else route.kind
 
 
 ROUTES = (

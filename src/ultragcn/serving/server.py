@@ -10,14 +10,18 @@ import os
 import signal
 import socket
 import sys
+import time
+import warnings
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from ultragcn.errors import UltraGCNError, UsageError
+from ultragcn.progress import LOGGER
 from ultragcn.serving.application import Application, Settings
 from ultragcn.serving.connections import Connection, check_all
 from ultragcn.serving.engine import Engine
@@ -92,8 +96,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class AddressInUseError(UltraGCNError):
+    """Another process listens on the address. It may end, so whoever starts the server may try again."""
+
+
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; raise `UsageError` where the address is not to be had."""
+    """Return a socket that listens; raise `AddressInUseError` or `UsageError` where the address is not to be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, kind, protocol)
@@ -109,16 +117,23 @@ def listen(host: str, port: int) -> socket.socket:
         code = getattr(error, "errno", None)
         advice = "give another with --port" if code in (errno.EADDRINUSE, errno.EACCES) else "give an address of this machine with --host"
         why = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot listen on {host}, port {port}: {why}; {advice}") from error
+        refused: type[UltraGCNError] = AddressInUseError if code == errno.EADDRINUSE else UsageError
+        raise refused(f"cannot listen on {host}, port {port}: {why}; {advice}") from error
     return listener
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server, which ends with status 0 when it is told to, and looks after slow connections."""
 
-    def __init__(self, config: uvicorn.Config, application: Application, reload: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, application: Application, reload: Callable[[], None], begun: Callable[[], None]) -> None:
         super().__init__(config)
-        self._application, self._reload_soon = application, reload
+        self._application, self._reload_soon, self._begun = application, reload, begun
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._begun()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -176,6 +191,8 @@ def serve(make: Callable[[], Engine], folder: str | Path, options: Options, tell
 
     Raises
     ------
+    AddressInUseError
+        Another process listens on the address.
     UsageError
         The address is not to be had, or the model cannot be loaded.
     """
@@ -203,10 +220,12 @@ async def _serve(
     sockets: list[socket.socket],
     tell: Callable[[str], None],
 ) -> None:
+    from ultragcn.kernels.numba_cpu.compiling import calling_when_a_kernel_is_compiled  # Numba is there: the engine has answered
+
     sys.setswitchinterval(_SWITCH)
     loop = asyncio.get_running_loop()
-    log, metrics = Log(), Metrics()
-    logging.getLogger("ultragcn.serving").addHandler(_ToLog(log))
+    log, metrics, said = Log(), Metrics(), contextlib.ExitStack()
+    said.enter_context(_said_in(log))
     uvicorns = logging.getLogger("uvicorn.error")
     uvicorns.handlers, uvicorns.propagate = [_ToLog(log)], False
     uvicorns.setLevel(logging.ERROR)
@@ -231,9 +250,25 @@ async def _serve(
         log.write(event="reloaded", model=new.id, before=before)
         return Reloaded(new.id, new.id != before)
 
+    def compiles() -> None:
+        if not worker.is_compiling:
+            log.write(event="kernels are being compiled; until then new users, reasons and similar items get 503")
+        worker.compiles()
+
+    def warm_rest() -> None:
+        started = time.monotonic()
+        try:
+            with calling_when_a_kernel_is_compiled(compiles):
+                engine.warm_rest()
+        except Exception as error:
+            log.write(event="the model could not be prepared for all questions; each is answered as far as it can be", error=repr(error))
+        finally:
+            event = "all kernels are compiled, and every question is answered" if worker.is_compiling else "every question is answered"
+            log.write(event=event, seconds=round(time.monotonic() - started, 2))
+            worker.warmed()
+
     worker.is_warming = True  # known users are answered meanwhile
-    warming = loop.run_in_executor(loader, engine.warm_rest)
-    warming.add_done_callback(lambda _: worker.warmed())
+    loop.run_in_executor(loader, warm_rest)
     tasks: set[asyncio.Task[None]] = set()
 
     async def reload_and_log() -> None:
@@ -253,11 +288,14 @@ async def _serve(
         application, http=Connection, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
         proxy_headers=False, loop="asyncio", timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=DRAIN, backlog=2048,
     )  # fmt: skip
-    server = _Server(config, application, reload_soon)
     name = f"[{where[0]}]" if ":" in where[0] else where[0]
-    tell(f"{engine.id} of {folder} answers at http://{name}:{where[1]}/ (Ctrl+C ends it)")
-    if admin_port is not None:
-        tell(f"POST http://127.0.0.1:{admin_port}/admin/reload loads the model anew, as SIGHUP does")
+
+    def begun() -> None:
+        tell(f"{engine.id} of {folder} answers at http://{name}:{where[1]}/ (Ctrl+C ends it)")
+        if admin_port is not None:
+            tell(f"POST http://127.0.0.1:{admin_port}/admin/reload loads the model anew, as SIGHUP does")
+
+    server = _Server(config, application, reload_soon, begun)
     try:
         await server.serve(sockets)
     finally:
@@ -265,6 +303,7 @@ async def _serve(
             task.cancel()
         worker.stop()
         log.write(event="ended")
+        said.close()
         log.stop()
         loader.shutdown(wait=False, cancel_futures=True)
 
@@ -274,6 +313,21 @@ def _loaded(make: Callable[[], Engine]) -> Engine:
     engine.warm()
     engine.warm_rest()
     return engine
+
+
+@contextlib.contextmanager
+def _said_in(log: Log) -> Generator[None, None, None]:
+    """Write warnings, and what the library says, into the log of the server: each line of stderr is then JSON."""
+    handlers, propagated, show = LOGGER.handlers, LOGGER.propagate, warnings.showwarning
+
+    def show_in_log(message: Warning | str, *where: Any, **more: Any) -> None:
+        log.write(event="warning", warning=str(message))
+
+    LOGGER.handlers, LOGGER.propagate, warnings.showwarning = [_ToLog(log)], False, show_in_log
+    try:
+        yield
+    finally:
+        LOGGER.handlers, LOGGER.propagate, warnings.showwarning = handlers, propagated, show
 
 
 class _ToLog(logging.Handler):

@@ -15,13 +15,16 @@ import msgspec
 
 from ultragcn.errors import UltraGCNError
 from ultragcn.serving.engine import Engine, NotKnownError
-from ultragcn.serving.messages import Answer, Answers, Batch, ListQuestion, OneOfBatch, Problem
+from ultragcn.serving.messages import Answer, Answers, Batch, ListQuestion, OneOfBatch
 
 LOGGER = logging.getLogger("ultragcn.serving")
 LISTS, BATCH = "lists", "batch"
 """Kinds of questions that are answered as one block."""
 _AT_ONCE = (LISTS, "ruled", "score", "popular", "items")
 """Kinds of questions that are answered while the rest of the engine is still being made."""
+COMPILING_SECONDS = 5
+"""After which to ask again while kernels are being compiled."""
+COMPILING = f"kernels are being compiled, once; ask again in {COMPILING_SECONDS} seconds"
 _BLOCK = 64
 """Questions that are answered before the next ones are looked at."""
 BUSY = "the server has more to do than it can; ask again in a second"
@@ -38,7 +41,14 @@ _LEAP = 4.0
 
 
 class BusyError(UltraGCNError):
-    """More questions wait than can be answered in time."""
+    """More questions wait than can be answered in time, or the kernels that one needs are not compiled.
+
+    `seconds` says when to ask again.
+    """
+
+    def __init__(self, message: str, seconds: int = 1) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Reply(NamedTuple):
@@ -48,6 +58,24 @@ class Reply(NamedTuple):
     body: bytes
     model: str
     fallback: bool = False
+    error: str | None = None
+    """Why there is no answer; the body is empty then."""
+    seconds: int = 1
+    """After which to ask again, where the status is 503."""
+
+
+def kind_of_list(question: ListQuestion) -> str:
+    """Return the kind of a question for a list, by what it costs."""
+    if question.explain:
+        return "explained"
+    if question.items or question.add:
+        return "new user"
+    return "ruled" if question.exclude or question.only is not None else LISTS
+
+
+def _is_at_once(kind: str, question: Any) -> bool:
+    """Return whether a question is answered while the rest of the engine is still being made."""
+    return kind in _AT_ONCE or (isinstance(question, Batch) and all(kind_of_list(one) in _AT_ONCE for one in question.questions))
 
 
 class _Job(NamedTuple):
@@ -84,6 +112,8 @@ class Worker:
         self._jobs: list[_Job] = []
         self.is_warming = False
         """Whether another thread still makes what new users, reasons and similar items need: such questions wait, others do not."""
+        self.is_compiling = False
+        """Whether it compiles kernels for that, which takes too long to wait for: such questions are refused."""
         self._postponed: list[_Job] = []
         self._more = threading.Condition()
         self._is_stopped = False
@@ -110,8 +140,10 @@ class Worker:
         Raises
         ------
         BusyError
-            Too much waits already.
+            Too much waits already, or the kernels that it needs are being compiled.
         """
+        if self.is_warming and self.is_compiling and not _is_at_once(kind, question):
+            raise BusyError(COMPILING, COMPILING_SECONDS)
         if self.is_full or (kind != LISTS and self._waiting > self.most_seconds):
             raise BusyError(BUSY)
         cost = self._cost.get(kind, _FIRST_GUESS) * (len(question.questions) if isinstance(question, Batch) else 1)
@@ -122,10 +154,16 @@ class Worker:
             self._more.notify()
         return future
 
+    def compiles(self) -> None:
+        """Refuse what waits for the rest of the engine, because kernels are compiled for that."""
+        with self._more:
+            self.is_compiling = True
+            self._more.notify()
+
     def warmed(self) -> None:
         """Answer what was postponed while the rest of the engine was made."""
         with self._more:
-            self.is_warming = False
+            self.is_warming = self.is_compiling = False
             self._jobs, self._postponed = self._postponed + self._jobs, []
             self._more.notify()
 
@@ -139,17 +177,21 @@ class Worker:
     def _run(self) -> None:
         while True:
             with self._more:
-                while not self._jobs and not self._is_stopped:
+                while not self._jobs and not self._is_stopped and not (self.is_compiling and self._postponed):
                     self._more.wait()
                 if self._is_stopped and not self._jobs:
                     return
                 jobs, self._jobs = self._jobs[:_BLOCK], self._jobs[_BLOCK:]
+                refused: list[_Job] = []
                 if self.is_warming:
-                    self._postponed += [job for job in jobs if job.kind not in _AT_ONCE]
-                    jobs = [job for job in jobs if job.kind in _AT_ONCE]
+                    self._postponed += [job for job in jobs if not _is_at_once(job.kind, job.question)]
+                    jobs = [job for job in jobs if _is_at_once(job.kind, job.question)]
+                    if self.is_compiling:
+                        refused, self._postponed = self._postponed, []
             replies = self._answered(self.engine, jobs)
+            replies += [Reply(503, b"", self.engine.id, error=COMPILING, seconds=COMPILING_SECONDS)] * len(refused)
             try:
-                self._loop.call_soon_threadsafe(self._hand_back, jobs, replies)
+                self._loop.call_soon_threadsafe(self._hand_back, jobs + refused, replies)
             except RuntimeError:  # the loop has ended, so nobody waits
                 return
 
@@ -220,7 +262,7 @@ class Worker:
         return self._problem(500, "this is a fault of the server; its log says more", engine)
 
     def _problem(self, status: int, message: str, engine: Engine) -> Reply:
-        return Reply(status, self._encoder.encode(Problem(message)), engine.id)
+        return Reply(status, b"", engine.id, error=message)
 
     def _learn(self, jobs: Sequence[_Job], seconds: float) -> None:
         """Learn what jobs of a block cost that took so many seconds together; kinds share it as they were thought to."""

@@ -20,7 +20,7 @@ from ultragcn.data.log import read_log
 from ultragcn.data.options import TIMED_SPLITS, DataOptions
 from ultragcn.data.reading import READING
 from ultragcn.data.titles import read_titles
-from ultragcn.errors import UsageError
+from ultragcn.errors import UltraGCNError, UsageError
 from ultragcn.experiments.runs.manifest import (
     _UNFINISHED,
     EVERYTHING,
@@ -39,10 +39,15 @@ from ultragcn.machine import peak_memory_mb
 from ultragcn.models.files import MODEL_FILE
 from ultragcn.models.recommender import Recommender
 from ultragcn.models.registry import load_model
+from ultragcn.models.update import NOTHING
 from ultragcn.progress import Progress
 
 REPORT, TIMES = "report.json", "times.safetensors"
 _TIMES_FORM = "ultragcn-times-1"
+
+
+class NothingNewError(UltraGCNError):
+    """An update would bring nothing: the model has seen all pairs. A job that expects new ones should notice."""
 
 
 def update_run(
@@ -92,6 +97,8 @@ def update_run(
     ------
     UsageError
         As of `Recommender.update`; or a folder cannot be used.
+    NothingNewError
+        All pairs are known, and nobody is forgotten. Nothing is written.
     """
     manifest = load_manifest(run)
     if out.resolve() == run.resolve():
@@ -110,6 +117,8 @@ def update_run(
         interactions, _ids(model, forget), history=history, sweeps=sweeps, item_graph=item_graph, measure=measure,
         progress=progress, **options,
     )  # fmt: skip
+    if report["how"] == NOTHING:
+        raise NothingNewError(f"{report['advice']}, so {out} is not written")
     if titles is not None:
         new.item_titles_ = read_titles(titles, new.item_ids, DataOptions())
     if items_table is not None:

@@ -9,7 +9,8 @@
 * The first kernel that a process compiles, and does not find in the cache, says so: it takes long enough to look like a process that hangs.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -24,6 +25,19 @@ _KERNEL: dict[str, Any] = {"nogil": True, "cache": choose_place(), "no_cfunc_wra
 _INLINED: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
+_calls: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def calling_when_a_kernel_is_compiled(call: Callable[[], None]) -> Iterator[None]:
+    """Call a function before each kernel that is compiled, in the thread that compiles it. Kernels in the cache are not compiled."""
+    _calls.append(call)
+    try:
+        yield
+    finally:
+        _calls.remove(call)
+
+
 class _Notice(event.Listener):
     """Says that kernels are compiled, before the first of them is."""
 
@@ -32,8 +46,11 @@ class _Notice(event.Listener):
         if not dispatcher.py_func.__module__.startswith("ultragcn.") or not dispatcher.targetoptions.get("nogil"):
             return  # somebody else's, or part of a kernel
         place = dispatcher.stats.cache_path
-        kept = f"once after installing; they are kept in {place}" if place else "in each process, for there is no folder to keep them in"
-        say(f"compiling kernels, which takes up to a minute, {kept}")
+        often = "once" if place else "in each process"
+        kept = f"they are kept in {place}" if place else "there is no folder to keep them in"
+        say(f"compiling the kernels that this needs, {often}: up to 20 seconds on most machines; {kept}")
+        for call in tuple(_calls):
+            call()
 
     def on_end(self, event: event.Event) -> None:
         pass

@@ -49,7 +49,8 @@ const TEXTS = {
     diversityHint: "Without variety the best matches come first. With more variety the items differ more from each other.",
     lookUp: "Look up a user",
     user: "User id",
-    userHint: "As it stands in the data, for example user-0001.",
+    userHint: "As it stands in the data.",
+    example: (user) => `Try ${user}`,
     show: "Show",
     key: "Key of this server",
     keyHint: "This server answers only with its key. It is kept until you close this tab.",
@@ -58,6 +59,7 @@ const TEXTS = {
     again: "Try again",
     network: "The server cannot be reached. Check that it runs, then try again.",
     busy: (seconds) => `The server is busy. This page tries again in ${seconds} s.`,
+    preparing: (seconds) => `The server is getting ready. This page tries again in ${seconds} s.`,
     stillBusy: "The server is still busy. Try again a little later.",
     unknownUser: (user) => `The model does not know user “${user}”.`,
     unknownItems: (n) => (n === 1 ? "The model does not know one of these items, so the item was left out." : `The model does not know ${number(n)} of these items, so they were left out.`),
@@ -110,7 +112,8 @@ const TEXTS = {
     diversityHint: "끄면 가장 잘 맞는 것부터 보여 줍니다. 높이면 서로 더 다른 것을 보여 줍니다.",
     lookUp: "사용자 찾기",
     user: "사용자 id",
-    userHint: "데이터에 적힌 그대로 씁니다. 예: user-0001",
+    userHint: "데이터에 적힌 그대로 씁니다.",
+    example: (user) => `예: ${user}`,
     show: "보기",
     key: "이 서버의 키",
     keyHint: "이 서버는 키가 있어야 답합니다. 키는 이 탭을 닫을 때까지만 보관합니다.",
@@ -119,6 +122,7 @@ const TEXTS = {
     again: "다시 시도",
     network: "서버에 연결할 수 없습니다. 서버가 실행 중인지 확인하고 다시 시도해 주세요.",
     busy: (seconds) => `서버가 바쁩니다. ${seconds}초 뒤에 다시 시도합니다.`,
+    preparing: (seconds) => `서버가 준비하고 있습니다. ${seconds}초 뒤에 다시 시도합니다.`,
     stillBusy: "서버가 아직 바쁩니다. 잠시 뒤에 다시 시도해 주세요.",
     unknownUser: (user) => `모델이 모르는 사용자입니다: “${user}”`,
     unknownItems: (n) => `모델이 모르는 것 ${number(n)}개를 뺐습니다.`,
@@ -138,6 +142,8 @@ const TITLES_AT_ONCE = 100; // ids in one address
 const GRACE = 300; // ms that an answer nobody waits for may hold up the next question
 const TIMEOUT = 20000; // ms
 const TRIES = 5; // of a question that a busy server refuses
+const PREPARING = 60; // tries while the server gets ready: it then gives more than a second to wait
+const COLUMNS = 4; // of the items table that are shown
 const NONE = Object.freeze([]);
 const KEY = "ultragcn-key";
 
@@ -176,8 +182,9 @@ async function ask(name, path, body) {
     const answer = await mine;
     if (!counts()) return null;
     if (answer.status === 200 && notice !== null && !notice.stays) say(null);
-    if (answer.status !== 503 || tries === TRIES) return answer;
-    say(() => text.busy(answer.seconds));
+    const isPreparing = answer.seconds > 1;
+    if (answer.status !== 503 || tries >= (isPreparing ? PREPARING : TRIES)) return answer;
+    say(() => (isPreparing ? text.preparing : text.busy)(answer.seconds));
     await new Promise((resolve) => setTimeout(resolve, answer.seconds * 1000));
     if (!counts()) return null;
   }
@@ -424,7 +431,11 @@ async function learnTitles() {
 // Ask for the list of this state, and show it.
 async function update(words = "") {
   const has = chosen();
-  const rules = { k: state.count, ...(state.diversity && can("diversity") ? { diversity: state.diversity } : {}) };
+  const rules = {
+    k: state.count,
+    ...(state.diversity && can("diversity") ? { diversity: state.diversity } : {}),
+    ...(about?.columns.length ? { columns: true } : {}),
+  };
   const isWholeUser = state.user !== null && !state.without.length;
   const who = isWholeUser ? { user: state.user, add: state.items } : { items: has.slice(0, MOST_IDS) };
   const body = { ...who, ...rules, explain: can("explain") };
@@ -551,6 +562,9 @@ function showTexts() {
   }
   at("lead").textContent = about === null || can("new users") ? text.lead : text.leadUsers;
   at("model").textContent = about === null ? "" : text.model(about);
+  const example = about?.example_user;
+  at("example").hidden = example === undefined;
+  at("example").textContent = example === undefined ? "" : text.example(example);
   showNotice();
   showAll();
 }
@@ -619,9 +633,20 @@ function rowOf(row, isNew) {
     const given = { class: "action", data, "aria-label": text.likeItem(title), "aria-expanded": String(isOpen), press: () => toggleSimilar(item) };
     actions.append(button(given, icon("like"), make("span", { text: text.like })));
   }
-  const made = make("li", { class: isNew ? "row new" : "row", data: { item } }, titled("p", item, { class: "title" }), whyOf(row), actions);
+  const made = make("li", { class: isNew ? "row new" : "row", data: { item } }, headOf(row), whyOf(row), actions);
   if (isOpen && similar !== null) made.append(similarTo(item));
   return made;
+}
+
+// The title, and below it what the items table knows besides.
+function headOf(row) {
+  const title = titled("p", row.item, { class: "title" });
+  const known = Object.entries(row.columns ?? {}).filter(([, value]) => ![row.item, titleOf(row.item)].includes(String(value)));
+  if (!known.length) return title;
+  const cells = known.slice(0, COLUMNS).map(([name, value]) => {
+    return make("span", { dir: "auto", title: `${name}: ${value}`, text: `${name}: ${value}` });
+  });
+  return make("div", { class: "head" }, title, make("p", { class: "cells" }, ...cells));
 }
 
 function whyOf(row) {
@@ -795,6 +820,10 @@ at("user-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const user = at("user").value.trim();
   if (user) lookUp(user);
+});
+at("example").addEventListener("click", () => {
+  at("user").value = String(about.example_user);
+  lookUp(at("user").value);
 });
 at("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
