@@ -54,7 +54,17 @@ def test_a_run_folder_holds_manifest_history_metrics_and_model(run_folder):
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_train_on_a_log_of_one_s_own_prints_what_popularity_reaches_on_the_same_pairs(log, tmp_path, capsys, refit):
-    words = ["train", "--dataset", str(log), "--model", "itemknn", "--out", str(tmp_path / "run"), "--quiet", *(["--refit"] if refit else [])]
+    words = [
+        "train",
+        "--dataset",
+        str(log),
+        "--model",
+        "itemknn",
+        "--out",
+        str(tmp_path / "run"),
+        "--quiet",
+        *(["--refit"] if refit else []),
+    ]
     assert main(words) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     data = load_dataset(log)
