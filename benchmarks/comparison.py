@@ -9,6 +9,7 @@ named (`--parts sgd`).
 """
 
 import argparse
+import itertools
 import re
 import subprocess
 import sys
@@ -145,9 +146,38 @@ def write() -> None:
 def of_data_set(name: str) -> tuple[str, str, bool]:
     """Return the heading of a data set's section, the section as far as its tables are there, and whether all are."""
     heading, folders = f"## {name}", [folder(name, kind) for kind in kinds_of(name)]
-    tables = tables_in(folders)
+    found = tables_in(folders)
+    tables, clean, default = dict(found), folder(name, "clean"), folder(name, "default")
+    if clean in tables and default in tables:
+        tables[clean] = with_rows(tables[clean], tables.pop(default))
     published = [f"Published: {PUBLISHED[name]}.\n"] if name in PUBLISHED else []
-    return heading, "\n".join([heading + "\n", *tables.values(), *published]) if tables else "", len(tables) == len(folders)
+    return heading, "\n".join([heading + "\n", *tables.values(), *published]) if tables else "", len(found) == len(folders)
+
+
+def with_rows(table: str, other: str) -> str:
+    """Return a table with the rows of another one among its own, by the first metric.
+
+    Those rows were not compared user by user, so they say that they are not tested.
+    """
+    first = re.search(r"paired t-test of (\S+)", table)[1]
+    lines = table.split("\n")
+    head = next(place for place, line in enumerate(lines) if line.startswith("| model |"))
+    names = cells_of(lines[head])
+    rows = list(itertools.takewhile(lambda line: line.startswith("|"), lines[head + 2 :]))
+    of_other = dict.fromkeys(line for line in other.split("\n") if line.startswith("| ") and not line.startswith(("| model |", "| ---")))
+    more = [
+        "| " + " | ".join("not tested" if name == "p" else cell for name, cell in zip(names, cells_of(line), strict=True)) + " |"
+        for line in of_other
+    ]
+    ordered = sorted([*rows, *more], key=lambda line: -float(cells_of(line)[names.index(first)]))
+    apart = ", ".join(f"`{cells_of(line)[0]}`" for line in more)
+    note = f"{apart} was run apart, with fewer seeds, so it is not tested against the others user by user."
+    return "\n".join([*lines[: head + 2], *ordered, *lines[head + 2 + len(rows) :]]).rstrip("\n") + f"\n\n{note}\n"
+
+
+def cells_of(line: str) -> list[str]:
+    """Return the cells of a row of a Markdown table."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 def of_clusters(standing: str) -> tuple[str, str, bool]:
