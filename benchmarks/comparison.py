@@ -4,19 +4,23 @@
 
 Runs are kept in runs/compare-DATASET-clean-refit, -default and -authors, those of unknown_data.py in runs/unknown-DATASET-SPLIT, those of
 ablation.py in plots/, so what is there is not run again. A section of docs/results.md is written anew once all that it is made of is there,
-and stays as it is until then. The part sgd, the authors' procedure, takes minutes on a GPU and nights without one, so it is run where it is
-named (`--parts sgd`).
+and stays as it is until then. Under each table the page says which version made it on which day, from what `compare` recorded. Of a table
+without a record, the page names the commit that brought the last of its rows into the page.
+
+The part sgd, the authors' procedure, takes minutes on a GPU and nights without one. It runs where it is named (`--parts sgd`).
 """
 
 import argparse
+import functools
 import itertools
 import re
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import ablation
 import unknown_data
@@ -24,11 +28,16 @@ from measure import ROOT, data_dir
 
 from ultragcn import storage
 from ultragcn.errors import DataWarning
+from ultragcn.experiments.studies.compare import reading
 
 KINDS = ("clean", "default", "authors")
 """Of tables: `clean` with a refit, the same for the defaults alone on data that take them minutes, and the authors' protocol."""
 PARTS = (*KINDS, "unknown", "ablation")
 """What is run unless --parts says otherwise: all but `sgd`."""
+MEASURED = ("| model | settings |", "|  | seeds |", "|  | Recall@20 / NDCG@20 | their log |", "|  | gowalla | ml-1m |")
+"""How the tables begin that have our own figures."""
+DATED = re.compile(r"(This table was|The runs? of .+ (was|were)) made by |The last rows of this table came into this page with commit ")
+"""How the line under such a table begins."""
 ONE_SEED = 0
 """Of the defaults where they take minutes, and of sgd."""
 
@@ -43,63 +52,99 @@ BASELINES = {
 MINUTES = ("gowalla", "amazoncds")
 """Where a fit with the defaults takes minutes."""
 
+AUTHORS_LOG = "UltraGCN, log of the authors' code"
 PUBLISHED = {
-    "gowalla": "UltraGCN's authors' log .1864 / .1581; BSL-MF .1882 / .1584; LightGCN .1830 / .1554; EASE .1765; BPR .1627; "
-    "best of any kind ChebyCF .1941 / .1616",
-    "ml-1m": "UltraGCN's authors' log .2787 / .2642; softmax MF .2809 / .2662; BSL-MF .2804 / .2681; EASE (l2 500) .2759 / .2660",
-    "amazoncds": "UltraGCN's authors' log .1622 / .1043; MF-BPR .1312 / .0811; SimpleX .1763 / .1145",
-    "electronics": "UltraGCN's authors' log .1368 / .0829; MF-BPR .1302 / .0775; SimpleX .1457 / .0842",
-}
-"""Recall@20 / NDCG@20 as others published them, almost all selected on the test set."""
+    "gowalla": {
+        AUTHORS_LOG: ".1864 / .1581", "BSL-MF": ".1882 / .1584", "LightGCN": ".1830 / .1554", "EASE": ".1765", "BPR": ".1627",
+        "ChebyCF, the best of any kind": ".1941 / .1616",
+    },
+    "ml-1m": {AUTHORS_LOG: ".2787 / .2642", "softmax MF": ".2809 / .2662", "BSL-MF": ".2804 / .2681", "EASE (l2 500)": ".2759 / .2660"},
+    "amazoncds": {AUTHORS_LOG: ".1622 / .1043", "MF-BPR": ".1312 / .0811", "SimpleX": ".1763 / .1145"},
+    "electronics": {AUTHORS_LOG: ".1368 / .0829", "MF-BPR": ".1302 / .0775", "SimpleX": ".1457 / .0842"},
+}  # fmt: skip
+"""Recall@20 / NDCG@20 as others published them, or Recall@20 alone; almost all were selected on the test set."""
 
 SGD_SETTINGS = {"gowalla": {"learning_rate": 1e-3, "epochs": 110}}
 """Where the authors' procedure is given other settings than theirs: at their learning rate it takes some 700 epochs."""
 
 ABOUT = """# Results
 
-Recall@20 / NDCG@20 of full rankings, means over seeds, on two CPU cores (the authors' procedure apart). Made by
+This page compares the models on six data sets, by Recall@20 and NDCG@20. Each figure is a mean over seeds, and every item that a user has
+not seen yet is ranked. Two CPU cores computed all tables but that of the authors' procedure. This command makes the page:
 
     ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py
 
-which calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` with `--refit`, and with `--protocol authors`, for each table of a
-data set; the tables of unknown data and of parts left out are of `benchmarks/unknown_data.py` and `benchmarks/ablation.py`.
-The figures of UltraGCN in the tables of a data set are of full sweeps, `negatives="full"`. The section on clusters has those of `auto`.
-Settings marked `kept` or `given` were chosen on the validation items of `clean` (configs/; configs/baselines/settings.toml names the
-exceptions); each table says how many seeds it has. Seconds are those of the machine as it was: read them only where it did nothing else.
+It calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` for each table of a data set, with `--refit` or with
+`--protocol authors`. The tables of unknown data are made by `benchmarks/unknown_data.py`, and those of parts left out by
+`benchmarks/ablation.py`.
 
-* `clean`, refitted: a tenth of train is held out and epochs are chosen on it; then the model is trained once more on all of train for as
-  many epochs, and test is read once. These are the numbers to trust.
-* `authors`: the epoch that is best **on test** is kept, as the authors' code does. Only for comparing the paper's model with published
-  numbers, which are almost all made so. The baselines compared here choose no epoch: theirs are the numbers of `clean`, refitted.
+## How to read the tables
 
-`ultragcn` has the settings kept for the data set, `ultragcn-default` those for data it knows nothing of (L2 and the weight of the item
-graph chosen on validation while training), `ultragcn-paper` is the paper's model, without the item graph at ranking time, with the settings
-kept for it (docs/model.md).
+| column | what it has |
+| --- | --- |
+| settings | `kept`: chosen for this data set (configs/); `given`: by `--settings`; `chosen`: by the model, on validation; `defaults`: chosen for no data set |
+| seeds | over how many seeds the figures are means |
+| 95 % interval | a bootstrap over users |
+| over seeds | the standard deviation over seeds |
+| p | the p-value of a paired t-test of recall@20 over users against the best model, with Holm's correction; nothing in a table of one model |
+| with history | recall@20 of the test users who have train items |
+| difference to the best | of recall@20, paired by user, with its 95 % interval |
+| seconds | the seconds of a training on the machine as it was; other work may have run at the same time |
+
+| protocol | how a model is trained and measured | use |
+| --- | --- | --- |
+| `clean`, refitted | A tenth of train is held out, and epochs are chosen on it. | These are the numbers to trust. |
+| `authors` | The epoch that is best **on test** is kept, as the authors' code does. | Compare published numbers with these only. |
+
+Refitted means that the model is trained once more, on all of train and for as many epochs as were chosen. Test is then read once.
+Almost all published numbers were chosen on test, so they compare with the paper's model under `authors`. The baselines choose no epoch.
+Under `authors` their numbers would be those of `clean`, refitted, so they have no line there.
+
+| model | what it is |
+| --- | --- |
+| `ultragcn` | UltraGCN with the settings kept for the data set |
+| `ultragcn-default` | UltraGCN with the defaults: L2 and the weight of the item graph are chosen on validation in training |
+| `ultragcn-paper` | [the paper's model](model.md), without the item graph at ranking time, with the settings kept for it |
+
+Settings marked `kept` or `given` were chosen on the validation items of `clean`. configs/baselines/settings.toml names the exceptions. The
+figures of UltraGCN in the tables of a data set are of full sweeps, `negatives="full"`. The section on clusters has those of `auto`.
+
+A line under each table says which version made it on which day. `compare` did not always record its version. Where it did not, the line
+names the commit that brought the last rows of the table into this page. Code of that commit, or earlier code, made those rows.
 """
 
 
 CLUSTERS = """## Clusters in place of full sweeps
 
-The tables above are of full sweeps, `negatives="full"`. `auto` takes clusters on these four data sets, and keeps full sweeps on the other
-two. `clean`, refitted, settings kept, means over seeds (`python benchmarks/clusters.py`). CPU seconds are those of fit and refit together.
+The tables above are of full sweeps, `negatives="full"`. `auto` takes clusters on the four data sets of this table, and keeps full sweeps on
+the other two. The protocol is `clean`, refitted, the settings are those kept, and the figures are means over seeds. They are Recall@20 /
+NDCG@20. CPU seconds are those of fit and refit together. `python benchmarks/clusters.py` measured them.
 """
 
 UNKNOWN = """## The defaults on unknown data
 
-Logs with times, split as they are used: the last five items of each user (`last`), or everything from some time on (`time`). UltraGCN has
-its defaults, every baseline the best of 6 to 27 settings on the same validation items (`python benchmarks/unknown_data.py`).
+These logs have times, and they are split as logs are used. `last` holds out the last five items of each user, and `time` holds out
+everything from some time on. UltraGCN has its defaults. Every baseline has the best of 6 to 27 settings on the same validation items.
+`python benchmarks/unknown_data.py` made the tables.
 """
 
 SGD = """## The authors' procedure
 
-The paper's model by `solver="sgd"`: sampled negatives and Adam, with the hyper-parameters that the authors published, protocol `authors`,
-seed 0, beside the log of their own code (`python benchmarks/comparison.py --parts sgd`). gowalla has ten times their learning rate and 110
-epochs at most, where their log has 634. Computed on one NVIDIA H200, all four at the same time: seconds are more than each takes alone.
+This table has the paper's model as the authors train it, beside the log of their own code. `solver="sgd"` samples negatives and takes steps
+of Adam, with the hyper-parameters that the authors published, under the protocol `authors`, with seed 0.
+`python benchmarks/comparison.py --parts sgd` made it. One NVIDIA H200 computed all four trainings at the same time, so the seconds
+are more than each takes alone. On gowalla the schedule differs:
+
+| gowalla | learning rate | epochs at most |
+| --- | --- | --- |
+| here | ten times the authors' | 110 |
+| log of the authors' code | the authors' | 634 |
 """
 
 ABLATION = """## What each part brings
 
-On **validation** items of `clean` (never test), settings kept and one part left out; model seed 0 (`python benchmarks/ablation.py`).
+Each line leaves out one part of the model and keeps all other settings. The figures are Recall@20 / NDCG@20 on the **validation** items of
+`clean`, with model seed 0. Test is not read. `python benchmarks/ablation.py` measured them.
 """
 
 
@@ -139,8 +184,49 @@ def write() -> None:
     by_heading = {part.split("\n", 1)[0]: part.rstrip() + "\n" for part in re.split(r"^(?=## )", standing, flags=re.MULTILINE)}
     parts = [ABOUT]
     for heading, text, complete in sections:
-        parts.append(text if complete else by_heading.get(heading, text))
+        parts.append(dated(text if complete else by_heading.get(heading, text), commits_of_rows()))
     storage.write_text(page, "\n".join(part for part in parts if part))
+
+
+class Commit(NamedTuple):
+    """A commit of docs/results.md."""
+
+    place: int
+    """In the history, from the first one."""
+    name: str
+    day: str
+
+
+@functools.cache
+def commits_of_rows() -> dict[str, Commit]:
+    """Return, for each row of a table that docs/results.md ever had, the commit that brought it last."""
+    command = ["git", "log", "--reverse", "--first-parent", "-m", "--format=commit %h %as", "-p", "--unified=0", "--", "docs/results.md"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    brought: dict[str, Commit] = {}
+    commit = Commit(0, "", "")
+    for line in done.stdout.splitlines():
+        if words := re.fullmatch(r"commit (\S+) (\S+)", line):
+            commit = Commit(commit.place + 1, words[1], words[2])
+        elif line.startswith("+| "):
+            brought[line[1:]] = commit
+    return brought
+
+
+def dated(section: str, commits: Mapping[str, Commit]) -> str:
+    """Return a section with a line under each table that has none: the commit that brought the last of its rows into the page.
+
+    Only tables that begin as MEASURED says are dated, and only where every row is committed.
+    """
+    if not section:
+        return ""
+    paragraphs, out = section.rstrip("\n").split("\n\n"), []
+    for paragraph, follows in zip(paragraphs, [*paragraphs[1:], ""], strict=True):
+        out.append(paragraph)
+        rows = paragraph.split("\n")[2:]
+        if paragraph.startswith(MEASURED) and not DATED.match(follows) and all(row in commits for row in rows):
+            last = max(commits[row] for row in rows)
+            out.append(f"The last rows of this table came into this page with commit {last.name}, on {last.day}.")
+    return "\n\n".join(out) + "\n"
 
 
 def of_data_set(name: str) -> tuple[str, str, bool]:
@@ -150,16 +236,15 @@ def of_data_set(name: str) -> tuple[str, str, bool]:
     tables, clean, default = dict(found), folder(name, "clean"), folder(name, "default")
     if clean in tables and default in tables:
         tables[clean] = with_rows(tables[clean], tables.pop(default))
-    published = [f"Published: {PUBLISHED[name]}.\n"] if name in PUBLISHED else []
+    published = [of_published(name)] if name in PUBLISHED else []
     return heading, "\n".join([heading + "\n", *tables.values(), *published]) if tables else "", len(found) == len(folders)
 
 
 def with_rows(table: str, other: str) -> str:
-    """Return a table with the rows of another one among its own, by the first metric.
+    """Return a table with the rows of another one among its own, by Recall@20.
 
     Those rows were not compared user by user, so they say that they are not tested.
     """
-    first = re.search(r"paired t-test of (\S+)", table)[1]
     lines = table.split("\n")
     head = next(place for place, line in enumerate(lines) if line.startswith("| model |"))
     names = cells_of(lines[head])
@@ -169,7 +254,7 @@ def with_rows(table: str, other: str) -> str:
         "| " + " | ".join("not tested" if name == "p" else cell for name, cell in zip(names, cells_of(line), strict=True)) + " |"
         for line in of_other
     ]
-    ordered = sorted([*rows, *more], key=lambda line: -float(cells_of(line)[names.index(first)]))
+    ordered = sorted([*rows, *more], key=lambda line: -float(cells_of(line)[names.index("recall@20")]))
     apart = ", ".join(f"`{cells_of(line)[0]}`" for line in more)
     note = f"{apart} was run apart, with fewer seeds, so it is not tested against the others user by user."
     return "\n".join([*lines[: head + 2], *ordered, *lines[head + 2 + len(rows) :]]).rstrip("\n") + f"\n\n{note}\n"
@@ -178,6 +263,12 @@ def with_rows(table: str, other: str) -> str:
 def cells_of(line: str) -> list[str]:
     """Return the cells of a row of a Markdown table."""
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def of_published(name: str) -> str:
+    """Return the table of what others published on a data set."""
+    lines = [["published by others", "Recall@20 / NDCG@20"], ["---"] * 2, *([model, figures] for model, figures in PUBLISHED[name].items())]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def of_clusters(standing: str) -> tuple[str, str, bool]:
@@ -213,16 +304,28 @@ def of_sgd() -> tuple[str, str, bool]:
     for name, published in PUBLISHED.items():
         path = folder(name, "sgd") / "table.tsv"
         for row in storage.read_rows(path) if path.is_file() else []:
-            log = published.split(";")[0].removeprefix("UltraGCN's authors' log ")
             reached = f"{float(row['recall@20']):.4f} / {float(row['ndcg@20']):.4f}"
-            lines.append([name, reached, log, f"{float(row['train_seconds']):.0f}"])
-    text = "\n".join([SGD, *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
+            lines.append([name, reached, published[AUTHORS_LOG], f"{float(row['train_seconds']):.0f}"])
+    text = "\n".join([SGD, *("| " + " | ".join(line) + " |" for line in lines), *makers_of_sgd()]) + "\n"
     return SGD.split("\n", 1)[0], text if len(lines) > 2 else "", len(lines) == 2 + len(PUBLISHED)
 
 
+def makers_of_sgd() -> list[str]:
+    """Return which versions made the runs of the authors' procedure, as compare recorded it under each of its tables."""
+    tables = tables_in(folder(name, "sgd") for name in PUBLISHED)
+    lines = {
+        line.replace("This table was", f"The run of {path.name.removeprefix('compare-').removesuffix('-sgd')} was")
+        for path, table in tables.items()
+        for line in table.splitlines()
+        if line.startswith("This table was made by ")
+    }
+    return ["", " ".join(sorted(lines))] if lines else []
+
+
 def tables_in(folders: Iterable[Path]) -> dict[Path, str]:
-    """Return the tables of comparisons, of those that are there."""
-    return {path: (path / "table.md").read_text() for path in folders if (path / "table.md").is_file()}
+    """Return the tables of comparisons, of those that are there, without what the top of the page says once."""
+    said = "\n" + reading("recall@20") + "\n"
+    return {path: (path / "table.md").read_text().replace(said, "", 1) for path in folders if (path / "table.md").is_file()}
 
 
 def of_ablations() -> tuple[str, str, bool]:

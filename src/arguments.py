@@ -15,6 +15,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from ultragcn.errors import UltraGCNError, UsageError, unknown_name
@@ -158,7 +159,7 @@ def _flag_help(flag: Flag) -> str:
 
 def value_given(argv: Sequence[str], name: str) -> str | None:
     """Return the text that `argv` gives to the flag `name`, before anything is checked; None where it gives none."""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, following in pairwise([*argv, ""]):
         given, equals, value = argument.partition("=")
         if given.replace("-", "_") == f"__{name}":
             return value if equals else None if following.startswith("--") else following or None

@@ -403,7 +403,7 @@ def test_a_run_that_drew_its_seed_keeps_it_in_the_manifest(log, tmp_path):
 
 def test_options_beside_resume_are_refused_for_the_manifest_says_everything(stopped, capsys):
     line = refused(capsys, "--resume", "run", "--epochs", 9, "--protocol=clean")
-    assert line == "--resume goes on as the manifest of the run says; leave out --epochs, --protocol"
+    assert line == "--resume takes the options from the manifest of the run; leave out --epochs, --protocol"
     assert refused(capsys, "--resume", "nosuch") == "no run folder nosuch; give a folder that ultragcn train wrote"
 
 

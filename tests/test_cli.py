@@ -193,7 +193,7 @@ def test_what_changes_nothing_is_warned_of(tmp_path):
     (tmp_path / "log.csv").write_text("".join(f"u{user},i{(user + place) % 9}\n" for user in range(12) for place in range(5)))
     done = ultragcn("train", "--dataset", "log.csv", "--epochs", 1, "--num_negatives", 3, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "warning: num_negatives changes nothing without solver sgd" in done.stderr
+    assert "warning: num_negatives has no effect without solver sgd" in done.stderr
 
 
 def test_similar_lists_items_and_users(run_folder):
@@ -217,13 +217,13 @@ def test_datasets_lists_names_sizes_and_what_is_here(tmp_path):
         (["train", "--epochs", "abc"], "epochs must be a whole number"),
         (["train", "--epochs", "-1"], "epochs must be a whole number of 1 or more, or None (auto), not '-1'"),
         (["train", "--dataset", "nosuch"], "unknown data set 'nosuch'"), (["train", "--dataset", "gowala"], "did you mean gowalla"),
-        (["train", "--dataset", "./nosuch/"], "no file and no folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
+        (["train", "--dataset", "./nosuch/"], "is not a file or a folder"), (["train", "--solver", "sdg"], "did you mean sgd"),
         (["train", "--protocol", "dirty"], "--protocol must be one of 'clean', 'authors', not 'dirty'"),
         (["train", "--split_seed", "x"], "--split_seed must be a whole number, not 'x'"),
-        (["train", "--dataset", ""], "--dataset is empty; give it a value"), (["train", "--out="], "--out is empty"),
+        (["train", "--dataset", ""], "--dataset is empty; give a value, or leave the option out"), (["train", "--out="], "--out is empty"),
         (["recommend", "", "--all"], "an argument is empty"), (["train", "--resume", "."], ". has no manifest.json; give a folder"),
-        (["evaluate", "run", "--min_rating", "4"], "--min_rating goes with --ranking without RUN; a run knows its own data"),
-        (["train", "--top_k", "5"], "unknown option --top_k, which train has not; it belongs to recommend, similar"),
+        (["evaluate", "run", "--min_rating", "4"], "--min_rating goes only with --ranking without RUN, because a run has its own data"),
+        (["train", "--top_k", "5"], "unknown option --top_k, which is not an option of train; these commands have it: recommend, similar"),
         (["sweep", "--vary", "l2_user=log:0.1"], "a range is written LOW:HIGH"),
         (["sweep", "--dataset", "no.csv", "--vary", "l2_usr=0.1,0.2"], "did you mean l2_user"),
         (["sweep", "--dataset", "no.csv", "--vary", "l2_user=0.1,0.2", "--jobs", "0"], "jobs must be a whole number of 1 or more"),
@@ -395,7 +395,7 @@ def test_the_authors_names_are_understood_in_their_files_alone(tmp_path, capsys)
         (["train", "--iterations", "3"], "what implicit calls iterations is --epochs here"),
         (["train", "--regularization", "3"], "is --l2_user and --l2_item here; its scale is another one"),
         (["train", "--model", "ease", "--regularization", "3"], "is --l2 here"),
-        (["train", "--model", "ease", "--learning_rate", "3"], "which ease has not; it belongs to --model ultragcn, "),
+        (["train", "--model", "ease", "--learning_rate", "3"], "which is not a hyper-parameter of ease; it belongs to --model ultragcn, "),
         (["train", "--model", "ese"], "unknown model 'ese'; did you mean ease?"),
         (["train", "--model", "ease", "--help_me"], "did you mean --help?"),
         (["train", "-d", "demo"], "cannot make sense of '-d'; options have whole names; did you mean --dataset?"),

@@ -106,7 +106,7 @@ def test_lists_are_evaluated_over_the_split_of_a_run(ultragcn, log_run, tmp_path
     ultragcn("recommend", run, "--all", "--output", tmp_path / "lists.tsv")
     of_run, of_lists = ultragcn("evaluate", run), ultragcn("evaluate", run, "--ranking", tmp_path / "lists.tsv")
     assert of_lists.out == of_run.out != ""
-    assert "--split_seed goes with --ranking without RUN" in ultragcn("evaluate", run, "--split_seed", 1, status=2).err
+    assert "--split_seed goes only with --ranking without RUN" in ultragcn("evaluate", run, "--split_seed", 1, status=2).err
 
 
 def test_data_that_moved_with_their_project_are_found_where_they_are_said_to_be_and_checked(ultragcn, log_run, tmp_path):
@@ -145,8 +145,9 @@ def test_help_names_every_metric_and_dialect(capsys, monkeypatch):
     ("words", "says"),
     [
         ([], "give the folder of a run, or --ranking FILE"), (["run", "--ranking", "file"], "no run folder run"),
-        (["--ranking", "file"], "--ranking needs --dataset"), (["run", "--protocol", "clean"], "--protocol goes with --ranking"),
-        (["run", "--split_seed", "0"], "--split_seed goes with --ranking"), (["run", "--dialect", "elliott"], "did you mean elliot"),
+        (["--ranking", "file"], "--ranking needs the data set that the lists are for"),
+        (["run", "--protocol", "clean"], "--protocol goes only with --ranking"),
+        (["run", "--split_seed", "0"], "--split_seed goes only with --ranking"), (["run", "--dialect", "elliott"], "did you mean elliot"),
         (["run", "--metrics", "recal@20"], "did you mean recall"), (["--ranking", "nosuch", "--dataset", "demo"], "cannot read nosuch"),
         (["--ranking", "file", "--dataset", "dem"], "did you mean demo"),
         (["--ranking", "x", "--dataset", "demo", "--protocol", "authors", "--part", "valid"], "cannot read x"),

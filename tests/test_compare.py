@@ -324,7 +324,50 @@ def test_the_table_says_where_the_settings_are_from(finished):
     printed = compare.markdown(finished[0])
     assert "| model | settings | seeds |" in printed
     assert "| popularity | defaults | 1 |" in printed
-    assert "defaults, chosen for no data set" in printed
+    assert "`defaults` where they were chosen for no data set" in printed
+
+
+def test_the_table_says_which_version_made_it_on_which_day(log, tmp_path, monkeypatch):
+    def made(commit, version, models):
+        monkeypatch.setattr(compare, "git_commit", lambda: commit)
+        monkeypatch.setattr(compare, "_today", lambda: "2026-05-04")
+        monkeypatch.setattr("ultragcn.__version__", version)
+        table = compare.compare({"source": log}, models, [0], tmp_path / "out", metrics=["recall@5"])
+        assert compare.made_by(table) == (tmp_path / "out/table.md").read_text().splitlines()[-2 * len(table.makers) + 1 :: 2]
+        return compare.made_by(table), json.loads((tmp_path / "out/comparison.json").read_text())["made"].values()
+
+    sentences, runs = made("1234567890abcdef", "8.9", ["popularity"])
+    assert [run["day"] for run in runs] == ["2026-05-04"]
+    assert sentences == ["This table was made by ultragcn 8.9, commit 1234567, on 2026-05-04."]
+    sentences, _ = made(None, "9.0", ["popularity", "itemknn"])
+    assert set(sentences) == {
+        "The runs of popularity were made by ultragcn 8.9, commit 1234567, on 2026-05-04.",
+        "The runs of itemknn were made by ultragcn 9.0 on 2026-05-04.",
+    }
+    shutil.rmtree(tmp_path / "out")
+    assert made("1234567890abcdef+", "9.0", ["itemknn"])[0] == [
+        "This table was made by ultragcn 9.0, commit 1234567 with changes, on 2026-05-04."
+    ]
+
+
+def test_a_table_of_runs_over_several_days_says_both_ends_and_runs_without_a_record_are_named(finished):
+    table, _ = finished
+    of_two_days = replace(table, makers=(compare.Maker("1.0", None, ("2026-01-02", "2026-01-03", "2026-01-05"), ("ials",)),))
+    assert compare.made_by(of_two_days) == ["This table was made by ultragcn 1.0 from 2026-01-02 to 2026-01-05."]
+    assert compare.made_by(replace(of_two_days, unrecorded=("itemknn",))) == [
+        "The runs of ials were made by ultragcn 1.0 from 2026-01-02 to 2026-01-05.",
+        "The runs of itemknn were made by a version that was not recorded.",
+    ]
+
+
+def test_runs_of_before_versions_were_recorded_are_kept_and_the_table_does_not_name_a_version(finished, log, tmp_path):
+    table, out = finished[0], shutil.copytree(finished[1], tmp_path / "out")
+    about = json.loads((out / "comparison.json").read_text())
+    (out / "comparison.json").write_text(json.dumps({name: value for name, value in about.items() if name != "made"}))
+    again = compare.compare({"source": log}, ["popularity", "itemknn", "ials"], [0, 1], out, metrics=["recall@5", "ndcg@5"])
+    assert again.lines == table.lines
+    assert (again.makers, set(again.unrecorded)) == ((), {"popularity", "itemknn", "ials"})
+    assert "made by" not in compare.markdown(again)
 
 
 def test_a_p_value_too_small_for_a_number_is_not_printed_as_zero(finished):
@@ -433,7 +476,7 @@ def test_the_command_reads_settings_and_names_a_stray_one(log, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        (("--seeds", "zero"), "whole numbers"), (("--models", ""), "--models is empty; give it a value, or leave it out"),
+        (("--seeds", "zero"), "whole numbers"), (("--models", ""), "--models is empty; give a value, or leave the option out"),
         (("--models", "ease,,ials"), "nothing empty"), (("--seeds", "0,,1"), "nothing empty"), (("--metrics", " "), "nothing empty"),
         (("--seeds", "-1"), "of 0 or more"),
     ],
@@ -463,7 +506,7 @@ def test_refit_trains_once_more_on_train_and_validation_as_was_chosen(log, tmp_p
     }
     for line in table.lines:
         assert line.means["recall@5"] == pytest.approx(evaluate(own[line.model], data.test, ["recall@5"])["recall@5"])
-    assert "protocol clean, refitted on train and validation" in compare.markdown(table)
+    assert "The protocol is clean, refitted on train and validation." in compare.markdown(table)
     with pytest.raises(UsageError, match="with or without refit"):
         compare.compare({"source": log}, ["itemknn"], [0], tmp_path / "out", metrics=["recall@5"])
     with pytest.raises(UsageError, match="only the protocol clean holds validation out"):

@@ -185,7 +185,7 @@ def test_a_benchmark_is_downloaded_once_as_text_or_from_json_lists(tmp_path, mon
     assert load_dataset("small", tmp_path / "data", protocol="authors").hash == data.hash
     missing = tmp_path / "data" / "small" / "train.txt"
     missing.unlink()
-    with pytest.raises(DownloadError, match=rf"^cannot download train\.txt \(.* get the file by hand and put it at {missing}$"):
+    with pytest.raises(DownloadError, match=rf"^cannot download train\.txt \(.* download the file by hand and put it at {missing}$"):
         load_dataset("small", tmp_path / "data", protocol="authors")
 
 

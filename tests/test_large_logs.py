@@ -295,7 +295,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(disk.Column, "_put", full)
-    with pytest.raises(UltraGCNError, match=r"No space left on device; make room, or give another folder with --scratch DIR") as raised:
+    with pytest.raises(UltraGCNError, match=r"No space left on device; free some space, or give another folder with --scratch") as raised:
         load_dataset(source, on_disk="yes", scratch=place)
     assert "\n" not in str(raised.value)
     del raised

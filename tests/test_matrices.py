@@ -48,7 +48,7 @@ def test_entries_that_come_twice_are_added_and_columns_sorted():
         ({"indices": [1, 2, 0, 3]}, "row 1 has an entry in column 3, and there are 3 columns"),
         ({"indices": [-1, 2, 0, 2]}, "row 0 has an entry in column -1"),
         ({"indices": [1, 2, 0]}, "indices 3 and data 4"),
-        ({"data": [5, 1, 2, np.nan]}, "row 1: nan is no rating; give finite numbers"),
+        ({"data": [5, 1, 2, np.nan]}, "row 1: nan is not a rating; give finite numbers"),
     ],
 )
 def test_a_damaged_matrix_is_refused_before_anything_walks_through_it(arrays, says):

@@ -156,7 +156,7 @@ def test_a_model_is_asked_for_before_it_is_read(free, pairs, tmp_path):
 def test_rows_are_asked_for_before_they_are_sorted(free, tmp_path):
     (tmp_path / "log.csv").write_text("user,item\n" + "".join(f"{row % 10},{row // 10}\n" for row in range(100)))
     free(events._ROW_BYTES * 100 - 1)
-    with pytest.raises(MemoryShortError, match=r"sorting the 100 rows of .*log\.csv needs .*; read fewer of them"):
+    with pytest.raises(MemoryShortError, match=r"sorting the 100 rows of .*log\.csv needs .*; read fewer rows"):
         ultragcn.read_interactions(tmp_path / "log.csv")
 
 

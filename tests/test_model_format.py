@@ -333,7 +333,7 @@ def test_the_files_of_a_run_stay_out_of_a_copy_without_histories(tmp_path, capsy
     assert main(["recommend", str(out), "--items", "3", "4", "--top_k", "2"]) == 0
     assert capsys.readouterr().out.count("\n") == 3
     assert main(["copy", str(run), "--out", str(tmp_path / "all")]) == 0
-    assert "30 items and 40 users with what they have" in capsys.readouterr().err
+    assert "30 items and 40 users, with the items that each user has" in capsys.readouterr().err
     assert (tmp_path / "all" / MODEL_FILE).stat().st_size == (run / MODEL_FILE).stat().st_size
     for name, array in storage.read_arrays(tmp_path / "all" / MODEL_FILE, UltraGCN._format)[0].items():
         np.testing.assert_array_equal(array, storage.read_arrays(run / MODEL_FILE, UltraGCN._format)[0][name])

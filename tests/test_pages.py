@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -220,3 +221,31 @@ def test_a_verb_is_known_by_a_list_of_words(sentence, expected):
 def test_long_sentences_are_those_of_more_than_thirty_words():
     counting = loaded("benchmarks/sentences.py")
     assert [counting.counts(f"{' '.join(['Word'] * number)}.").long for number in (30, 31)] == [0, 1]
+
+
+def test_every_table_of_our_figures_on_the_page_of_results_says_what_made_it(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    comparison = loaded("benchmarks/comparison.py")
+    paragraphs = (ROOT / "docs/results.md").read_text(encoding="utf-8").split("\n\n")
+    after = [follows for table, follows in itertools.pairwise(paragraphs) if table.startswith(comparison.MEASURED)]
+    assert len(after) > 10
+    assert [line for line in after if not comparison.DATED.match(line)] == []
+
+
+def test_a_table_of_results_without_a_record_gets_the_commit_of_its_last_rows(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    comparison = loaded("benchmarks/comparison.py")
+    head = "| model | settings | seeds |\n| --- | --- | --- |\n"
+    old, new, own = f"{head}| ease | kept | 1 |\n| ials | kept | 5 |", f"{head}| bpr | kept | 5 |", f"{head}| bpr | given | 5 |"
+    recorded = "This table was made by ultragcn 1.0 on 2026-01-01."
+    commits = {
+        "| ease | kept | 1 |": comparison.Commit(7, "abc1234", "2026-01-03"),
+        "| ials | kept | 5 |": comparison.Commit(2, "def5678", "2026-01-02"),
+        "| bpr | given | 5 |": comparison.Commit(1, "fed5678", "2026-01-01"),
+    }  # fmt: skip
+    line = "The last rows of this table came into this page with commit abc1234, on 2026-01-03."
+    section = "\n\n".join(["## data", old, new, own, recorded, "| published by others |\n| --- |\n| 1 |"]) + "\n"
+    dated = comparison.dated(section, commits)
+    assert dated == section.replace(old, f"{old}\n\n{line}")
+    assert comparison.dated(dated, commits) == dated
+    assert comparison.dated("", commits) == ""

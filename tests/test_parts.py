@@ -136,11 +136,11 @@ def test_other_queries_are_told_apart(words, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--all", "--parts", "2"), "--parts writes files into a folder; give it: --output FOLDER/"),
+        (("--all", "--parts", "2"), "--parts writes files into a folder; give the folder too, as --output FOLDER/"),
         (("--all", "--parts", "0", "--output", "x/"), "--parts must be a whole number from 1 to 99999, not 0"),
         (("--all", "--parts", "2", "--shard", "1/2", "--output", "x/"), "--shard I/N says how many parts there are; drop --parts"),
-        (("--items", "a", "--output", "x/"), "--items asks for one list, which has no parts; give the name of a file in place of x/"),
-        (("--all", "--output", "file/"), "cannot write parts into file: it is a file; give the name of a folder"),
+        (("--items", "a", "--output", "x/"), "--items makes one list, which has no parts; give the name of a file in place of x/"),
+        (("--all", "--output", "file/"), "cannot write parts into file, because it is a file; give the name of a folder"),
         (("--all", "--output", "strange/"), "strange holds part-00001-of-00002.parquet without _manifest.json"),
         (("--all", "--bom", "--output", "x/"), "--bom marks a file of text for Excel"),
     ],

@@ -181,7 +181,7 @@ def test_what_the_model_does_not_know_is_refused_left_out_or_gets_what_is_popula
         ("q.csv", "user_id,top_k\nu01,5\nu02\n", "row 2 has fewer cells than the header"),
         ("q.csv", 'items,top_k\n"[1,",5\n', "row 1: items must be a list of items such as tea|pie"),
         ("q.csv", "u01\nu02\n", "has no column user_id or items, but u01; give a header, of the columns query_id, user_id"),
-        ("q.csv", "user_id\n", "has no queries; give a row each"), ("q.parquet", "PAR1xxxx", "it is damaged, or not Parquet"),
+        ("q.csv", "user_id\n", "has no queries; give a row for each query"), ("q.parquet", "PAR1xxxx", "it is damaged, or not Parquet"),
         ("q.csv", "", "has no column user_id or items, but nothing"), ("q.csv", None, "cannot read --queries"),
     ],
 )  # fmt: skip

@@ -212,6 +212,6 @@ def test_names_of_models_on_the_command_line(tmp_path, monkeypatch):
 def test_an_empty_table_of_settings_is_refused(tmp_path, capsys):
     (tmp_path / "settings.toml").write_text("[ease]\n[itemknn]\nshrinkage = 1\n")
     assert main(["compare", "--models", "ease", "--settings", str(tmp_path / "settings.toml"), "--out", str(tmp_path / "out")]) == 2
-    assert "the table [ease] is empty, so it chooses nothing; leave it out to train ease as without a file" in capsys.readouterr().err
+    assert "the table [ease] is empty, so it sets no hyper-parameter; leave the table out" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert compare.DEFAULT_MODELS[3] == "ease"

@@ -101,9 +101,9 @@ def test_a_line_that_is_an_id_is_no_header(tmp_path, capsys):
     [
         (b"", "has no ids; give one id a line, or a table with a column user_id"),
         (b"\x81\xff\x00", "it is not text in UTF-8; save it as UTF-8"),
-        (b"1,2\n3,4\n", "is a table, and which of its columns (1, 2) has the user ids is not clear; call that column user_id"),
+        (b"1,2\n3,4\n", "is a table, and it is not clear which of its columns (1, 2) has the user ids; rename this column to user_id"),
         (b"\x1f\x8bxxxxxx", "it is a damaged gzip file"),
-        (b"PAR1xxxx", "it is damaged"), (b'{"n": 1}\n', "which of its columns (n) has the user ids is not clear"),
+        (b"PAR1xxxx", "it is damaged"), (b'{"n": 1}\n', "it is not clear which of its columns (n) has the user ids"),
         (None, "cannot read --users_file"),
     ],
 )  # fmt: skip
@@ -148,8 +148,8 @@ def test_ids_that_begin_with_a_dash_can_be_typed_and_the_message_says_how(words,
     for argv in (("--users", "-x"), ("--users", "u1", "-x")):
         status, _, err = run(capsys, "recommend", words, *argv)
         assert (status, len(err.splitlines())) == (2, 1)
-        assert "an id that begins with - is typed --users=-x" in err
-    assert "an id that begins with - is typed --item=-x" in run(capsys, "similar", words, "--item", "-x")[2]
+        assert "write an id that begins with - as --users=-x" in err
+    assert "write an id that begins with - as --item=-x" in run(capsys, "similar", words, "--item", "-x")[2]
 
 
 def test_files_say_which_items_may_be_listed_and_which_may_not(words, tmp_path, capsys):
@@ -161,7 +161,7 @@ def test_files_say_which_items_may_be_listed_and_which_may_not(words, tmp_path, 
     assert {line[2] for line in lines[1:]} == {"a", "c"}
     assert f"1 of 4 items (first: 'zz') in --candidates {tmp_path / 'some'} is not known to the model" in err
     status, _, err = run(capsys, "recommend", words, "--all", "--candidates", "-", "--exclude", "-")
-    assert (status, err) == (2, "ultragcn: --candidates and --exclude cannot both be read from stdin; give a file to one of them\n")
+    assert (status, err) == (2, "ultragcn: --candidates and --exclude cannot both be read from stdin; give a file for one of them\n")
 
 
 # ----------------------------------------------------------------------- where
@@ -245,7 +245,7 @@ def test_shards_below_each_other_are_the_whole(words, capsys):
         status, lines, err = run(capsys, *asked, f"--shard={shard}")
         assert (status, lines) == (2, [])
         assert err == f"ultragcn: --shard must be I/N with I from 1 to N, such as 1/4, not {shard!r}\n"
-    assert "--shard shares out users; drop it" in run(capsys, "recommend", words, "--items", "a", "--shard", "1/2")[2]
+    assert "--shard divides users" in run(capsys, "recommend", words, "--items", "a", "--shard", "1/2")[2]
 
 
 def test_stats_are_the_last_line_on_stderr_and_count_what_was_written(words, tmp_path, capsys):
@@ -373,7 +373,7 @@ def test_an_item_that_nobody_has_is_like_nothing_and_the_command_says_so(tmp_pat
     ids = IdMap(np.arange(2), "user"), IdMap(np.arange(4), "item")
     UltraGCN(embedding_dim=4, epochs=2).fit(Interactions(sp.csr_matrix([[1.0, 1, 0, 0], [1, 1, 1, 0]]), *ids)).save(tmp_path / "run")
     status, lines, err = run(capsys, "similar", tmp_path / "run", "--item", 3)
-    assert (status, len(lines), err) == (0, 1, "ultragcn: nobody has item '3' in train, so nothing is known to be like it\n")
+    assert (status, len(lines), err) == (0, 1, "ultragcn: no user has item '3' in train, so no item can be compared with it\n")
 
 
 # --------------------------------------------------------------------- killed

@@ -288,9 +288,10 @@ def test_more_diverse_lists_are_less_alike(models):
     [
         ({"where": "prize < 3"}, r"no column 'prize'; did you mean price\? \(it has item_id, item, price, brand, genre, fresh, stock\)"),
         ({"where": "price <"}, "cannot make sense of where 'price <'; give a condition in SQL, such as price < 20"),
-        ({"where": "price"}, r"where 'price' is not true or false of each item; compare numbers .*price \(real\), brand \(text\)"),
+        ({"where": "price"}, r"where 'price' is not a condition that is true or false for each item; compare numbers .*price "
+        r"\(real\), brand \(text\)"),
         ({"where": "genre < 3"}, "compare numbers with numbers and text with text in single quotes"),
-        ({"where": "(select 1) = 1"}, "is not true or false of each item|cannot make sense"),
+        ({"where": "(select 1) = 1"}, "is not a condition that is true or false for each item|cannot make sense"),
         ({"where": 3}, "where must be a condition in SQL, such as .*, not 3"),
         ({"max_per": {"brant": 2}}, r"max_per brant: the items table has no column 'brant'; did you mean brand\?"),
         ({"max_per": "brand"}, r"max_per must be such as brand=2 \(in Python"),
@@ -356,7 +357,7 @@ def test_dates_and_other_kinds_of_a_frame_are_kept_as_text_and_numbers_or_left_o
         "small": pl.Series([1, 2, 3], dtype=pl.UInt8),
     })  # fmt: skip
     model = Popularity().fit(pl.DataFrame({"user": [1, 1, 2], "item": [1, 2, 3]}))
-    with pytest.warns(DataWarning, match="the frame: tags cannot be kept in an items table"):
+    with pytest.warns(DataWarning, match="the frame: tags cannot be kept, because an items table holds only text"):
         model.set_items_table(frame)
     assert model.items_table_.kept.columns == ["item", "day", "at", "kind", "share", "small"]
     for condition, expected in {
@@ -372,9 +373,9 @@ def test_a_table_without_the_items_is_refused():
     model = Popularity().fit(the_log())
     with pytest.raises(DataError, match="none of 160 items is in column item"):
         model.set_items_table(pl.DataFrame({"item": ["x"], "price": [1]}))
-    with pytest.raises(UsageError, match="an items table is a file or a frame with a row an item, not a int"):
+    with pytest.raises(UsageError, match="an items table must be a file or a frame with a row for each item, not a int"):
         model.set_items_table(3)
-    with pytest.raises(UsageError, match="over the items of another model"):
+    with pytest.raises(UsageError, match="made for the items of another model"):
         model.set_items_table(Popularity().fit(pl.DataFrame({"user": [1], "item": [2]})).set_items_table(
             pl.DataFrame({"item": [2], "price": [1]})).items_table_)  # fmt: skip
 
@@ -574,15 +575,15 @@ def test_pairs_in_files_of_any_kind_are_left_out_for_their_user(models, run_fold
         assert ("1 of 3 items (first: 'unheard') in --exclude" in err) == (name == "pairs.csv")
     pl.DataFrame({"user_id": ["u01"], "item_id": [None]}, schema_overrides={"item_id": pl.String}).write_parquet(tmp_path / "pairs.parquet")
     status, _, err = run(capsys, "recommend", run_folder, "--all", "--exclude", tmp_path / "pairs.parquet")
-    assert (status, "has no pairs; give a user and an item a row" in err) == (2, True)
+    assert (status, "has no pairs; give a row with a user and an item for each pair" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--where", "prize < 3"], "has no column 'prize'; did you mean price?"),
-        (["--rule", "summer"], "--rule names something in a file of rules; give the file: --rules FILE"),
-        (["--value", "price=3"], "--value names something in a file of rules"),
+        (["--rule", "summer"], "--rule refers to a file of rules; give the file too: --rules FILE"),
+        (["--value", "price=3"], "--value refers to a file of rules"),
         (["--rules", "RULES"], "no rule of"),
         (["--rules", "RULES", "--rule", "winter"], "'winter' (allowed: summer, withdrawn)"),
         (["--rules", "RULES", "--rule", "summer"], "the value of {genres} is missing; give one: --value genres=..."),

@@ -188,7 +188,7 @@ def test_evaluate_ranking_takes_every_option_of_the_data(log, tmp_path, capsys):
     assert ultragcn(capsys, "evaluate", "--ranking", tmp_path / "lists.tsv", *how).out == of_run
     assert "who have them in train" in ultragcn(capsys, "evaluate", "--ranking", tmp_path / "lists.tsv", "--dataset", log, status=2).err
     assert (
-        "lists cannot be judged"
+        "lists cannot be evaluated"
         in ultragcn(capsys, "evaluate", "--ranking", tmp_path / "lists.tsv", "--dataset", log, "--split", "none", status=2).err
     )
 

@@ -151,9 +151,9 @@ def test_time_can_be_given_and_ties_go_to_test(log):
     assert len(quiet_load(frame, split="time", test_share=0.1).test) == 80
     with pytest.raises(UsageError, match="test_from must be seconds"):
         quiet_load(frame, split="time", test_from="May 1997")
-    with pytest.raises(DataError, match="leaves none to train on"):
+    with pytest.raises(DataError, match="leaves no pair to train on"):
         quiet_load(frame, split="time", test_from="1970-01-01")
-    with pytest.raises(UsageError, match=r"later than all data, the latest of which are of 1997-05-23 00:00:00; give an earlier time"):
+    with pytest.raises(UsageError, match=r"later than all data, which end at 1997-05-23 00:00:00; give an earlier time"):
         quiet_load(frame, split="time", test_from="2050-01-01")
 
 
@@ -219,9 +219,9 @@ def test_users_and_items_that_a_split_leaves_without_train_or_test_are_counted()
     ("options", "says"),
     [
         ({"test": "t.csv", "k_core": 2}, "k_core would change a split that is given"), ({"valid": "t.csv"}, "valid needs test"),
-        ({"test": "t.csv", "valid": "t.csv", "protocol": "authors"}, "valid needs the clean protocol"),
+        ({"test": "t.csv", "valid": "t.csv", "protocol": "authors"}, "valid needs the protocol clean"),
         ({"source": "demo", "k_core": 2}, "demo is made on the spot and split already; drop k_core"),
-        ({"source": "no.csv"}, "no file and no folder no.csv"), ({"mim_rating": 2}, "did you mean min_rating"),
+        ({"source": "no.csv"}, "no.csv is not a file or a folder"), ({"mim_rating": 2}, "did you mean min_rating"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_together_is_refused(tmp_path, monkeypatch, options, says):
@@ -234,7 +234,7 @@ def test_what_makes_no_sense_together_is_refused(tmp_path, monkeypatch, options,
 def test_a_folder_tells_its_files_by_their_names(tmp_path, log):
     home = tmp_path / "shop"
     home.mkdir()
-    with pytest.raises(DataError, match=r"shop has no train.txt and no test.txt; a data set is a folder with"):
+    with pytest.raises(DataError, match=r"shop has no train.txt and no test.txt; give a folder with"):
         load_dataset(home)
     log.write_csv(home / "sales-2024.csv")
     (home / "README.txt").write_text("The only table of a folder is its log.")
@@ -265,7 +265,7 @@ def test_a_folder_is_no_file_of_titles(tmp_path):
 def test_a_pipe_is_told_from_an_empty_file(tmp_path, log):
     pipe = tmp_path / "pipe.csv"
     os.mkfifo(pipe)  # nobody writes: reading it would wait for ever
-    says = "pipe.csv is a pipe, which can be read only once; write what comes out of it to a file"
+    says = "pipe.csv is a pipe, which can be read only once; write its output to a file"
     with pytest.raises(DataError, match=says):
         load_dataset(pipe)
     log.write_csv(tmp_path / "log.csv")
@@ -286,7 +286,7 @@ def test_titles_are_found_for_every_kind_of_id_and_missing_ones_counted(tmp_path
     (tmp_path / "movies.dat").write_text("1::Alien: Resurrection (1997)::x\n007::L'été::y\n", encoding="utf-8")
     assert read_titles(tmp_path / "movies.dat", strings, DataOptions()).tolist() == ["L'été", "Alien: Resurrection (1997)"]
     (tmp_path / "none.csv").write_text("")
-    with pytest.raises(DataError, match=r"none.csv is empty; expected one item and its title a row"):
+    with pytest.raises(DataError, match=r"none.csv is empty; expected a row with an item and its title"):
         read_titles(tmp_path / "none.csv", strings, DataOptions())
     with pytest.raises(DataError, match=r"none of 1 item is in column movieId \(ids such as 'x'\)"):
         read_titles(titles, IdMap(np.array(["x"], dtype=object), "item"), DataOptions())

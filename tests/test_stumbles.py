@@ -112,13 +112,13 @@ def test_an_item_that_raises_its_own_score_is_called_itself():
         ),
         (
             ["--users", "u1", "u2", "--promote", "price > 28=50%", "--top_k", "4", "--include_seen"],
-            "2 of 2 lists have fewer than the 2 items that --promote promises of 'price > 28', which is true of 1 item of the model; what "
-            "may not be listed for a user is not among them",
+            "2 of 2 lists have fewer than the 2 items that --promote promises of 'price > 28', which is true of 1 item of the "
+            "model; items that may not be listed for a user do not count",
         ),
         (
             ["--items", "song1", "--promote", "price > 98=50%", "--top_k", "4"],
-            "the list has fewer than the 2 items that --promote promises of 'price > 98', which is true of 0 items of the model; what may "
-            "not be listed for a user is not among them",
+            "the list has fewer than the 2 items that --promote promises of 'price > 98', which is true of 0 items of the model; "
+            "items that may not be listed for a user do not count",
         ),
     ],
 )  # fmt: skip
@@ -165,12 +165,12 @@ def test_short_lists_are_counted_over_all_blocks_and_once_for_a_user_that_is_ask
         (["explain", "{run}", "--user", "u1", "--item", "song3x"], "did you mean 'song3'?"),
         (["explain", "{run}", "--user", "u1", "--item", "quite else"], "ids are strings such as 'song0', 'song1', 'song10' ... no more"),
         (["recommend", "{run}", "--users", "U1"], "ids are strings such as 'u0', 'u1', 'u10'; --unknown skip"),
-        (["recommend", "{run}", "--users", "u1", "--where", "genre = jazz"], "genre has the value jazz, and a text stands in"),
-        (["recommend", "{run}", "--users", "u1", "--where", 'genre = "JAZZ"'], "a text stands in single quotes: 'jazz'"),
-        (["recommend", "{run}", "--users", "u1", "--promote", "genre in (folk)=20%"], "a text stands in single quotes: 'folk'"),
+        (["recommend", "{run}", "--users", "u1", "--where", "genre = jazz"], "genre has the value jazz; put text into"),
+        (["recommend", "{run}", "--users", "u1", "--where", 'genre = "JAZZ"'], "put text into single quotes: 'jazz'"),
+        (["recommend", "{run}", "--users", "u1", "--promote", "genre in (folk)=20%"], "put text into single quotes: 'folk'"),
         (["recommend", "{run}", "--users", "u1", "--where", "prise > 3"], "no column 'prise'; did you mean price?"),
-        (["recommend", "{run}", "--users", "u1", "--where", "genre = zydeco"], "a text stands in single quotes: 'zydeco'"),
-        (["train", "--dataset", "{log}", "--where", "item = song3", "--out", "{new}"], "a text stands in single quotes: 'song3'"),
+        (["recommend", "{run}", "--users", "u1", "--where", "genre = zydeco"], "put text into single quotes: 'zydeco'"),
+        (["train", "--dataset", "{log}", "--where", "item = song3", "--out", "{new}"], "put text into single quotes: 'song3'"),
         (["recommend", "{run}", "--users", "u1", "--where", "zydeco > 3"], "no column 'zydeco' (it has item_id, item, genre, price)"),
         (["train", "--dataset", "{log}", "--where", "itm = 'song3'", "--out", "{new}"], "no column 'itm' for where; did you mean item?"),
         (["update", "{run}", "--interactions", "{no_item}", "--out", "{new}"], "such as --item_column thing (item_column='thing')"),

@@ -300,7 +300,7 @@ sys.exit(main(["doctor", "--compile"]))
 """
     done = python(tmp_path, code)
     assert done.returncode == 0
-    assert "ultragcn: all kernels compiled, or loaded from where they are kept, in 1.0 s" in done.stderr
+    assert "ultragcn: all kernels were compiled, or loaded from the cache, in 1.0 s" in done.stderr
     assert "kernel_cache\t" in done.stdout
 
 

@@ -86,7 +86,7 @@ def test_times_go_with_their_pairs():
     untimed = pairs.with_matrix(pairs.matrix)
     assert untimed.hash != pairs.hash
     assert untimed.union(early).times is None
-    with pytest.raises(DataError, match="3 times do not go with 4 pairs"):
+    with pytest.raises(DataError, match="3 times do not fit 4 pairs"):
         pairs.with_matrix(pairs.matrix, np.arange(3))
 
 
@@ -95,7 +95,7 @@ def test_a_place_in_a_line_is_no_time(tmp_path):
     file.write_text("1 5 6 7 9\n2 6 9 7\n3 9 7 5\n")
     assert load_dataset(file, split="last", protocol="authors").train.times is None
     assert not has_span(load_dataset(file, split="last", protocol="authors").train)
-    with pytest.raises(DataError, match="has no times, only lines of users and their items; drop time_column"):
+    with pytest.raises(DataError, match="has no times, because its lines hold only a user and items; drop time_column"):
         load_dataset(file, time_column="3")
 
 

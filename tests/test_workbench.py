@@ -673,6 +673,16 @@ def test_every_script_finds_the_workbench_when_it_is_run_by_its_path(shared_copy
         assert result.stdout.startswith(f"NAME\n    {script} - ")
 
 
+@pytest.mark.parametrize("program", ["main.py", "experiments/exp_hyper_param.py"])
+def test_without_a_flag_a_program_does_what_its_defaults_say(workbench, tmp_path, program):
+    write(tmp_path / "data" / "mnist", tiny_mnist()[1])
+    words = [sys.executable, str(workbench / program)]
+    given = environment(ULTRAGCN_DATA_DIR=str(tmp_path / "data"))
+    result = subprocess.run(words, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert len(read_rows(workbench.parent / "plots" / f"{Path(program).stem}.tsv")) == (1 if program == "main.py" else 5)
+
+
 def test_main_runs_by_a_relative_path_as_well(shared_copy):
     result = pressed(Path("src", "main.py"), shared_copy.parent, "--help")
     assert result.stdout.startswith(HELP_OF_THE_TEMPLATE)

@@ -87,7 +87,9 @@ def _in_our_words(message: str) -> str:
 
 def build_parser(argv: Sequence[str] = ()) -> tuple[_Parser, dict[str, _Parser]]:
     """Return the parser and those of its subcommands by name; the options of `train` and `plan` depend on the model in `argv`."""
-    parser = _Parser(prog="ultragcn", description="UltraGCN: recommendations from a log of who used what.", allow_abbrev=False)
+    parser = _Parser(
+        prog="ultragcn", description="UltraGCN makes recommendations from a log of users and the items that they used.", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"ultragcn {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     named = {}
@@ -123,7 +125,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for before, word in itertools.pairwise(["", *argv]):
         if not word or (word.startswith("--") and word.endswith("=")):
             name = word[:-1] if word else before if before.startswith("--") else "an argument"
-            raise UsageError(f"{name} is empty; give it a value, or leave it out (see ultragcn {argv[0]} --help)")
+            raise UsageError(f"{name} is empty; give a value, or leave the option out (see ultragcn {argv[0]} --help)")
     try:
         arguments, extra = parser.parse_known_args(argv)
     except UsageError as error:
@@ -132,7 +134,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         greedy = next((word for word in argv if word in ("--users", "--items", "--interactions", "--forget")), None)
         if greedy is None or "required: RUN" not in str(error):
             raise
-        raise UsageError(f"put RUN before {greedy}, which takes every word after it (see ultragcn {argv[0]} --help)") from None
+        raise UsageError(
+            f"put RUN before {greedy}, because that option takes every word after it (see ultragcn {argv[0]} --help)"
+        ) from None
     if extra:
         advice = _advice_on_word(extra[0], argv, named[arguments.command])
         raise UsageError(f"cannot make sense of {extra[0]!r}{advice} (see ultragcn {arguments.command} --help)")
@@ -150,7 +154,7 @@ def _id_like_an_option(message: str, argv: Sequence[str]) -> str:
     """Return how to type an id that was taken for an option, where the message is about such a one; else an empty string."""
     for option, word in itertools.pairwise(argv):
         if option in _OF_IDS and word.startswith("-") and message.startswith(f"{option}: expected"):
-            return f"{option} is followed by {word!r}; an id that begins with - is typed {option}={word}"
+            return f"{option} is followed by {word!r}; write an id that begins with - as {option}={word}"
     return ""
 
 
@@ -173,7 +177,7 @@ def _advice_on_option(name: str, argv: Sequence[str], named: Mapping[str, _Parse
     if own:
         return own
     if owners := [other for other, parser in named.items() if other != argv[0] and name in parser._option_string_actions]:
-        return f", which {argv[0]} has not; it belongs to {', '.join(owners)}"
+        return f", which is not an option of {argv[0]}; these commands have it: {', '.join(owners)}"
     options = [known.removeprefix("--") for known in named[argv[0]]._option_string_actions if known.startswith("--")]
     return suggestion(name.replace("-", "_").lstrip("_"), options, "--")
 
@@ -183,7 +187,7 @@ def _advice_on_word(word: str, argv: Sequence[str], parser: _Parser) -> str:
     options = parser._option_string_actions
     before = [known for known in argv[: argv.index(word)] if known.startswith("--")] if word in argv else []
     if word.startswith("-") and before and before[-1] in _OF_IDS:
-        return f"; an id that begins with - is typed {before[-1]}={word}"
+        return f"; write an id that begins with - as {before[-1]}={word}"
     if not word.startswith("-"):
         return f"; did you mean --dataset {word}?" if "--dataset" in options and argv[0] != "evaluate" else ""
     long = f"-{word}"
@@ -203,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             arguments = parse(sys.argv[1:] if argv is None else argv)
             if sys.stdout is None:
-                raise UsageError("stdout is closed, so there is nowhere to print to; leave it open, or send it to /dev/null")
+                raise UsageError("stdout is closed, so nothing can be printed; leave stdout open, or redirect it to /dev/null")
             processes.refuse_others(arguments.command)
             with _log_told(getattr(arguments, "quiet", False)), limited_threads(threads.number_of(arguments)):
                 status: int = arguments.run(arguments)

@@ -15,8 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data_options.add_arguments(parser)
     parser.add_argument(
         "--models", metavar="LIST",
-        help="separated by commas: names of models; lists:FILE, ranked lists from elsewhere; package.module:Class, a model of your own; "
-        "the last two also as NAME=... (default: popularity,itemknn,rp3beta,ease,ials,ultragcn)",
+        help="what to compare, separated by commas: a name of a model; lists:FILE for ranked lists from elsewhere; "
+        "package.module:Class for a model of your own; NAME=... before the last two sets their name (default: "
+        "popularity,itemknn,rp3beta,ease,ials,ultragcn)",
     )  # fmt: skip
     seeds.add_argument(parser, _USUAL_SEEDS)
     parser.set_defaults(seeds=_USUAL_SEEDS)
@@ -24,14 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics", default="recall@20,ndcg@20", metavar="LIST", help="the first one orders the table (default: recall@20,ndcg@20)"
     )
     parser.add_argument("--settings", metavar="FILE", help="a .toml file with a table of hyper-parameters for each model, such as [ease]")
-    parser.add_argument("--out", metavar="DIR", help="results, kept run by run (default: runs/compare-DATASET-PROTOCOL[-refit])")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder that keeps the results of each run (default: runs/compare-DATASET-PROTOCOL[-refit])"
+    )
     parser.add_argument(
         "--refit", action="store_true",
-        help="under clean, train every model once more on train and validation together, for as many epochs as were chosen",
+        help="with --protocol clean: train every model once more on train and validation together, for as many epochs as were chosen",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="drop another comparison in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace another comparison in --out")
     threads.add_argument(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,5 +70,5 @@ def _listed(option: str, text: str) -> list[str]:
 
     words = [word.strip() for word in text.split(",")]
     if not all(words):
-        raise UsageError(f"{option} is a list separated by commas, with nothing empty in it, not {text!r}")
+        raise UsageError(f"{option} must be a list separated by commas, with nothing empty between them, not {text!r}")
     return words

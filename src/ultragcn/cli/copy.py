@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="NEW", help="the folder of the copy, which holds the model alone")
     parser.add_argument(
         "--without_history", action="store_true",
-        help="leave out all that is known of single users: what they have, their ids, and their embeddings, which give away what they "
-        "have; the copy recommends to new users by their items, as the model does",
+        help="leave out all that is known of single users: their items, their ids, and their embeddings, which reveal their "
+        "items; the copy recommends to new users by their items, as the model does",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier copy in --out")
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.without_history or model.is_without_history:
         tell(f"the copy knows {items} and no users; it recommends to new users by their items: ultragcn recommend {out} --items ID ...")
     else:
-        tell(f"the copy knows {items} and {users} with what they have; --without_history leaves the users out")
+        tell(f"the copy knows {items} and {users}, with the items that each user has; --without_history leaves out the users")
     return 0
 
 
@@ -50,7 +50,7 @@ def _check(out: Path, run: Path, overwrite: bool) -> None:
     from ultragcn.models.files import MODEL_FILE
 
     if out.resolve() == run.resolve():
-        raise UsageError(f"the copy needs a folder of its own, and {out} is that of the model; give another --out")
+        raise UsageError(f"{out} is the folder of the model, and the copy needs a folder of its own; give another --out")
     if not out.exists():
         return
     try:

@@ -32,27 +32,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|PATH",
         nargs="+",
         action=_Joined,
-        help="a name from ultragcn datasets, a file (CSV, TSV, ::, RecBole, user lines, JSON lines, Parquet, SQLite, also packed), "
-        "several that are one log, or a folder or zip of them (default: demo)",
+        help="a name that ultragcn datasets lists; or a file (CSV, TSV, ::, RecBole, user lines, JSON lines, Parquet, SQLite; "
+        "packed or not); or several files that are one log; or a folder or zip of files (default: demo)",
     )
     group.add_argument(
         "--data_dir",
         metavar="DIR",
-        help="where named data sets are looked for and put (default: $ULTRAGCN_DATA_DIR or datasets)",
+        help="folder in which named data sets are searched and downloaded (default: $ULTRAGCN_DATA_DIR or datasets)",
     )
-    group.add_argument("--test", metavar="FILE", help="test interactions, held out already; --dataset is all train then")
-    group.add_argument("--valid", metavar="FILE", help="validation interactions, held out already")
-    group.add_argument("--titles", metavar="FILE", help="item ids and titles, shown beside recommendations")
+    group.add_argument("--test", metavar="FILE", help="file of the test interactions; --dataset is then all train")
+    group.add_argument("--valid", metavar="FILE", help="file of the validation interactions")
+    group.add_argument("--titles", metavar="FILE", help="file of item ids and titles; the titles are shown beside recommendations")
     group.add_argument(
-        "--items_table", metavar="FILE", help="item ids and anything else known of the items, such as price: what rules for lists ask for"
+        "--items_table",
+        metavar="FILE",
+        help="file of item ids and anything else known of the items, such as price; rules for lists use its columns",
     )
     group.add_argument(
         "--protocol",
         choices=("clean", "authors"),
         default="clean",
-        help="clean: choose on validation, read test once; authors: choose on test, as their code does (default: clean)",
+        help="clean: choose on validation and read test once; authors: choose on test, as the authors' code does (default: clean)",
     )
-    group.add_argument("--split_seed", type=int, default=0, metavar="N", help="fixes what is held out (default: 0)")
+    group.add_argument(
+        "--split_seed", type=int, default=0, metavar="N", help="seed of the split, which decides what is held out (default: 0)"
+    )
     for name, declared in DATA_OPTIONS.items():
         meaning, choices = declared.metadata["meaning"], " | ".join(declared.metadata["choices"])
         default = "" if "(default" in meaning or declared.default in ("", False) else f" (default: {declared.default})"
@@ -70,13 +74,13 @@ def add_disk_arguments(parser: argparse.ArgumentParser) -> None:
         "--on_disk",
         choices=("auto", "yes", "no"),
         default="auto",
-        help="read a log of Parquet files piece by piece and keep it on disk; auto: where reading it in memory would take more than half "
-        "of what is free (default: auto)",
+        help="read a log of Parquet files piece by piece and keep it on disk; auto: do so if the log would take more than half of "
+        "the free memory (default: auto)",
     )
     group.add_argument(
         "--scratch",
         metavar="DIR",
-        help="where such a log is kept; it is removed at the end (default: the folder of --out, or runs)",
+        help="folder in which such a log is kept; it is removed at the end (default: the folder of --out, or runs)",
     )
 
 

@@ -5,7 +5,9 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--data_dir", metavar="DIR", help="where to look (default: $ULTRAGCN_DATA_DIR or datasets)")
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="folder in which data sets are searched (default: $ULTRAGCN_DATA_DIR or datasets)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

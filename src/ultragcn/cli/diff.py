@@ -15,12 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_a", metavar="A", help="the old run: a folder that ultragcn train wrote, or save of any model")
     parser.add_argument("run_b", metavar="B", help="the new run; its model may be another one, and know other users and items")
     parser.add_argument("--top_k", type=int, default=20, metavar="K", help="length of the lists (default: 20)")
-    parser.add_argument("--include_seen", action="store_true", help="also list what users already have")
+    parser.add_argument("--include_seen", action="store_true", help="also list items that users already have")
     parser.add_argument(
         "--changed", type=int, metavar="N",
-        help="print the N users whose lists changed most instead of the figures (default in --json, which prints both: 10)",
+        help="print the N users whose lists changed most, and not the figures; --json prints both, with N = 10 by default",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one JSON object with everything instead of a table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with everything, not a table")
     threads.add_argument(parser)
 
 

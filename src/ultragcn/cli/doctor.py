@@ -20,9 +20,13 @@ _OPTIONAL = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--data_dir", metavar="DIR", help="where data sets are looked for (default: $ULTRAGCN_DATA_DIR or datasets)")
-    parser.add_argument("--compile", action="store_true", help="compile all kernels first, as for an image; nothing is trained")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines of TSV")
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="folder in which data sets are searched (default: $ULTRAGCN_DATA_DIR or datasets)"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile all kernels first, for example into a container image; nothing is trained"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, not lines of TSV")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.compile:
         from ultragcn.models.compiling import compile_all
 
-        tell(f"all kernels compiled, or loaded from where they are kept, in {compile_all():.1f} s")
+        tell(f"all kernels were compiled, or loaded from the cache, in {compile_all():.1f} s")
     found, advice = _examined(arguments.data_dir)
     if arguments.json:
         print(json.dumps(found, indent=2))

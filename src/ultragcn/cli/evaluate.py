@@ -30,17 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         default="recall@20,ndcg@20",
         metavar="LIST",
-        help="separated by commas: recall, ndcg, precision, map, mrr, hit_rate, f1, coverage, novelty, gini, popularity, each @K "
+        help="metrics, separated by commas: recall, ndcg, precision, map, mrr, hit_rate, f1, coverage, novelty, gini, popularity, "
+        "each @K "
         "(default: recall@20,ndcg@20)",
     )
     parser.add_argument(
         "--dialect",
         default="lightgcn",
         metavar="NAME",
-        help=f"whose definitions: {', '.join(DIALECTS)} (default: lightgcn)",
+        help=f"whose definitions of the metrics to use: {', '.join(DIALECTS)} (default: lightgcn)",
     )
     parser.add_argument(
-        "--ci", action="store_true", help="add a header and 95 %% confidence intervals: bootstrap of users, 1000 samples, seed 0"
+        "--ci",
+        action="store_true",
+        help="add a header and 95 %% confidence intervals, by a bootstrap over users with 1000 samples and seed 0",
     )
     parser.add_argument("--groups", action="store_true", help="add tables by user activity and by item popularity, in quarters")
     parser.add_argument(
@@ -102,7 +105,7 @@ def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     of_data = {f"--{name}": getattr(arguments, name) for name in ("protocol", "split_seed")}
     of_data |= {f"--{name}": getattr(arguments, f"data_{name}") for name in DATA_OPTIONS}
     if given := [option for option, value in of_data.items() if value is not None]:
-        raise UsageError(f"{given[0]} goes with --ranking without RUN; a run knows its own data")
+        raise UsageError(f"{given[0]} goes only with --ranking without RUN, because a run has its own data; leave out {given[0]}, or RUN")
     folder = Path(arguments.run_folder)
     manifest = load_manifest(folder)
     if manifest["refit"] and arguments.part == "valid":
@@ -112,8 +115,8 @@ def _from_run(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
         return read_lists(arguments.ranking, dataset.train, dataset.valid), dataset
     if "updated" in manifest:
         raise UsageError(
-            f"the model in {folder} was updated and has seen all pairs, so nothing is left to measure it on; {folder / 'report.json'} has "
-            "what it was worth on new pairs before it knew them"
+            f"the model in {folder} was updated and has seen all pairs, so nothing is left to measure it on; "
+            f"{folder / 'report.json'} has its figures on the new pairs, measured before it learned them"
         )
     _refuse_everything(folder)
     model = load_model(folder)
@@ -154,7 +157,7 @@ def _refuse_everything(folder: Path) -> None:
     figures = ", ".join(f"{label} {value:.5g}" for label, value in test.items() if label != "num_users")
     raise UsageError(
         f"the model in {folder} was trained on everything, so nothing is left to measure it on; the figures of the model that was measured "
-        f"before are in {folder / METRICS} (test {figures}); ultragcn train --keep measured leaves that one"
+        f"before are in {folder / METRICS} (test {figures}); ultragcn train --keep measured keeps the measured model"
     )
 
 
@@ -166,11 +169,11 @@ def _from_dataset(arguments: argparse.Namespace) -> tuple["Ranker", "Dataset"]:
     if not arguments.ranking:
         raise UsageError("give the folder of a run, or --ranking FILE with --dataset NAME")
     if arguments.dataset is None:
-        raise UsageError("--ranking needs --dataset, the data set that was ranked, or RUN, a run on it")
+        raise UsageError("--ranking needs the data set that the lists are for; give --dataset NAME|PATH, or RUN, a run on these data")
     arguments.protocol, arguments.split_seed = arguments.protocol or "clean", arguments.split_seed or 0
     dataset = data_options.load(arguments, arguments.dataset, None, Silent())
     if not len(dataset.test):
-        raise UsageError("split none holds nothing out, so lists cannot be judged; give another split")
+        raise UsageError("split none holds nothing out, so lists cannot be evaluated; give another split")
     return read_lists(arguments.ranking, dataset.train, dataset.valid), dataset
 
 

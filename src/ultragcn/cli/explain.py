@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote, or save of any model that can say why")
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", metavar="ID", help="a user id; one that begins with - is typed --user=-ID")
-    who.add_argument("--items", nargs="+", action="extend", metavar="ID", help="item ids of someone the run has not seen")
+    who.add_argument("--items", nargs="+", action="extend", metavar="ID", help="item ids of someone whom the model does not know")
     parser.add_argument("--item", required=True, metavar="ID", help="the item whose score is explained")
-    parser.add_argument("--top_k", type=int, default=_MOST, metavar="K", help=f"reasons that are listed (default: {_MOST})")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a sentence and a table")
+    parser.add_argument("--top_k", type=int, default=_MOST, metavar="K", help=f"number of reasons to list (default: {_MOST})")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, not a sentence and a table")
     threads.add_argument(parser)
 
 

@@ -18,22 +18,24 @@ _TO = ("numpy", "parquet", "word2vec", "faiss", "pgvector", "ndjson", "qdrant", 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote, or save of any model with embeddings")
-    parser.add_argument("--to", required=True, choices=_TO, help="the format; docs/exporting.md says what reads each")
+    parser.add_argument("--to", required=True, choices=_TO, help="the format; docs/exporting.md says which programs read it")
     parser.add_argument(
         "--out", required=True, metavar="PATH",
-        help="a new folder; or one file, with --which items or users and a format that has one file a side",
+        help="a new folder; or one file, with --which items or --which users and a format that writes one file for each of them",
     )  # fmt: skip
     parser.add_argument("--which", choices=("both", "items", "users"), default="both", help="what to write (default: both)")
     parser.add_argument(
         "--extended", metavar="R",
-        help="append a dimension for the trend, and R dimensions for the item graph (default: the embeddings alone)",
+        help="append one dimension for the trend and R dimensions for the item graph (default: write the embeddings alone)",
     )  # fmt: skip
     parser.add_argument(
-        "--align_to", metavar="OLD_RUN", help="turn the vectors towards those of another run, so that both can stand beside each other; no "
-        "score changes",
+        "--align_to", metavar="OLD_RUN", help="rotate the vectors towards the vectors of another run, so that vectors of both can "
+        "be compared; no score changes",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in --out; until then it stays")
-    parser.add_argument("--data_dir", metavar="DIR", help="where the named data set of the run is, if it has moved")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier export in --out; it stays until the new export is complete"
+    )
+    parser.add_argument("--data_dir", metavar="DIR", help="folder of the named data set of the run, if it has moved")
     threads.add_argument(parser)
 
 
@@ -64,15 +66,18 @@ def run(arguments: argparse.Namespace) -> int:
     rows += [("file", str(one)) for one in done.files]
     output.write(argparse.Namespace(output=None, format="tsv"), ("figure", "value"), rows)
     if part:
-        tell(f"recall@20 is that of ranking by the vectors in the files, on the {part} pairs of the run")
+        tell(f"recall@20 measures a ranking by the vectors in the files, on the {part} pairs of the run")
     else:
-        tell("overlap@20 is the share of the model's own lists that ranking by the vectors in the files gives too")
+        tell("overlap@20 is the share of the model's own lists that a ranking by the vectors in the files has too")
     if done.left_out:
         advised = "; --extended R adds dimensions for it, and says what they are worth" if extended is None else ""
         tell(f"the score of the model also has its {' and its '.join(done.left_out)}, which the vectors lack{advised}")
     label = "recall@20" if part else "overlap@20"
     if done.figures[label] < done.figures.get(f"{label}_of_the_embeddings", 0):
-        tell("the dimensions that --extended added make the lists worse than those of the embeddings alone; drop it, or give a larger R")
+        tell(
+            "with the dimensions that --extended added, the lists are worse than with the embeddings alone; drop --extended, or "
+            "give a larger R"
+        )
     return 0
 
 

@@ -50,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output", metavar="FILE",
-        help="write here instead of to stdout: .tsv, .csv, .jsonl or .parquet; text also with .gz after it; parquet needs it; of recommend "
-        "also FOLDER/, which gets parts",
+        help="write to this file, not to stdout: .tsv, .csv, .jsonl or .parquet; text may also end in .gz; parquet cannot go to "
+        "stdout; recommend also takes FOLDER/, for output in parts",
     )  # fmt: skip
     parser.add_argument(
-        "--bom", action="store_true", help="begin a CSV or TSV file with a byte order mark, by which Excel knows that it is UTF-8"
+        "--bom", action="store_true", help="begin a CSV or TSV file with a byte order mark, so that Excel reads it as UTF-8"
     )
 
 
@@ -63,7 +63,7 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.top_k < 1:
         raise UsageError(f"--top_k must be a whole number of 1 or more, not {arguments.top_k}")
     if arguments.format == "parquet" and not arguments.output:
-        raise UsageError("parquet is not text; give --output FILE with --format parquet")
+        raise UsageError("Parquet cannot go to stdout, because it is not text; give --output FILE with --format parquet")
     arguments.format = kind_of(arguments.output or "", "--output", FORMATS, arguments.format)
     if arguments.bom and (not arguments.output or arguments.format not in ("tsv", "csv")):
         raise UsageError("--bom marks a file of text for Excel; give --output FILE.csv or FILE.tsv with it")

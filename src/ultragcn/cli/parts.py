@@ -49,16 +49,16 @@ def is_wanted(arguments: argparse.Namespace) -> bool:
 def check(arguments: argparse.Namespace) -> None:
     """Refuse what cannot be written in parts, before any work, and settle the format."""
     if not arguments.output:
-        raise UsageError("--parts writes files into a folder; give it: --output FOLDER/")
+        raise UsageError("--parts writes files into a folder; give the folder too, as --output FOLDER/")
     if arguments.items:
-        raise UsageError(f"--items asks for one list, which has no parts; give the name of a file in place of {arguments.output}")
+        raise UsageError(f"--items makes one list, which has no parts; give the name of a file in place of {arguments.output}")
     if arguments.parts is not None and not 1 <= arguments.parts <= _MOST_PARTS:
         raise UsageError(f"--parts must be a whole number from 1 to {_MOST_PARTS}, not {arguments.parts}")
     if arguments.parts is not None and arguments.shard is not None:
         raise UsageError("--shard I/N says how many parts there are; drop --parts")
     folder = Path(arguments.output)
     if folder.is_file():
-        raise UsageError(f"cannot write parts into {folder}: it is a file; give the name of a folder")
+        raise UsageError(f"cannot write parts into {folder}, because it is a file; give the name of a folder")
     arguments.format = arguments.format or "parquet"
     arguments.folder = folder
     arguments.output = str(folder / f"part{_ENDINGS[arguments.format]}")

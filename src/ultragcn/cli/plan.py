@@ -43,16 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = "ultragcn") -> N
     group = parser.add_argument_group("sizes, in place of --dataset")
     for name in _COUNTS:
         what = "train, validation and test pairs together" if name == "pairs" else name
-        group.add_argument(f"--{name}", metavar="N", help=f"{what}, such as 1000000 or 1e6")
+        group.add_argument(f"--{name}", metavar="N", help=f"number of {what}, such as 1000000 or 1e6")
     data_options.add_arguments(parser)
     data_options.add_disk_arguments(parser)
     train.add_model(parser)
     parser.add_argument("--refit", action="store_true", help="as for train: train again on train and validation before reading test")
     parser.add_argument(
-        "--keep", choices=("everything", "measured"), help="as for train: whether the model to keep is trained once more on all pairs"
+        "--keep", choices=("everything", "measured"), help="as for train: which model to keep; everything trains once more on all pairs"
     )
     threads.add_argument(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines of TSV")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, not lines of TSV")
     train.add_hyper_parameters(parser, model)
 
 
@@ -125,7 +125,7 @@ def _say(made: "Plan") -> None:
     if sizes.disk_bytes:
         tell(f"reading keeps the log on the disk and takes at most {sizes.disk_bytes / 1e9:.1f} GB there (--on_disk, --scratch)")
     if made.sweeps is None or made.range_seconds is None:
-        tell(f"there is no prediction of the time that {made.model} takes, nor of ranking; its memory is that of training at its peak")
+        tell(f"the time of {made.model} is not predicted, nor are time and memory of ranking; the memory below is the peak of training")
     else:
         least, likely, most = made.sweeps
         fewest, longest = made.range_seconds
@@ -133,12 +133,12 @@ def _say(made: "Plan") -> None:
         tell(f"training does {counts}; it takes {_time(fewest)} to {_time(longest)}")
     cores = f"{made.threads} {'core' if made.threads == 1 else 'cores'}"
     if made.free is None:
-        tell(f"this machine has {cores}; the system does not say how much memory is free, so whether it fits is not known")
+        tell(f"this machine has {cores}; the system does not say how much memory is free, so it is not known whether the plan fits")
         return
     tell(f"this machine has {cores} and {made.free / 1e9:.1f} GB of free memory")
     if made.fits:
-        tell(f"it fits: at most {made.memory / 1e9:.2f} GB are needed at a time")
+        tell(f"the plan fits: at most {made.memory / 1e9:.2f} GB are needed at a time")
         return
-    tell(f"it does not fit: {made.memory / 1e9:.1f} GB are needed at a time; what helps:")
+    tell(f"the plan does not fit: {made.memory / 1e9:.1f} GB are needed at a time; these things help:")
     for sentence in made.advice:
         tell(f"  {sentence}")

@@ -55,7 +55,7 @@ def read(name: str, content: bytes, model: "Recommender", top_k: int, unknown: s
         some = reader.queries_of(chunk)
         found = some if found is None else found.joined(some)
     if found is None:
-        raise UsageError(f"{name} has no queries; give a row each, with a user_id or a list of items")
+        raise UsageError(f"{name} has no queries; give a row for each query, with a user_id or a list of items")
     reader.tell_strangers()
     return found
 
@@ -111,9 +111,11 @@ class _Reader:
         row["top_k"] = _top_k_of(row["top_k"], place)
         if (row["user_id"] is None) == (row["items"] is None):
             given = "neither user_id nor items" if row["items"] is None else f"both user_id {row['user_id']!r} and items"
-            raise UsageError(f"{place} has {given}; give exactly one: the user, or the items of someone the model has not seen")
+            raise UsageError(
+                f"{place} has {given}; give exactly one of the two: the user, or the items of someone whom the model does not know"
+            )
         if row["items"] == [] and self._unknown == "raise":
-            raise UsageError(f"{place}: items is empty; give at least one item, or --unknown popular for what most users have")
+            raise UsageError(f"{place}: items is empty; give at least one item, or --unknown popular to get the items that most users have")
         return row
 
     def _users_of(self, users: Sequence[tuple[int, str | None]]) -> tuple[np.ndarray, np.ndarray]:

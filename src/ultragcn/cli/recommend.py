@@ -35,31 +35,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="a folder that ultragcn train wrote, or save of any model")
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument(
-        "--users", nargs="+", action="extend", metavar="ID", help="user ids; an id that begins with - is typed --users=-ID, as often as "
-        "there are such ids",
+        "--users", nargs="+", action="extend", metavar="ID", help="user ids; give each id that begins with - as --users=-ID",
     )  # fmt: skip
     who.add_argument(
         "--users_file", metavar="FILE",
         help="user ids from a file: one a line, or the column user_id of a table (CSV, TSV, JSON lines, Parquet); - is stdin",
     )  # fmt: skip
-    who.add_argument("--items", nargs="+", action="extend", metavar="ID", help="item ids of someone the run has not seen")
+    who.add_argument("--items", nargs="+", action="extend", metavar="ID", help="item ids of someone whom the model does not know")
     who.add_argument(
         "--queries", metavar="FILE",
-        help="a table (CSV, TSV, JSON lines, Parquet) of a query a row: its own user_id or items, and if need be exclude, only, top_k and "
-        "query_id, which comes back in the answer (default: the number of the row); - is stdin",
+        help="a table (CSV, TSV, JSON lines, Parquet) with a query in each row: user_id or items, and if needed exclude, only, "
+        "top_k and query_id, which the answer repeats (default: the number of the row); - is stdin",
     )  # fmt: skip
     who.add_argument("--all", action="store_true", help="every user")
     parser.add_argument("--top_k", type=int, default=20, metavar="K", help="items for each user (default: 20)")
-    parser.add_argument("--include_seen", action="store_true", help="also list what the user already has")
+    parser.add_argument("--include_seen", action="store_true", help="also list items that the user already has")
     rule_options.add_arguments(parser)
     parser.add_argument(
-        "--shard", metavar="I/N", help="only the I-th of N parts of the users, 1/N to N/N, for N processes or machines; the parts below "
-        "each other are the whole",
+        "--shard", metavar="I/N", help="only the I-th of N parts of the users, 1/N to N/N, for N processes or machines; the parts "
+        "in their order are the whole",
     )  # fmt: skip
     parts.add_arguments(parser)
     parser.add_argument(
-        "--stats", action="store_true", help="end with a line of JSON on stderr: users, rows, fallbacks (users who got what is popular), "
-        "seconds and the id of the model",
+        "--stats", action="store_true", help="end with a line of JSON on stderr: users, rows, fallbacks (users who got popular "
+        "items), seconds and the id of the model",
     )  # fmt: skip
     threads.add_argument(parser)
     output.add_arguments(parser)
@@ -128,7 +127,9 @@ def _shard_of(arguments: argparse.Namespace) -> tuple[int, int] | None:
     if arguments.shard is None:
         return None
     if arguments.items:
-        raise UsageError("--shard shares out users; drop it, or give --all, --users_file or --users in place of --items")
+        raise UsageError(
+            "--shard divides users, and --items is not a user; drop --shard, or give --all, --users_file or --users in place of --items"
+        )
     found = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", arguments.shard)
     part, of_all = map(int, found.groups()) if found else (1, 0)
     if part > of_all:

@@ -6,8 +6,12 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="what ultragcn sweep, compare or train wrote; several share a page")
-    parser.add_argument("--out", metavar="DIR", help="the page and its plots (default: report in FOLDER; of several, runs/report)")
+    parser.add_argument(
+        "folders", nargs="+", metavar="FOLDER", help="a folder that ultragcn sweep, compare or train wrote; several folders share one page"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for the page and its plots (default: report in FOLDER, or runs/report for several folders)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("rules")
     group.add_argument(
         "--unknown", choices=UNKNOWN,
-        help="what happens with ids that the run does not know: error; popular lists what most users have; skip leaves them out "
+        help="what to do with ids that the model does not know: error: stop; popular: list the items that most users have; skip: "
+        "leave them out "
         "(default: error, or what --rules says)",
     )  # fmt: skip
     for option in ("--only", "--candidates"):
@@ -31,29 +32,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     group.add_argument(
         "--exclude", metavar="FILE", action="append", default=[],
-        help="never list the items in this file; of a table with columns user_id and item_id, the item for that user alone",
+        help="never list the items in this file; in a table with columns user_id and item_id, never list the item to that user",
     )  # fmt: skip
     group.add_argument(
         "--where", metavar="SQL", action="append", default=[],
-        help="list only items of which this is true, such as \"price < 20 and genre in ('jazz', 'folk')\", by the columns of the items "
+        help="list only items for which this condition holds, such as \"price < 20 and genre in ('jazz', 'folk')\", by the "
+        "columns of the items "
         "table; several are all to be true",
     )  # fmt: skip
     group.add_argument(
         "--max_per", metavar="COLUMN=N", action="append", default=[], help="at most N items of a list with the same value, such as brand=2"
     )
     group.add_argument(
-        "--diversity", metavar="0..1", help="how unlike each other the items of a list are: 0 by score alone, 1 as much as can be"
+        "--diversity", metavar="0..1", help="how different the items of a list are: 0: ranked by score alone; 1: as different as possible"
     )
     group.add_argument(
         "--promote", metavar="SQL=SHARE", action="append", default=[],
         help="at least this share of the places has items of which this is true, such as \"margin > 0.4=20%%\"",
     )  # fmt: skip
-    group.add_argument("--items_table", metavar="FILE", help="a table of item ids and anything else (default: the one kept with the run)")
+    group.add_argument(
+        "--items_table",
+        metavar="FILE",
+        help="a table of item ids and anything else known of the items (default: the table kept with the run)",
+    )
     group.add_argument("--rules", metavar="FILE", help="a TOML file of named rules")
-    group.add_argument("--rule", metavar="NAME", action="append", default=[], help="a rule of that file; several hold together")
+    group.add_argument(
+        "--rule",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="the name of a rule in that file; all rules that are given hold together",
+    )
     group.add_argument(
         "--value", metavar="NAME=VALUE", action="append", default=[],
-        help="what {NAME} stands for in a rule, such as price=20; the same name several times makes a list",
+        help="the value of {NAME} in a rule, such as price=20; give a name several times for a list of values",
     )  # fmt: skip
 
 
@@ -63,10 +75,10 @@ def check(arguments: argparse.Namespace) -> None:
     named = [(option, file) for option, given in files.items() for file in ([given] if isinstance(given, str) else given or [])]
     from_stdin = [option for option, file in named if file == ids.STDIN]
     if len(from_stdin) > 1:
-        raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file to one of them")
+        raise UsageError(f"{from_stdin[0]} and {from_stdin[1]} cannot both be read from stdin; give a file for one of them")
     for option in ("rule", "value"):
         if getattr(arguments, option) and not arguments.rules:
-            raise UsageError(f"--{option} names something in a file of rules; give the file: --rules FILE")
+            raise UsageError(f"--{option} refers to a file of rules; give the file too: --rules FILE")
 
 
 def rules_of(arguments: argparse.Namespace, model: "Recommender") -> "Rules":

@@ -5,7 +5,11 @@ import argparse
 
 def add_argument(parser: "argparse.ArgumentParser | argparse._ArgumentGroup", usual: str) -> None:
     """Declare the option."""
-    parser.add_argument("--seeds", metavar="LIST|N", help=f"0,1,2 for these seeds, 3 for as many; 3, for that one (default: {usual})")
+    parser.add_argument(
+        "--seeds",
+        metavar="LIST|N",
+        help=f"0,1,2 means these seeds; 3 means three seeds, 0,1,2; 3, with a comma means the seed 3 (default: {usual})",
+    )
 
 
 def seeds_of(text: str) -> list[int]:
@@ -14,7 +18,7 @@ def seeds_of(text: str) -> list[int]:
     Raises
     ------
     UsageError
-        Something in it is no seed.
+        Something in the list is not a seed.
     """
     from ultragcn.errors import UsageError
 

@@ -23,27 +23,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("run_folder", metavar="RUN", nargs="?", help="a folder that ultragcn train wrote, or save of any model")
-    what.add_argument("--demo", action="store_true", help="train on the built-in data and serve that: needs nothing")
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where it listens (default: 127.0.0.1, this machine alone)")
-    parser.add_argument("--port", type=int, default=8000, metavar="N", help="on which port (default: 8000); 0 is any that is free")
+    what.add_argument("--demo", action="store_true", help="train a model on the built-in data and serve it; needs no RUN")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address on which the server listens (default: 127.0.0.1, for this machine alone)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, metavar="N", help="port on which the server listens (default: 8000); 0 means any free port"
+    )
     parser.add_argument(
         "--key_file", metavar="FILE",
-        help=f"demand the key in this file, as Authorization: Bearer KEY (or set {KEY}); at least {_LEAST_KEY} characters",
+        help=f"demand the key in this file, as Authorization: Bearer KEY; at least {_LEAST_KEY} characters; {KEY} may hold the key too",
     )  # fmt: skip
     parser.add_argument("--without_key", action="store_true", help="listen to other machines without a key")
     parser.add_argument(
         "--allowed_hosts", nargs="+", action="extend", default=[], metavar="NAME",
-        help="host names under which it answers, such as shop.example.com; '*' stands for all (default: its own address; all, where it "
-        "listens to other machines)",
+        help="host names under which the server answers, such as shop.example.com; '*' means all names (default: its own address, "
+        "or all names if it listens to other machines)",
     )  # fmt: skip
     parser.add_argument(
-        "--admin_port", type=int, metavar="N", help="listen on 127.0.0.1 for POST /admin/reload too (SIGHUP loads the model anew anyway)"
+        "--admin_port",
+        type=int,
+        metavar="N",
+        help="also listen on this port of 127.0.0.1 for POST /admin/reload (SIGHUP always reloads the model)",
     )
-    parser.add_argument("--rules", metavar="FILE", help="a TOML file of named rules, which requests may name")
-    parser.add_argument("--items_table", metavar="FILE", help="a table of item ids and anything else (default: the one kept with the run)")
+    parser.add_argument("--rules", metavar="FILE", help="a TOML file of named rules, which requests may use")
+    parser.add_argument(
+        "--items_table",
+        metavar="FILE",
+        help="a table of item ids and anything else known of the items (default: the table kept with the run)",
+    )
     parser.add_argument(
         "--most_wait", type=float, default=25.0, metavar="MS",
-        help="refuse requests (503) while more work than this waits, in milliseconds (default: 25)",
+        help="refuse requests (503) while more than this many milliseconds of work wait (default: 25)",
     )  # fmt: skip
     threads.add_argument(parser, " (here: 1, beside the one that speaks HTTP)")
 
@@ -73,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         if number is not None and not 0 <= number <= 65535:
             raise UsageError(f"--{option} must be a whole number from 0 to 65535, not {number}")
     if not 1 <= arguments.most_wait <= 60_000:
-        raise UsageError(f"--most_wait must be milliseconds from 1 to 60000, not {arguments.most_wait:g}")
+        raise UsageError(f"--most_wait must be a number of milliseconds from 1 to 60000, not {arguments.most_wait:g}")
     options = Options(
         arguments.host, arguments.port, arguments.admin_port, _key(arguments.key_file), tuple(arguments.allowed_hosts),
         arguments.without_key, arguments.most_wait / 1000,
@@ -106,7 +120,7 @@ def _key(file: str | None) -> str | None:
     key = text.strip()
     if len(key) < _LEAST_KEY or not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError(
-            f"the key in {where} must have {_LEAST_KEY} or more letters, digits or signs of ASCII and no space; python -c "
+            f"the key in {where} must have {_LEAST_KEY} or more characters: letters, digits or signs of ASCII, and no space; python -c "
             "'import secrets; print(secrets.token_urlsafe())' makes one"
         )
     return key

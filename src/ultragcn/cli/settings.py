@@ -23,10 +23,10 @@ def read_settings(path: str) -> dict[str, dict[str, Any]]:
         raise UsageError(f"cannot read {path}: {error}") from error
     wrong = [name for name, table in document.items() if not isinstance(table, dict)]
     if wrong:
-        raise UsageError(f"{path}: {wrong[0]} stands outside a table; put it under the model it is meant for, such as [ease]")
+        raise UsageError(f"{path}: {wrong[0]} stands outside a table; put it into the table of its model, such as [ease]")
     if empty := [name for name, table in document.items() if not table]:
         raise UsageError(
-            f"{path}: the table [{empty[0]}] is empty, so it chooses nothing; leave it out to train {empty[0]} as without a file, or give "
-            "the hyper-parameters that you mean"
+            f"{path}: the table [{empty[0]}] is empty, so it sets no hyper-parameter; leave the table out, or give "
+            f"hyper-parameters of {empty[0]} in it"
         )
     return document

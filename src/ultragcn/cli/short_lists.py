@@ -64,7 +64,7 @@ class ShortLists:
                 which = "the list has" if self._lists == 1 else f"{broken} of {self._lists} lists have"
                 tell(
                     f"{which} fewer than the {counted(wanted, 'item')} that --promote promises of {name!r}, which is true of "
-                    f"{counted(int(holds.sum()), 'item')} of the model; what may not be listed for a user is not among them"
+                    f"{counted(int(holds.sum()), 'item')} of the model; items that may not be listed for a user do not count"
                 )
 
     def _reasons(self) -> list[str]:

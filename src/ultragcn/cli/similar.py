@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--user", metavar="ID", help="a user id")
     parser.add_argument(
         "--by", choices=WAYS,
-        help="by what items are alike: together, the same users have them; embeddings, cosines of what the model learned (default: "
-        "together for ultragcn and models with item weights, else embeddings)",
+        help="how items are compared: together: by the users who have both; embeddings: by the cosine of their embeddings "
+        "(default: together for ultragcn and models with item weights, else embeddings)",
     )  # fmt: skip
     parser.add_argument("--top_k", type=int, default=10, metavar="K", help="length of the list (default: 10)")
     threads.add_argument(parser)
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     output.check(arguments)
     if arguments.by is not None and arguments.item is None:
-        raise UsageError("--by says how items are compared; users are compared by their embeddings, so drop it")
+        raise UsageError("--by says how items are compared, and users are always compared by their embeddings; drop --by")
     model = load_model(arguments.run_folder)
     column = "cosine"
     if arguments.item is not None:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         columns = output.item_columns(model)
         named = output.item_cells(model, model.item_ids.rows(ids))
         if model.train_.item_degrees[model.item_ids.rows([item])[0]] == 0:
-            tell(f"nobody has item {arguments.item!r} in train, so nothing is known to be like it")
+            tell(f"no user has item {arguments.item!r} in train, so no item can be compared with it")
     else:
         ids, likeness = model.similar_users(model.user_ids.parse([arguments.user])[0], arguments.top_k)
         columns = ("user_id",)

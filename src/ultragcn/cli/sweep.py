@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("study", nargs="?", metavar="STUDY.toml", help="what varies over what (docs/sweeps.md); options beside it win")
+    parser.add_argument(
+        "study",
+        nargs="?",
+        metavar="STUDY.toml",
+        help="a file of the study (docs/sweeps.md); options on the command line take precedence over it",
+    )
     data_options.add_arguments(parser)
     parser.set_defaults(protocol=None, split_seed=None)  # not given: as the file says
     group = parser.add_argument_group("study")
@@ -40,12 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--metrics", metavar="LIST", help="what is measured (default: recall@20,ndcg@20)")
     group.add_argument("--no_kept", action="store_true", help="do without trial 0, which has the settings in use without a sweep")
     group.add_argument("--no_prune", action="store_true", help="tpe: let every trial run to its end")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials that run at once, each in a process (default: 1)")
-    parser.add_argument("--threads", type=int, metavar="N", help="of each of them (default: its share of the cores)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="number of trials that run at once, each in a process of its own (default: 1)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of each trial (default: its share of the cores)")
     threads.add_argument(parser, ", all jobs together")
     parser.add_argument("--out", metavar="DIR", help="the study's folder (default: runs/sweep-NAME)")
-    parser.add_argument("--slurm", metavar="FILE.sh", help="run nothing: write a script for sbatch, whose jobs share the study")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--slurm", metavar="FILE.sh", help="run nothing, and write a script for sbatch whose jobs share the study")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,7 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.progress import Bars, Silent
 
     if arguments.threads is not None and threads.number_of(arguments) is not None:
-        raise UsageError("--threads says how many threads each job has, and --num_threads how many all have together; give one of them")
+        raise UsageError(
+            "--threads is the number of threads of each job, and --num_threads is the number of all jobs together; give one of the two"
+        )
     said = _said(arguments)
     source = model_study.source_of(said)
     # Before the data are read: what is wrong is said at once.
@@ -124,7 +133,7 @@ def _ended(study: "Study", outcome: "Outcome", out: Path) -> int:
     if (first := next((trial for trial in outcome.summaries if trial.state == FAILED), None)) is not None:
         tell(f"trial {first.trial} failed: {first.why}")
     if outcome.num_ended < outcome.num_runs:
-        tell("the others are run by other processes")
+        tell("other processes run the other trials")
     if study.about["protocol"] == "authors":
         tell("protocol authors chose on the test set; compare with published numbers only")
     if outcome.best is None:

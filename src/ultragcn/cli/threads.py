@@ -11,7 +11,7 @@ def add_argument(parser: argparse.ArgumentParser, whose: str = "") -> None:
     parser.add_argument(
         "--num_threads",
         metavar="N",
-        help=f"threads that training, ranking and measuring use at most{whose} (default: {AUTO}, as many as this process may use cores)",
+        help=f"most threads that training, ranking and measuring may use{whose} (default: {AUTO}, as many as this process may use cores)",
     )
 
 

@@ -40,31 +40,35 @@ def add_arguments(parser: argparse.ArgumentParser, model: str = _DEFAULT_MODEL) 
     parser.add_argument(
         "--refit",
         action="store_true",
-        help="clean only: train again on train and validation for the epochs chosen, before reading test",
+        help="with --protocol clean: train again on train and validation, for as many epochs as were chosen, before test is read",
     )
     parser.add_argument(
         "--keep",
         choices=("everything", "measured"),
-        help="the model that is left: what was chosen, trained again on everything, test too; or the one that was measured, without test "
-        "(default: everything for a log of your own; measured for named data sets, with --test, and under authors)",
+        help="which model to keep: everything: a model with the chosen settings that is trained again on all pairs, test too; "
+        "measured: the model that was measured, without test (default: everything for a log of your own; measured for named data "
+        "sets, with --test, and with --protocol authors)",
     )
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: a new one under runs)")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace an earlier run in --out; its model stays until the new one is complete"
+        "--overwrite", action="store_true", help="replace an earlier run in --out; the earlier model stays until the new run is complete"
     )
     parser.add_argument(
         "--resume",
         metavar="DIR",
-        help=f"go on with the run in DIR that was killed or interrupted, as its manifest says; with it go only {', '.join(_WITH_RESUME)}",
+        help="go on with the run in DIR that was killed or interrupted, with the options of its manifest; only these options may "
+        f"be given too: {', '.join(_WITH_RESUME)}",
     )
     parser.add_argument(
         "--checkpoint_every",
         metavar="N",
-        help=f"epochs between checkpoints, from which --resume goes on (default: {AUTO}, by the clock, every ten seconds)",
+        help=f"write a checkpoint, from which --resume goes on, every N epochs (default: {AUTO}, about every ten seconds)",
     )
-    parser.add_argument("--track", action="append", default=[], choices=tuple(TRACKERS), help="also show a tracker how the run goes")
+    parser.add_argument(
+        "--track", action="append", default=[], choices=tuple(TRACKERS), help="also send the figures of each epoch to this tracker"
+    )
     threads.add_argument(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     add_hyper_parameters(parser, model)
 
 
@@ -80,14 +84,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="a .toml file of ours, or a .ini file the authors published; for a baseline, a .toml file with a table such as [ease]; "
-        "options given beside it win",
+        help="a .toml file of hyper-parameters, or a .ini file that the authors published; for a baseline, a .toml file with a "
+        "table such as [ease]; options on the command line take precedence over the file",
     )
 
 
 def add_hyper_parameters(parser: argparse.ArgumentParser, model: str) -> None:
     """Declare an option for every hyper-parameter of a model."""
-    parser.epilog = "Defaults of hyper-parameters: what configs/ holds for the data set and the model, else those named here."
+    parser.epilog = "The defaults of hyper-parameters are those in configs/ for the data set and the model, else those shown here."
     group: Any = parser
     for name, declared in _declared(model).items():
         if model == _DEFAULT_MODEL and name in TOPICS:
@@ -106,7 +110,7 @@ def advice(option: str, argv: Sequence[str]) -> str:
     owners = [name for name in MODELS if option.removeprefix("--") in hyper_parameters(name)]
     if not owners:
         return ""
-    return f", which {model} has not; it belongs to --model {', '.join(owners)}"
+    return f", which is not a hyper-parameter of {model}; it belongs to --model {', '.join(owners)}"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -153,7 +157,7 @@ def _begin(arguments: argparse.Namespace) -> int:
     check_run(model, arguments.protocol, given_out, **options)
     for name, lacking in getattr(model.config, "without_effect", {}).items():
         if name in changes:
-            tell(f"warning: {name} changes nothing without {lacking}")
+            tell(f"warning: {name} has no effect without {lacking}")
     progress = _progress(arguments)
     dataset = data_options.load(arguments, source, files, progress, data_options.disk_of(arguments, given_out))
     out = given_out or _new_folder(dataset.name, arguments.model, model.config)
@@ -174,7 +178,7 @@ def _number_of_epochs(text: str | None) -> int | None:
 
 def _go_on(arguments: argparse.Namespace) -> int:
     if others := [option for option in arguments.given if option not in ("--resume", *_WITH_RESUME)]:
-        raise UsageError(f"--resume goes on as the manifest of the run says; leave out {', '.join(others)}")
+        raise UsageError(f"--resume takes the options from the manifest of the run; leave out {', '.join(others)}")
 
     from ultragcn.experiments.runs.manifest import complete_metrics, load_manifest
     from ultragcn.experiments.runs.train import goes_on, resume_run, unfinished_in
@@ -241,8 +245,8 @@ def _report(metrics: Mapping[str, Any], out: Path, num_pairs: int | None = None)
         tell(f"the model in {out} was trained on everything{pairs}; nothing was held out, so nothing is measured")
     else:
         tell(
-            f"the figures are those of the model that was measured; the one in {out} was then trained on everything{pairs}, with what was "
-            f"chosen, in {metrics['kept_train_seconds']:.1f} s"
+            f"the figures are those of the model that was measured; the model in {out} was then trained on everything{pairs}, "
+            f"with the values that were chosen, in {metrics['kept_train_seconds']:.1f} s"
         )
 
 
@@ -301,7 +305,7 @@ def resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str
     paper = bool(variant.get("paper", False))
     file = read_config(arguments.config, changes.get("solver", variant.get("solver")), paper)
     if file.ignored:
-        tell(f"{arguments.config}: ignored {', '.join(file.ignored)}, which have no meaning here")
+        tell(f"{arguments.config}: ignored {', '.join(file.ignored)}, which this model does not have")
     values = {known: value for known, value in variant.items() if known != "paper"} | file.values
     values |= {"item_graph_weight": 0.0, "item_trend_weight": 0.0} if paper else {}
     source = arguments.dataset or canonical_name(file.dataset or "demo")

@@ -24,33 +24,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "needed where users are only forgotten",
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="NEW", help="the folder of the updated run")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in --out; until then its model stays")
     parser.add_argument(
-        "--forget", nargs="+", action="extend", default=[], metavar="ID", help="users of whom nothing is to be kept; an id that begins "
-        "with - is typed --forget=-ID",
+        "--overwrite", action="store_true", help="replace an earlier run in --out; the earlier model stays until the new run is complete"
+    )
+    parser.add_argument(
+        "--forget", nargs="+", action="extend", default=[], metavar="ID", help="users to forget, of whom nothing is kept; give an "
+        "id that begins with - as --forget=-ID",
     )  # fmt: skip
-    parser.add_argument("--forget_file", metavar="FILE", help="such users from a file: one id a line, or a column user_id")
-    parser.add_argument("--sweeps", metavar="N", help="passes over all rows, after new rows have been put in place (default: 1)")
+    parser.add_argument("--forget_file", metavar="FILE", help="a file of users to forget: one id a line, or a column user_id")
+    parser.add_argument("--sweeps", metavar="N", help="number of passes over all rows, after the new rows are solved (default: 1)")
     parser.add_argument(
         "--item_graph", choices=("new", "old"), default="new",
-        help="new makes the item graph of the new log; old keeps that of the run and gives weights to new items alone, which saves most "
-        "of the time (default: new)",
+        help="new: make the item graph from the new log; old: keep the item graph of the run and compute weights for new items "
+        "alone, which saves most of the time (default: new)",
     )  # fmt: skip
     parser.add_argument(
         "--measure", choices=_MEASURES, default="estimate",
-        help="how the report says what a retrain would gain: estimate goes on with the sweeps on a part of the log, retrain trains anew "
-        "beside it, none says nothing and takes half of the time (default: estimate)",
-    )  # fmt: skip
-    parser.add_argument("--titles", metavar="FILE", help="item ids and titles (default: those of the run, and none for new items)")
-    parser.add_argument(
-        "--items_table", metavar="FILE", help="item ids and anything else known of the items (default: that of the run, and empty cells "
-        "for new items)",
+        help="how to measure what a new training would gain: estimate: go on with the sweeps on a part of the log; retrain: also "
+        "train a new model; none: do not measure, which takes half of the time (default: estimate)",
     )  # fmt: skip
     parser.add_argument(
-        "--data_dir", metavar="DIR", help="where the named data set of the run is, if its times are needed and it has moved"
+        "--titles", metavar="FILE", help="file of item ids and titles (default: the titles of the run, and no titles for new items)"
+    )
+    parser.add_argument(
+        "--items_table", metavar="FILE", help="file of item ids and anything else known of the items (default: the table of the "
+        "run, and empty cells for new items)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="folder of the named data set of the run, if its times are needed and it has moved"
     )
     threads.add_argument(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     group = parser.add_argument_group("how the new interactions are read")
     for name in _READING:
         declared = DATA_OPTIONS[name]

@@ -45,7 +45,7 @@ def parameter(default: Any, meaning: str, *, auto: str = "", unit: str = "", low
 
 def seed_parameter() -> Any:
     """Declare the seed of a model that draws random numbers."""
-    return parameter(0, "fixes everything random", auto="a seed is drawn, and recorded", low=0)
+    return parameter(0, "seed of all random numbers", auto="a seed is drawn and recorded", low=0)
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class HyperParameters:
         return self
 
     def in_use(self) -> dict[str, Any]:
-        """Return all values in use by name; of what training chooses itself, those that it chooses from."""
+        """Return all values in use by name. For a value that training chooses, return the values that it chooses from."""
         return self.resolved().to_dict()
 
     def fingerprint(self) -> str:
-        """Return a hash of all values in use: another one when a default has changed in the code."""
+        """Return a hash of all values in use. It changes when a default changes in the code."""
         return hashlib.sha256(json.dumps(self.in_use(), sort_keys=True).encode()).hexdigest()[:16]
 
     def changed(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def checked(declared: dataclasses.Field[Any], value: Any) -> Any:
         raise problem
     try:
         number = float(value)
-        # int("2000") and 2000.0 are both 2000; 0.5 is no integer, and neither is text such as "1e3.5". Never by way of a float: 2^53 + 1.
+        # "2000" and 2000.0 are both 2000; 0.5 is not an integer, and neither is text such as "1e3.5". Never by way of a float: 2^53 + 1.
         converted = int(value) if kind is int else number
     except (TypeError, ValueError, OverflowError):
         raise problem from None

@@ -49,21 +49,25 @@ class Config(HyperParameters):
     w2: float = parameter(1.0, "factor of beta in a positive pair's weight", low=0)
     w3: float = parameter(1e-7, "constant part of a negative pair's weight", low=0)
     w4: float = parameter(1.0, "factor of beta in a negative pair's weight", low=0)
-    negative_weight: float = parameter(200.0, "weight of the mean over a pair's negatives", low=0)
-    num_item_neighbors: int = parameter(10, "item neighbours K of an item", unit="items", low=0, authors="ii_neighbor_num")
+    negative_weight: float = parameter(200.0, "weight of the mean over the negatives of a pair", low=0)
+    num_item_neighbors: int = parameter(
+        10, "number K of neighbours of an item in the co-occurrence graph", unit="items", low=0, authors="ii_neighbor_num"
+    )
     item_item_weight: float = parameter(1e-3, "weight of the item-item term", low=0, authors="lambda")
     omega: str = parameter("authors", "formula of the item-item weights", choices=("authors", "paper"))
-    l2_weight: float = parameter(1e-4, "L2 weight of all embeddings, once a batch", low=0, authors="gamma")
+    l2_weight: float = parameter(1e-4, "L2 weight of all embeddings, applied once in each batch", low=0, authors="gamma")
     l2_user: float | None = parameter(
         None,
         "L2 strength of the users over an epoch",
-        auto="for exact 0.13, or chosen on held-out pairs from 0.1 upwards; for sgd l2_weight times the batches",
+        auto="exact chooses it on held-out pairs, from 0.1 upwards, or takes 0.13 without such pairs; sgd takes l2_weight times "
+        "the number of batches",
         low=0,
     )
     l2_item: float | None = parameter(
         None,
         "L2 strength of the items over an epoch",
-        auto="for exact 0.13, or chosen on held-out pairs from 0.1 upwards; for sgd l2_weight times the batches",
+        auto="exact chooses it on held-out pairs, from 0.1 upwards, or takes 0.13 without such pairs; sgd takes l2_weight times "
+        "the number of batches",
         low=0,
     )
     l2_user_exponent: float = parameter(0.0, "the L2 strength of a user grows with this power of its degree, at the same mean")
@@ -73,32 +77,32 @@ class Config(HyperParameters):
     # The item graph at ranking time (docs/model.md).
     item_graph_weight: float | None = parameter(
         None,
-        "how much the item graph adds to the scores when ranking, relative to how much they vary; 0: nothing, as in the paper",
-        auto="for exact 0.2, or chosen on held-out pairs; for sgd 0",
+        "weight of the item graph in the scores when ranking, relative to the spread of the scores; 0: no item graph, as in the paper",
+        auto="exact chooses it on held-out pairs, or takes 0.2 without such pairs; sgd takes 0",
         low=0,
     )
     item_graph_l2: float = parameter(100.0, "L2 strength of the item graph's weights", unit="users", positive=True)
     item_graph_neighbors: int = parameter(
-        100, "weights that regression leaves an item in the item graph; walks leave twice as many", unit="items", low=1
+        100, "number of weights of an item in the item graph that the regression keeps; the walks keep twice as many", unit="items", low=1
     )
     item_graph_walk: float = parameter(
-        0.5, "how much walks add to the item graph, relative to how much its regression weights vary; 0: regression weights alone", low=0
+        0.5, "weight of the walks in the item graph, relative to the spread of its regression weights; 0: no walks", low=0
     )
     item_graph_walk_alpha: float = parameter(0.5, "power of the walks' transition probabilities", low=0)
-    item_graph_walk_beta: float = parameter(0.5, "power of the item's degree that its walks are divided by", low=0)
+    item_graph_walk_beta: float = parameter(0.5, "the walks of an item are divided by this power of its degree", low=0)
 
     # The trend at ranking time (docs/model.md).
     item_trend_weight: float | None = parameter(
         None,
-        "how much popularity of late counts when ranking, in place of the mean user's score; needs the times of the interactions; 0: that "
-        "score stays",
-        auto="for exact 0, or chosen on held-out pairs; for sgd 0",
+        "weight of recent popularity when ranking, in place of the score of the mean user; needs the times of the interactions; "
+        "0: no recent popularity",
+        auto="exact chooses it on held-out pairs, or takes 0 without such pairs; sgd takes 0",
         low=0,
     )
     item_trend_half_life: float | None = parameter(
         None,
-        "days after which an interaction counts half for popularity of late",
-        auto="30, or chosen on held-out pairs with the weight",
+        "number of days after which an interaction counts half for recent popularity",
+        auto="chosen on held-out pairs together with the weight, or 30 without such pairs",
         unit="days",
         positive=True,
     )
@@ -106,66 +110,75 @@ class Config(HyperParameters):
     # The exact solver (docs/exact-solver.md).
     start: str = parameter(
         "quadratic",
-        "first embeddings of exact: about the leading directions, then cheap sweeps on quadratic negatives; spectral: from the leading "
-        "directions to convergence, so that the seed hardly counts; or random",
+        "first embeddings of exact: quadratic: near the leading directions, then cheap sweeps on quadratic negatives; spectral: "
+        "the leading directions to convergence, so that the seed hardly matters; random: random numbers",
         choices=("quadratic", "spectral", "random"),
     )
-    start_sweeps: int = parameter(2, "sweeps of the start", unit="sweeps", low=1)
-    start_l2: float = parameter(0.5, "L2 strength of the start, relative to that of the sweeps", low=0)
+    start_sweeps: int = parameter(2, "number of sweeps of the start", unit="sweeps", low=1)
+    start_l2: float = parameter(0.5, "L2 strength of the start, relative to the L2 strength of the sweeps", low=0)
     start_uniform_weight: float = parameter(
-        0.0, "what the start adds to w1 and w3: the larger, the less its weights depend on degrees", low=0
+        0.0, "number that the start adds to w1 and w3; with a larger number, the weights of the start depend less on degrees", low=0
     )
     negatives: str = parameter(
         "auto",
-        "what stands for the negatives of a row in exact: full visits every cell; clusters of the other side stand for its members, which "
-        "costs far less on large data; auto takes clusters where they are cheaper",
+        "how exact sums over the negatives of a row: full: over every cell; clusters: over clusters of the other side, which "
+        "costs far less on large data; auto: clusters where they are cheaper",
         choices=("auto", "full", "clusters"),
     )
     num_clusters: int | None = parameter(
         None,
-        "clusters of each side",
+        "number of clusters of each side",
         auto="about 500 for 40,000 rows, 750 for a million",
         unit="clusters",
         low=1,
     )
     tile_megabytes: float | None = parameter(
-        None, "scores that exact holds at a time, per thread", auto="as many as suit the processor", unit="MB", positive=True, high=1024
+        None,
+        "memory for the scores that exact holds at a time, for each thread",
+        auto="chosen for the processor",
+        unit="MB",
+        positive=True,
+        high=1024,
     )
 
     # The sampled procedure.
     learning_rate: float = parameter(1e-3, "Adam's step size", positive=True)
-    batch_size: int = parameter(1024, "train pairs in a batch", unit="pairs", low=1)
-    num_negatives: int = parameter(200, "negatives drawn for each train pair", unit="items", low=1, authors="negative_num")
+    batch_size: int = parameter(1024, "number of train pairs in a batch", unit="pairs", low=1)
+    num_negatives: int = parameter(200, "number of negatives drawn for each train pair", unit="items", low=1, authors="negative_num")
     init_std: float = parameter(1e-3, "standard deviation of the first embeddings", positive=True, authors="initial_weight")
 
     # When to stop.
     epochs: int | None = parameter(
         None,
-        "passes over the train pairs (exact: sweeps) at most",
-        auto="for exact 30, for sgd 2000",
+        "most passes over the train pairs; for exact, most sweeps",
+        auto="30 for exact, 2000 for sgd",
         unit="epochs",
         low=1,
         authors="max_epoch",
     )
     patience: int | None = parameter(
         None,
-        "evaluations without a better value before stopping",
-        auto="for exact 3, or 8 where the L2 strength is not given; for sgd 15",
+        "number of evaluations without a better value after which training stops",
+        auto="3 for exact, or 8 where exact chooses the L2 strength; 15 for sgd",
         unit="evaluations",
         low=1,
         authors="early_stop_epoch",
     )  # fmt: skip
     tolerance: float = parameter(
-        1e-3, "without validation data, a pass of exact that lowers the loss by a smaller share than this is no better", low=0
+        1e-3, "without validation data, a sweep of exact counts as better only if it lowers the loss by this share or more", low=0
     )
     evaluate_every: int = parameter(
-        5, "epochs of sgd between evaluations during the first 50; afterwards, and for exact, every epoch", unit="epochs", low=1
+        5,
+        "number of epochs between evaluations of sgd, during its first 50 epochs; after these, and for exact, every epoch is evaluated",
+        unit="epochs",
+        low=1,
     )
     select_by: str = parameter("recall@20", "metric that chooses the epoch to keep")
     select_users: int | None = parameter(
         None,
-        "users, evenly spaced among those with held-out pairs, on whom training measures itself and chooses; the final figures are of all",
-        auto="for exact 20,000 at most; for sgd all",
+        "number of users, evenly spaced among those with held-out pairs, on whom training is measured and choices are made; the "
+        "final figures are of all users",
+        auto="at most 20,000 for exact; all for sgd",
         unit="users",
         low=1,
     )
@@ -173,9 +186,13 @@ class Config(HyperParameters):
     # The machine.
     seed: int | None = seed_parameter()
     device: str = parameter(
-        "auto", "where training computes; auto is the CPU for exact, and for sgd a GPU when there is one", choices=("auto", "cpu", "cuda")
+        "auto",
+        "the device on which training computes; auto: the CPU for exact, and for sgd a GPU if there is one",
+        choices=("auto", "cpu", "cuda"),
     )
-    tf32: bool = parameter(False, "on a GPU, round the factors of exact's products to TF32: faster, and exact to three digits")
+    tf32: bool = parameter(
+        False, "on a GPU, exact rounds the factors of its products to TF32, which is faster and accurate to three digits"
+    )
 
     def chooses(self, name: str) -> bool:
         """Return whether training chooses the hyper-parameter `name` on held-out pairs: exact chooses what is not given."""
@@ -191,11 +208,11 @@ class Config(HyperParameters):
         return self.replace(**{name: strength for name in ("l2_user", "l2_item") if getattr(self, name) is None})
 
     def resolved(self) -> "Config":
-        """Return a copy in which nothing is None that the solver needs: its own values are in place.
+        """Return a copy in which the values that the solver needs are not None: they have the solver's own defaults.
 
-        What is chosen on held-out pairs has the value that it has without such pairs. What is still None is the seed, which is drawn,
-        `tile_megabytes`, which suits the processor, `num_clusters`, which follows from the sizes of the data, and for sgd the L2 strengths,
-        which follow from `l2_weight` and the train pairs, and `select_users`, which are all.
+        Values that are chosen on held-out pairs have the value that they have without such pairs. Some values are still None. The seed is
+        drawn, `tile_megabytes` depends on the processor, and `num_clusters` depends on the sizes of the data. For sgd, the L2 strengths
+        depend on `l2_weight` and the train pairs, and `select_users` means all.
         """
         if self.solver == "exact":
             # An L2 strength that rises with sweeps that are no better than the one before must reach what data with much noise need.
@@ -210,7 +227,7 @@ class Config(HyperParameters):
         return dataclasses.replace(self, **{name: value for name, value in own.items() if getattr(self, name) is None})
 
     def in_use(self) -> dict[str, Any]:
-        """Return all values in use by name; of what training chooses itself, those that it chooses from."""
+        """Return all values in use by name. For a value that training chooses, return the values that it chooses from."""
         values = super().in_use()
         rising = (EXACT_L2, EXACT_L2_FROM, EXACT_L2_FACTOR)
         rules = {"l2_user": rising, "l2_item": rising, "item_graph_weight": (EXACT_GRAPH_WEIGHT, *EXACT_GRAPH_WEIGHTS),
@@ -221,7 +238,7 @@ class Config(HyperParameters):
 
     @property
     def without_effect(self) -> dict[str, str]:
-        """Hyper-parameters that change nothing beside the others, and what each lacks."""
+        """Hyper-parameters that have no effect beside the others, and what each of them needs."""
         return {name: lacking for names, lacking, has in _NEEDS if not has(self) for name in names}
 
     def replace(self, **changes: Any) -> "Config":
@@ -290,7 +307,7 @@ def from_authors(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         ours = AUTHORS_NAMES.get(name, name)
         if ours in renamed:
-            raise UsageError(f"{ours} is given twice, once as {name!r}; give it once")
+            raise UsageError(f"{ours} is given twice, once under the name {name!r}; give it once")
         renamed[ours] = value
     return known_names(renamed)
 

@@ -80,9 +80,7 @@ def decoded(column: pl.Series, what: str, from_text: bool, options: DataOptions)
         elif stripped.n_unique() < len(stripped):
             example = names.filter(padded & stripped.is_duplicated())
             shown = f" (such as {example[0]!r})" if len(example) else ""
-            warnings.append(
-                f'some {what} ids differ by nothing but blanks around them{shown}; --blanks drop (blanks="drop") makes one of them'
-            )
+            warnings.append(f'some {what} ids differ only by blanks around them{shown}; --blanks drop (blanks="drop") makes one of them')
     numbers = names.cast(pl.Int64, strict=False)
     # 007 and +7 are not what their number is written like, so they stay text, and so does their column.
     are_numbers = from_text and bool((numbers.cast(pl.String) == names).fill_null(False).all())
@@ -120,7 +118,9 @@ def _mixed(names: pl.Series, pointed: pl.Series, what: str) -> list[str]:
     both = bare.filter(bare.is_in(names.implode()))
     if not len(both):
         return []
-    return [f"{len(both)} {what} ids differ by nothing but .0 (such as {both[0]} and {both[0]}.0), so they are two; write them alike"]
+    return [
+        f"{len(both)} {what} ids differ only by .0 (such as {both[0]} and {both[0]}.0), so each counts as two ids; write them in one form"
+    ]
 
 
 def _scientific(names: pl.Series, what: str) -> list[str]:
@@ -129,4 +129,4 @@ def _scientific(names: pl.Series, what: str) -> list[str]:
     written = [name for name in sample if name is not None and _SCIENTIFIC.fullmatch(name)]
     if not written or len(written) < len(sample) / 2:
         return []
-    return [f"{what} ids such as {written[0]} have lost their last digits, so that several became one; export the column as text"]
+    return [f"{what} ids such as {written[0]} have lost their last digits, so that several ids became one; export the column as text"]

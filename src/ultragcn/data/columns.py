@@ -16,7 +16,7 @@ from ultragcn.lazily import pl
 _HOLDS = {"user": "the users", "item": "the items", "rating": "the ratings", "time": "the times", "title": "the titles",
           "quantity": "the quantities"}  # fmt: skip
 _WIDE = 8  # columns from which on a table may have one for every item
-_MATRIX = 16  # columns without names, all of numbers, from which on they are no log
+_MATRIX = 16  # columns without names, all of numbers, from which on they are not a log
 _THOUSANDS = r"^\s*[+-]?\d{1,3},\d{3}\s*$"
 _DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+\s*$"
 
@@ -98,7 +98,7 @@ def _missing(table: Table, roles: list[str], taken: set[str]) -> str:
     if table.text is not None:
         one_row = "the first row is data" if table.has_header else "the first row names the columns"
         hint = f", or header={'no' if table.has_header else 'yes'} (--header {'no' if table.has_header else 'yes'}) if {one_row}"
-    return f"{table.name}: no telling which of the columns {table.listed()} holds {holds}; give {options}{copied}{hint}"
+    return f"{table.name}: it is not clear which of the columns {table.listed()} holds {holds}; give {options}{copied}{hint}"
 
 
 def _guess(table: Table, role: str, taken: set[str]) -> str | None:
@@ -115,8 +115,8 @@ def _guess(table: Table, role: str, taken: set[str]) -> str | None:
 
 def _wide(table: Table) -> str:
     return (
-        f"{table.name} is a wide table, it seems: a row for each user and a column for each item ({table.listed(4)}); turn it into one row "
-        "an interaction (docs/data.md shows how)"
+        f"{table.name} seems to be a wide table, with a row for each user and a column for each item ({table.listed(4)}); turn it "
+        f"into a table with a row for each interaction (docs/data.md shows how)"
     )
 
 
@@ -150,7 +150,9 @@ def coded(column: pl.Expr, kind: pl.DataType, table: Table, side: str, categorie
         return pl.when((whole == whole.round()) & (whole.abs() < 2**53)).then(whole).cast(pl.Int64, strict=False)
     if kind != pl.String:
         why = (
-            " (a missing id among integers makes all of them that in pandas; drop its row, or give missing=skip)" if kind.is_float() else ""
+            " (in pandas, a missing id among integers turns all ids of the column into this type; drop its row, or give missing=skip)"
+            if kind.is_float()
+            else ""
         )
         raise DataError(f"{table.name}: {side} ids must be integers or strings, and those in the column are {kind}{why}; convert it first")
     return pl.when(column != "").then(column).cast(pl.Categorical(categories))
@@ -206,8 +208,8 @@ def check_time_format(pattern: str) -> None:
     if not pattern:
         return
     if not re.search(r"%[YymbBdjDFcxsGV]", pattern):
-        raise UsageError(f"time_format must say where year, month and day stand, such as %d/%m/%Y %H:%M, not {pattern!r}")
+        raise UsageError(f"time_format must have the places of year, month and day, such as %d/%m/%Y %H:%M, not {pattern!r}")
     if not times.is_format(pattern):
         raise UsageError(
-            f"time_format {pattern!r} is not one that can be read; write it such as %d/%m/%Y, %m/%d/%Y %I:%M:%S %p or %Y-%m-%dT%H:%M:%S%z"
+            f"time_format {pattern!r} cannot be read; write a form such as %d/%m/%Y, %m/%d/%Y %I:%M:%S %p or %Y-%m-%dT%H:%M:%S%z"
         )

@@ -66,7 +66,7 @@ def require_file(path: Path, what: str = "a file") -> None:
     if path.is_dir():
         raise DataError(f"{path} is a folder; give {what}")
     if path.is_fifo():
-        raise DataError(f"{path} is a pipe, which can be read only once; write what comes out of it to a file and give that")
+        raise DataError(f"{path} is a pipe, which can be read only once; write its output to a file and give the file")
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def ready(path: Path, name: str, encoding: str = "", guess: str = "", skips: boo
     Raises
     ------
     DataError
-        It is not there, damaged, or something that is no log; the message names it.
+        The file does not exist, is damaged, or is not a log. The message names it.
     """
     with contextlib.ExitStack() as stack:
         for _ in range(_DEPTH):
@@ -107,7 +107,7 @@ def ready(path: Path, name: str, encoding: str = "", guess: str = "", skips: boo
         if (what := kinds.other(head)) is not None and not skips:
             raise DataError(f"{name} is {what[0]}; {what[1]}")
         if packing == kinds.ZSTD and inner not in (kinds.TEXT, kinds.JSON_LINES):
-            raise DataError(f"{name} is {inner} in zstd; unpack it with zstd -d and give that")
+            raise DataError(f"{name} is {inner} in zstd; unpack it with zstd -d and give the unpacked file")
         if inner in (kinds.TEXT, kinds.JSON_LINES, kinds.JSON):
             found = _in_utf_8(found, packing, encoding, guess, stack)
             if skips:
@@ -131,7 +131,7 @@ def kind_of_zip(inside: list[str]) -> tuple[str, str] | None:
     if any(member.startswith("word/") for member in inside):
         return "a Word document", "give the data themselves"
     if "mimetype" in inside and "content.xml" in inside:
-        return "an OpenDocument file", "save its table as CSV and give that"
+        return "an OpenDocument file", "save its table as CSV and give the CSV file"
     if inside and all(member.endswith(".npy") for member in inside):
         return "an archive of NumPy arrays", "make a SciPy matrix or a frame of them in Python (scipy.sparse.load_npz)"
     return None
@@ -243,12 +243,12 @@ def _in_utf_8(found: Ready, packing: str, encoding: str, guess: str, stack: cont
     if not encoding:
         if kinds.is_binary(found.head):
             raise DataError(
-                f"cannot read {found.name}: it is no UTF-8 text; give CSV, TSV, ::, RecBole, JSON lines or Parquet, also .gz or .zip, or "
-                f"say how it is stored with {option('encoding')}"
+                f"cannot read {found.name}: it is not text in UTF-8; give CSV, TSV, ::, RecBole, JSON lines or Parquet, also .gz "
+                f"or .zip, or give its encoding with {option('encoding')}"
             )
         return found
     if packing == kinds.ZSTD:
-        raise DataError(f"{found.name} is not UTF-8 in zstd; unpack it with zstd -d and give that")
+        raise DataError(f"{found.name} is not UTF-8 in zstd; unpack it with zstd -d and give the unpacked file")
     target = stack.enter_context(temporary_folder()) / "recoded"
     try:
         with _OPEN[packing](found.path, "rb") if packing == kinds.GZIP else open(found.path, "rb") as inside:

@@ -32,13 +32,13 @@ def table_of(source: Ready, given: str) -> tuple[str, list[str]]:
         ]
         listed = ", ".join(found[:12])
         if not found:
-            raise DataError(f"{source.name} is a SQLite database without tables; give one with the interactions")
+            raise DataError(f"{source.name} is a SQLite database without tables; give a database that has a table of interactions")
         if given and given not in found:
             raise DataError(
                 f"{source.name} has no table {given!r}{did_you_mean(given, found)} (it has {listed}); give another {option('table')}"
             )
         if not given and len(found) > 1:
-            raise DataError(f"{source.name} has several tables, {listed}; give the one of the interactions with {option('table')}")
+            raise DataError(f"{source.name} has several tables, {listed}; give the table of the interactions with {option('table')}")
         table = given or found[0]
         return table, [row[1] for row in opened.execute(f"PRAGMA table_info({_quoted(table)})")]
 
@@ -109,7 +109,8 @@ def read_workbook(source: Ready, sheet: str) -> pl.LazyFrame:
         import fastexcel
     except ImportError:
         raise MissingDependencyError(
-            f"{source.name} is an Excel workbook; save its sheet as CSV and give that, or pip install 'ultragcn[excel]', which reads it"
+            f"{source.name} is an Excel workbook; save its sheet as CSV and give the CSV file, or install what reads workbooks: "
+            f"pip install 'ultragcn[excel]'"
         ) from None
     try:
         book = fastexcel.read_excel(str(source.path))
@@ -118,7 +119,7 @@ def read_workbook(source: Ready, sheet: str) -> pl.LazyFrame:
             raise DataError(f"{source.name} has no sheet {sheet!r}{did_you_mean(sheet, sheets)} (it has {', '.join(sheets[:12])})")
         if not sheet and len(sheets) > 1:
             raise DataError(
-                f"{source.name} has several sheets, {', '.join(sheets[:12])}; give the one of the interactions with {option('table')}"
+                f"{source.name} has several sheets, {', '.join(sheets[:12])}; give the table of the interactions with {option('table')}"
             )
         return _with_whole_numbers(pl.DataFrame(book.load_sheet(sheet or sheets[0]))).lazy()
     except (DataError, zipfile.BadZipFile):

@@ -36,9 +36,9 @@ PROTOCOLS = ("clean", "authors")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Train, validation and test interactions over the same ids; a held-out pair that stands in train is refused.
+    """Train, validation and test interactions over the same ids. A held-out pair that is in train is refused.
 
-    Under the `clean` protocol `valid` was held out of train, if it was not given; under `authors` it is None and train is whole.
+    Under the protocol `clean`, `valid` was held out of train, unless it was given. Under `authors`, `valid` is None and train is whole.
     """
 
     name: str
@@ -120,46 +120,46 @@ def load_dataset(
     Parameters
     ----------
     source : str, Path, list of them, frame or sparse matrix
-        One of `dataset_names()` (what is not in `data_dir` yet is downloaded into it); a file, frame or matrix that `read_log`
-        reads; several files, as a list or with commas between, or a pattern such as `logs/*.csv`; or a folder or a zip that holds
-        `train` and `test` files, and perhaps `valid`, or a log such as `ratings.csv`, and perhaps titles such as `movies.csv`.
+        A name in `dataset_names()`, which is downloaded into `data_dir` if it is not there yet. Or a file, frame or matrix that `read_log`
+        reads. Or several files: a list, names with commas between, or a pattern such as `logs/*.csv`. Or a folder or a zip with `train` and
+        `test` files, and perhaps `valid`. Or a folder or a zip with a log such as `ratings.csv`, and perhaps titles such as `movies.csv`.
     data_dir : str or Path, optional
-        Where named data sets are looked for and put (default: $ULTRAGCN_DATA_DIR, else `datasets`).
+        The folder in which named data sets are searched and downloaded (default: $ULTRAGCN_DATA_DIR, else `datasets`).
     test, valid : str, Path, frame or sparse matrix, optional
-        Interactions that are held out already; `source` is all train then.
+        Test and validation interactions in a source of their own. `source` is then all train.
     titles : str, Path or frame, optional
         A table of item ids and titles.
     items_table : str, Path or frame, optional
-        A table of item ids and anything else that is known of the items, such as price and brand: what rules for lists can ask for.
+        A table of item ids and anything else that is known of the items, such as price and brand. Rules for lists can use its columns.
     options : DataOptions, optional
-        How files are read and split; by default as is best for a named data set, else `DataOptions()`.
+        How files are read and split. A named data set has options that suit it. The default of other data is `DataOptions()`.
     protocol : {"clean", "authors"}
-        `clean` holds out validation items from train as `options.split` says, unless `valid` is given: per user 10 %, at least one
-        where the user has three or more, at random (gowalla, where the order of a line means something: the last ones). `authors` leaves
-        train whole and has no validation set.
+        `clean` holds out validation items from train as `options.split` says, unless `valid` is given. Of each user, 10 % are held out at
+        random, and at least one item of a user with three or more. In gowalla, whose lines have an order, these are the last items.
+        `authors` leaves train whole and has no validation set.
     split_seed : int
-        Fixes which items are held out.
+        The seed that decides which items are held out.
     progress : Progress, optional
         Shown the download, and the reading of a log on the disk.
     tell : callable, optional
-        Called with each of the notes as soon as it is known: also what was read where the split then fails.
+        A function that is called with each note as soon as it is known. So it says what was read even if the split then fails.
     on_disk : {"auto", "yes", "no"}
-        Whether a log of Parquet files is read piece by piece and kept on the disk, in memory that does not grow with its rows. What comes
-        out is the same, bit for bit. `auto`: where reading it in memory would take more than half of the memory that is free.
+        Whether a log of Parquet files is read piece by piece and kept on the disk. Memory then does not grow with its rows. The result is
+        the same, bit for bit. `auto` does so if the log would take more than half of the free memory.
     scratch : str or Path, optional
-        The folder for what is kept on the disk; it is removed when nothing uses it any more (default: the system's folder for temporary
-        files).
+        The folder of the files that are kept on the disk. They are removed when nothing uses them any more (default: the system's folder
+        for temporary files).
     **choices
         Any of `DataOptions` by its name, taking precedence over `options`.
 
     Raises
     ------
     UsageError
-        No such data set, protocol or option; the nearest name is suggested.
+        The data set, the protocol or an option is unknown. The message suggests the nearest name.
     DataError
-        Files that cannot be read, contradict themselves or are not the published ones; a split that leaks.
+        Files cannot be read, contradict each other or differ from the published files; or the split leaks.
     DownloadError
-        The files are not there and cannot be fetched; the message says where to put them by hand.
+        The files are missing and cannot be downloaded. The message says where to put them by hand.
     """
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS)
@@ -172,7 +172,9 @@ def load_dataset(
     if options.split == "none" and protocol == "authors":
         raise UsageError("split none holds nothing out, and the protocol authors chooses on test; give another split, or leave it out")
     if valid is not None and protocol == "authors":
-        raise UsageError("valid needs the clean protocol: authors has no validation set")
+        raise UsageError(
+            "valid needs the protocol clean, because authors has no validation set; leave out valid, or give the protocol clean"
+        )
     if valid is not None and test is None:
         raise UsageError("valid needs test: give both, or neither")
     if named == "demo":
@@ -308,7 +310,7 @@ def _with_what_was_read(note: str) -> Iterator[None]:
 def _parts(files: Files, log: Log, options: DataOptions, split_seed: int) -> tuple[dict[str, Events], list[str]]:
     """Return train, test and perhaps valid: split off the log, or as given; and what is to be said of the files of those."""
     if options.split == "none" and files.test is not None:
-        raise UsageError("split none trains on everything, and test is given; drop it, or give all pairs as one file")
+        raise UsageError("split none trains on everything, but test is given; drop split none, or give all pairs as one file")
     if files.test is None:
         whole = k_core(events_of(log), options.k_core)
         train, test = hold_out_by(whole, options, split_seed, "test")
@@ -332,7 +334,7 @@ def _titles(files: Files, item_ids: IdMap, options: DataOptions) -> np.ndarray |
     except DataError as error:
         if files.titles_asked:
             raise
-        warn(f"{error}; so there are no titles (give others with --titles)")
+        warn(f"{error}; the data set has no titles now (give other titles with --titles)")
         return None
 
 

@@ -98,9 +98,9 @@ def fetch(
     wanted = wanted or path
     message = f"cannot download {wanted.name} ({'; '.join(f'{url}: {reason}' for url, reason in reasons.items())})"
     if sha256 is not None and part.is_file():
-        message += "; what has come is kept and the next try goes on from there"
+        message += "; the part that was downloaded is kept, and the next try goes on from there"
     last = next(reversed(reasons.values()), None)
-    raise DownloadError(f"{message}; get the file by hand and put it at {wanted}") from last
+    raise DownloadError(f"{message}; download the file by hand and put it at {wanted}") from last
 
 
 def _fetch_from(url: str, part: Path, sha256: str | None, size: int | None, progress: Progress, timeout: float) -> None:

@@ -23,7 +23,7 @@ class Events:
     times: np.ndarray | None  # (N,) int64, aligned with interactions.pairs
 
     def part(self, mask: np.ndarray) -> "Events":
-        """Return the pairs chosen by a mask (N,) over the same ids."""
+        """Return the pairs that a mask (N,) selects, over the same ids."""
         return Events(self.interactions.part(mask), None if self.times is None else self.times[mask])
 
 
@@ -48,7 +48,9 @@ def at_which(first: bool, dated: bool) -> str:
 def events_of(log: Log) -> Events:
     """Return the distinct pairs of a log, with the latest time of each or the first; repetitions are counted in a `DataWarning`."""
     ask_for(
-        _ROW_BYTES * len(log.users), f"sorting the {len(log.users)} rows of {log.name}", "read fewer of them, as with where or min_rating"
+        _ROW_BYTES * len(log.users),
+        f"sorting the {len(log.users)} rows of {log.name}",
+        "read fewer rows, for example with where or min_rating",
     )
     keys = log.users.astype(np.int64) * len(log.item_ids) + log.items
     if log.times is None:

@@ -18,7 +18,7 @@ _HEAD = 100
 
 
 def fault_in(text: Text) -> DataError | None:
-    """Return the error for the first row that is no row; None when all are."""
+    """Return the error for the first line that is not a row; None when all are."""
     try:
         found = _first_fault(text)
     except (pl.exceptions.PolarsError, OSError):  # a damaged archive has no rows to look at
@@ -32,7 +32,7 @@ def _lines(text: Text) -> Iterator[str]:
 
 
 def _first_fault(text: Text) -> tuple[int, str] | None:
-    """Return the number of the first row that is no row, and what is wrong with it."""
+    """Return the number of the first line that is not a row, and what is wrong with it."""
     row, record, first_width = text.dialect.start, "", 0
     quote, separator = (text.dialect.quote or "", text.dialect.separator) if text.quoted else ("", text.dialect.separator)
     for line in _lines(text):
@@ -57,8 +57,8 @@ def _first_fault(text: Text) -> tuple[int, str] | None:
     if not record:
         return None
     return row, (
-        f"a quote is opened and never closed: {record[:60]!r}; close it, double a quote that belongs to the text, or read quotes as "
-        f"letters with {option('quote', 'none')}"
+        f"a quote is opened and never closed: {record[:60]!r}; close the quote, double a quote that belongs to the text, or read "
+        f"quotes as letters with {option('quote', 'none')}"
     )
 
 
@@ -95,9 +95,11 @@ def _too_many(text: Text, width: int, first_width: int) -> str:
     bare = not any(text.dialect.quote and text.dialect.quote in line for line in head)
     if bare and len({line.count(text.dialect.separator) for line in head}) > 2:
         return (
-            f"{found}, and others have others: lines of baskets, it seems; turn them into one row an interaction (docs/data.md shows how)"
+            f"{found}, and other rows have other numbers of cells; these seem to be baskets; turn them into a table with a row "
+            f"for each interaction "
+            f"(docs/data.md shows how)"
         )
-    return f"{found}; quote cells in which the separator stands"
+    return f"{found}; put cells that contain the separator into quotes"
 
 
 def _encoding_advice(text: Text) -> str:
@@ -112,14 +114,14 @@ def _encoding_advice(text: Text) -> str:
     except OSError:
         pass
     likely = kinds.likely_encoding(sample)
-    return f"say how it is stored, most likely {option('encoding', likely)}, or convert the file to UTF-8"
+    return f"give its encoding, most likely {option('encoding', likely)}, or convert the file to UTF-8"
 
 
 def short_rows(text: Text, width: int) -> tuple[int, int]:
     """Return how many rows have fewer cells than the first, and the number of the first such row: (0, 0) where there are none.
 
     Polars makes the same of a cell that is empty and of one that is not there, so the lines are looked at once more. Where a quoted
-    cell runs over several lines, lines are no rows, and none is counted.
+    cell runs over several lines, lines are not rows, and none is counted.
     """
     separator, quote = text.dialect.separator, text.dialect.quote if text.quoted else None
     if separator == BLANKS:

@@ -68,7 +68,7 @@ def find_files(source: Any, stack: contextlib.ExitStack) -> Files:
     Raises
     ------
     UsageError
-        There is no such file, folder or data set.
+        The file, the folder or the data set does not exist.
     DataError
         A folder or an archive does not tell what is what.
     """
@@ -85,7 +85,7 @@ def find_files(source: Any, stack: contextlib.ExitStack) -> Files:
     if _MAGIC.search(text):
         found = sorted(glob.glob(text, recursive=True))
         if not found:
-            raise UsageError(f"no file is called as {text} says; give another pattern, or a name: {', '.join(dataset_names())}")
+            raise UsageError(f"no file matches {text}; give another pattern, or the name of a data set: {', '.join(dataset_names())}")
         return _of_several(found, stack)
     if "," in text and all(piece.strip() for piece in text.split(",")):
         return _of_several(text.split(","), stack)
@@ -102,7 +102,7 @@ def parts_of(source: Any, stack: contextlib.ExitStack) -> list[Part]:
         return [Part(Path(source), str(source))]  # which says that it is not there
     found = find_files(source, stack)
     if found.test is not None:
-        raise DataError(f"{source} holds train and test files; give the one that counts, or the whole as --dataset")
+        raise DataError(f"{source} holds train and test files; give one of the files, or give the folder as --dataset")
     return list(found.train)
 
 
@@ -134,7 +134,8 @@ def _missing(path: Path) -> UsageError:
     """Return the error for a path where there is nothing, with the nearest name in its folder."""
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = did_you_mean(path.name, beside)
-    return UsageError(f"no file and no folder {path}" + (near or f"; give one, or a name: {', '.join(dataset_names())}"))
+    advice = near or f"; give a path that exists, or the name of a data set: {', '.join(dataset_names())}"
+    return UsageError(f"{path} is not a file or a folder{advice}")
 
 
 def _of_several(sources: Sequence[str], stack: contextlib.ExitStack) -> Files:
@@ -209,8 +210,8 @@ def _of_archive(path: Path, stack: contextlib.ExitStack) -> Files:
     readable = [member for member in listed if _may_be_read(Path(member)) and "__MACOSX" not in member]
     if not readable:
         raise DataError(
-            f"{path} is a zip in which nothing can be read as a log (it has {', '.join(listed[:5]) or 'nothing'}); unpack it and give the "
-            "file that counts"
+            f"{path} is a zip in which nothing can be read as a log (it has {', '.join(listed[:5]) or 'nothing'}); unpack it and "
+            f"give the right file"
         )
     folder = stack.enter_context(temporary_folder())
     parts = []
@@ -226,8 +227,8 @@ def _of_archive(path: Path, stack: contextlib.ExitStack) -> Files:
         raise
     except DAMAGED as error:
         locked = isinstance(error, RuntimeError) and "password" in str(error)
-        why = "it has a password" if locked else "it is damaged, cut short or packed in a way that is not known here"
-        raise DataError(f"cannot unpack {path}: {why}; unpack it by hand and give the file that counts") from error
+        why = "it has a password" if locked else "it is damaged, cut short or packed in an unknown way"
+        raise DataError(f"cannot unpack {path}: {why}; unpack it by hand and give the right file") from error
     return _told_apart(parts, str(path), path.stem) if len(parts) > 1 else Files(_stem(Path(parts[0].name)), parts)
 
 
@@ -246,7 +247,7 @@ def _told_apart(parts: list[Part], place: str, name: str) -> Files:
     for role, several in found.items():
         if len(several) > 1 and not (role == "log" and _are_one(several)):
             listed = " and ".join(Path(part.name).name for part in several)
-            raise DataError(f"{place} has several files of one kind, {listed}; give the one that counts instead of the folder")
+            raise DataError(f"{place} has several files of one kind, {listed}; give the right file in place of the folder")
     titles = found["titles"][0] if "titles" in found else None
     if "train" in found and "test" in found:
         return Files(name, found["train"], found["test"], found.get("valid"), titles)
@@ -254,8 +255,7 @@ def _told_apart(parts: list[Part], place: str, name: str) -> Files:
         return Files(name, found["log"], titles=titles)
     missing = " and no ".join(file for file in _FILES if file.removesuffix(".txt") not in found)
     raise DataError(
-        f"{place} has no {missing}; a data set is a folder with train and test files (train.txt, train.csv, ...), or with a log "
-        "such as ratings.csv"
+        f"{place} has no {missing}; give a folder with train and test files (train.txt, train.csv, ...), or with a log such as ratings.csv"
     )
 
 
@@ -271,11 +271,11 @@ def _log_among(tables: list[Part], others: list[Part], place: str) -> list[Part]
     items = [part for part, known in columns.items() if "item" in known]
     if not both and users and items:
         raise DataError(
-            f"{place} has the items in {Path(items[0].name).name} and the users in {Path(users[0].name).name}; join the two into one table "
-            "first (docs/data.md shows how), and give that"
+            f"{place} has the items in {Path(items[0].name).name} and the users in {Path(users[0].name).name}; join the two into "
+            f"one table (docs/data.md shows how), and give this table"
         )
     listed = " and ".join(Path(part.name).name for part in tables)
-    raise DataError(f"{place} has several files of one kind, {listed}; give the one that counts instead of the folder")
+    raise DataError(f"{place} has several files of one kind, {listed}; give the right file in place of the folder")
 
 
 def _columns(part: Part) -> dict[str, str]:

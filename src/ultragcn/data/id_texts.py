@@ -67,7 +67,7 @@ def read_ids(name: str, ids: IdMap, option: str) -> list[str]:
     name : str
         A file of text, perhaps packed with gzip, of JSON lines or Parquet; `-` is stdin.
     ids : IdMap
-        Those of the model. A line that is one of them is no header.
+        Those of the model. A line that is one of these ids is not a header.
     option : str
         For messages.
 
@@ -105,7 +105,7 @@ def read_items_or_pairs(name: str, user_ids: IdMap, item_ids: IdMap, option: str
             return None, _ids_of(content, shown, item_ids, option)
         pairs = table.select(columns).drop_nulls()
         if not pairs.height:
-            raise UsageError(f"{option} {shown} has no pairs; give a user and an item a row")
+            raise UsageError(f"{option} {shown} has no pairs; give a row with a user and an item for each pair")
         users, items = (_texts_of(pairs.to_series(place)) for place in (0, 1))
         return users, items
     lines = _lines_of(content, shown)
@@ -116,7 +116,7 @@ def read_items_or_pairs(name: str, user_ids: IdMap, item_ids: IdMap, option: str
             user, item = (cells.index(column) for column in columns)  # type: ignore[arg-type]
             rows = [row for row in _rows_of(lines[1:], separator) if len(row) > max(user, item)]
             if not rows:
-                raise UsageError(f"{option} {shown} has no pairs; give a user and an item a row")
+                raise UsageError(f"{option} {shown} has no pairs; give a row with a user and an item for each pair")
             return [row[user].strip() for row in rows], [row[item].strip() for row in rows]
     return None, _ids_of(content, shown, item_ids, option)
 
@@ -218,4 +218,6 @@ def _known(ids: IdMap, texts: Sequence[str]) -> set[str]:
 
 def _no_column(name: str, columns: Sequence[str], what: str) -> UsageError:
     shown = ", ".join(map(str, columns[:8])) + (", ..." if len(columns) > 8 else "")
-    return UsageError(f"{name} is a table, and which of its columns ({shown}) has the {what} ids is not clear; call that column {what}_id")
+    return UsageError(
+        f"{name} is a table, and it is not clear which of its columns ({shown}) has the {what} ids; rename this column to {what}_id"
+    )

@@ -86,7 +86,7 @@ class IdMap:
             return list(texts)
         parsed: list[Id] = []
         for text in texts:
-            if not re.fullmatch(r"0|-?[1-9][0-9]*", text):  # int() would also take 007 and 7_0, which are no ids of a map of integers
+            if not re.fullmatch(r"0|-?[1-9][0-9]*", text):  # int() would also take 007 and 7_0, which are not ids of a map of integers
                 raise self._unknown(text)
             parsed.append(int(text))
         return parsed

@@ -13,17 +13,17 @@ from ultragcn.storage import hash_bytes
 
 
 class Interactions:
-    """Distinct (user, item) pairs, which never change once they are made. U users, I items, N pairs.
+    """Distinct pairs of a user and an item, which never change once they are made: U users, I items, N pairs.
 
     Parameters
     ----------
     matrix : SciPy sparse matrix, U x I
-        An entry wherever the user has the item; values are ignored, duplicates merged, columns sorted. It is checked and copied: what
-        the caller does with it later changes nothing here.
+        An entry means that the user has the item. Values are ignored, duplicates are merged and columns are sorted. The matrix is checked
+        and copied, so later changes to it have no effect here.
     user_ids, item_ids : IdMap
         Ids of the rows and of the columns.
     times : (N,) int64, optional
-        When each pair happened, in microseconds since 1970, aligned with the entries of a canonical `matrix`; None: not known.
+        The time of each pair, in microseconds since 1970, in the order of the entries of a canonical `matrix`; None if times are not known.
     """
 
     matrix: sp.csr_matrix
@@ -40,7 +40,8 @@ class Interactions:
             in_order = matrix.format == "csr" and np.array_equal(matrix.indices, ours.indices)
             if len(times) != ours.nnz or not in_order:
                 raise DataError(
-                    f"{len(times)} times do not go with {counted(matrix.nnz, 'pair')}; give one for each, columns sorted, none twice"
+                    f"{len(times)} times do not fit {counted(matrix.nnz, 'pair')}; give one time for each pair, with sorted "
+                    f"columns and no pair twice"
                 )
             times = np.array(times)
         self._set(ours, user_ids, item_ids, times)
@@ -59,7 +60,7 @@ class Interactions:
         return made
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"interactions do not change, so {name} cannot be set; make others, for example with part or union")
+        raise AttributeError(f"interactions do not change, so {name} cannot be set; make new interactions, for example with part or union")
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"interactions do not change, so {name} cannot be deleted")
@@ -72,10 +73,13 @@ class Interactions:
         user_ids: IdMap | None = None,
         item_ids: IdMap | None = None,
     ) -> "Interactions":
-        """Return the interactions of aligned lists of user and item ids; without id maps, all ids that occur make them."""
+        """Return the interactions of two lists of equal length, one of user ids and one of item ids.
+
+        Without id maps, the maps have all ids that occur.
+        """
         users, items = as_ids(users, "user"), as_ids(items, "item")
         if len(users) != len(items):
-            raise DataError(f"{len(users)} users do not pair with {len(items)} items; give two lists of the same length")
+            raise DataError(f"{len(users)} users do not fit {len(items)} items; give two lists of the same length")
         user_ids = user_ids or IdMap.of(users, "user")
         item_ids = item_ids or IdMap.of(items, "item")
         rows, columns = user_ids.rows(users), item_ids.rows(items)
@@ -90,7 +94,7 @@ class Interactions:
         Parameters
         ----------
         frame : frame, sparse matrix, str or Path
-            Whatever `ultragcn.data.log.read_log` reads.
+            Anything that `ultragcn.data.log.read_log` reads.
         **options
             `user_column`, `item_column`, `min_rating`, `k_core` and the like: `ultragcn.data.options.DataOptions`. Times are read when
             `time_column` is given.
@@ -98,7 +102,7 @@ class Interactions:
         Raises
         ------
         DataError
-            What cannot be read, with its row.
+            The source cannot be read. The message names the row.
         """
         from ultragcn.data import events, log  # which themselves make interactions
         from ultragcn.data.options import DataOptions
@@ -144,7 +148,7 @@ class Interactions:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of ids, pairs, and times where they are known: equal data, equal hash."""
+        """SHA-256 of ids, pairs, and times where they are known. Equal data have the same hash."""
         parts = [self.matrix.indptr.astype("<i8").tobytes(), self.matrix.indices.astype("<i4").tobytes()]
         parts.extend(bytes_of_ids(ids) for ids in (self.user_ids, self.item_ids))
         if self.times is not None:
@@ -161,7 +165,7 @@ class Interactions:
         return Interactions(matrix, self.user_ids, self.item_ids, times)
 
     def part(self, mask: np.ndarray) -> "Interactions":
-        """Return the pairs chosen by a mask (N,) over the same ids."""
+        """Return the pairs that a mask (N,) selects, over the same ids."""
         users, items = self.pairs
         indptr = np.concatenate(([0], np.cumsum(np.bincount(users[mask], minlength=self.num_users))))
         ones = np.ones(indptr[-1], dtype=np.float32)
@@ -170,7 +174,7 @@ class Interactions:
         return Interactions._of(matrix, self.user_ids, self.item_ids, times)
 
     def union(self, other: "Interactions") -> "Interactions":
-        """Return the pairs in either; both must have the same ids. Of a pair in both the later time counts."""
+        """Return the pairs that are in either. Both must have the same ids. A pair in both has its later time."""
         matrix = sp.csr_matrix(self.matrix + other.matrix)
         matrix.sum_duplicates()
         union = Interactions._of(matrix, self.user_ids, self.item_ids)
@@ -191,7 +195,7 @@ class Interactions:
         return result
 
     def common(self, other: "Interactions") -> sp.csr_matrix:
-        """Return the matrix of the pairs in both; both must have the same ids."""
+        """Return the matrix of the pairs that are in both. Both must have the same ids."""
         return sp.csr_matrix(self.matrix.multiply(other.matrix))
 
 

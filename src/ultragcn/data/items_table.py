@@ -76,7 +76,7 @@ class ItemsTable:
         Raises
         ------
         DataError
-            The table cannot be read, or has none of the items.
+            The table cannot be read, or it has none of the items of the model.
 
         Warns
         -----
@@ -94,7 +94,7 @@ class ItemsTable:
                 cells = cells.select(_plain(column) for column in cells)
             frame, left_out = _kept(cells)
             if left_out:
-                warn(f"{table.name}: {', '.join(left_out)} cannot be kept in an items table, which holds text, numbers, true and false")
+                warn(f"{table.name}: {', '.join(left_out)} cannot be kept, because an items table holds only text, numbers, true and false")
             places = _places(cells[item].cast(pl.String, strict=False), item_ids)
             if places.null_count() == len(item_ids):
                 sample = ", ".join(item_ids.shown(row) for row in range(min(3, len(item_ids))))
@@ -158,7 +158,8 @@ class ItemsTable:
             found = None
         if found is None or found.dtype != pl.Boolean or len(found) not in (1, len(self._item_ids)):
             raise UsageError(
-                f"where {condition!r} is not true or false of each item; compare numbers with numbers and text with text in single quotes, "
+                f"where {condition!r} is not a condition that is true or false for each item; compare numbers with numbers and "
+                f"text with text in single quotes, "
                 f"{_EXAMPLE} (the items table has {self._listed(kinds=True)})"
             )
         result: np.ndarray = np.broadcast_to(found.fill_null(False).to_numpy(), len(self._item_ids)).copy()
@@ -170,7 +171,7 @@ class ItemsTable:
         Raises
         ------
         UsageError
-            There is no such column.
+            The table does not have the column.
         """
         refuse_lost_threads()
         self._require(name, f"max_per {name}")
@@ -185,8 +186,8 @@ class ItemsTable:
         for column in self._frame:
             if column.dtype == pl.String and (column.str.to_lowercase() == name.lower()).any():
                 value = column.filter(column.str.to_lowercase() == name.lower())[0]
-                return f"; {column.name} has the value {value}, and a text stands in single quotes: '{value}'"
-        quotes = f"; a text stands in single quotes: '{name}'" if any(other in self.names for other in names) else ""
+                return f"; {column.name} has the value {value}; put text into single quotes: '{value}'"
+        quotes = f"; put text into single quotes: '{name}'" if any(other in self.names for other in names) else ""
         return did_you_mean(name, self.names) or quotes
 
     def _require(self, name: str, what: str, near: str | None = None) -> None:
@@ -264,8 +265,8 @@ def as_items_table(source: Any, item_ids: IdMap, options: DataOptions | None = N
     """Return the items table in anything that holds one: such a table over the same items, a file or a frame."""
     if isinstance(source, ItemsTable):
         if source._item_ids != item_ids:
-            raise UsageError("this items table is over the items of another model; give the file or the frame that it was made from")
+            raise UsageError("this items table was made for the items of another model; give the file or the frame that it was made from")
         return source
     if not isinstance(source, str) and not is_frame(source) and not hasattr(source, "__fspath__"):
-        raise UsageError(f"an items table is a file or a frame with a row an item, not a {type(source).__name__}")
+        raise UsageError(f"an items table must be a file or a frame with a row for each item, not a {type(source).__name__}")
     return ItemsTable.of(source, item_ids, options)

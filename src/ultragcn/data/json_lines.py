@@ -32,7 +32,7 @@ def keys_of(source: Ready) -> list[str]:
     for number, line in itertools.islice(_lines(source), _HEAD_LINES):
         keys.update(dict.fromkeys(key for key in _object(line, source.name, number) if _is_text(key)))
     if not keys:
-        raise DataError(f"{source.name} has JSON objects without keys; expected one interaction an object, such as "
+        raise DataError(f"{source.name} has JSON objects without keys; expected an object for each interaction, such as "
                         '{"user_id": 1, "item_id": 2}')  # fmt: skip
     return list(keys)
 
@@ -85,7 +85,7 @@ def _object(line: bytes, name: str, number: int) -> dict[str, object]:
         found = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
         how = option("encoding", kinds.likely_encoding(line))
-        raise DataError(f"{name}, line {number}: not UTF-8; say how it is stored, most likely {how}") from None
+        raise DataError(f"{name}, line {number}: not UTF-8; give its encoding, most likely {how}") from None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -111,7 +111,7 @@ def _write_lines(source: Ready, target: Path) -> int:
             out.write(json.dumps(found, ensure_ascii=False, allow_nan=True) + "\n")
             count += 1
     if count == 0:
-        raise DataError(f"{source.name} is empty; expected one JSON object an interaction")
+        raise DataError(f"{source.name} is empty; expected a JSON object for each interaction")
     return count
 
 
@@ -130,7 +130,9 @@ def _objects(source: Ready) -> Iterator[dict[str, object]]:
                 end = -1
             if end > 0:
                 if not isinstance(found, dict):
-                    raise DataError(f"{source.name}: element {count + 1} of its JSON is not an object; expected one object an interaction")
+                    raise DataError(
+                        f"{source.name}: element {count + 1} of its JSON is not an object; expected an object for each interaction"
+                    )
                 yield found
                 count, text = count + 1, text[end:]
                 continue
@@ -139,7 +141,7 @@ def _objects(source: Ready) -> Iterator[dict[str, object]]:
             try:
                 block = file.read(_BLOCK)
             except UnicodeDecodeError as error:
-                raise DataError(f"{source.name}: its JSON is not UTF-8; say how it is stored with {option('encoding')}") from error
+                raise DataError(f"{source.name}: its JSON is not UTF-8; give its encoding with {option('encoding')}") from error
             if not block or len(text) > _LONGEST:
                 if text or in_array:
                     raise DataError(f"{source.name}: its JSON is broken or cut short after {count} objects; fetch or write it again")

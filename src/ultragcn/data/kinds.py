@@ -12,11 +12,11 @@ _MAGIC = (
     (b"\x28\xb5\x2f\xfd", ZSTD), (b"BZh", BZIP2), (b"\xfd7zXZ\0", XZ),
 )  # fmt: skip
 
-_SAVE_AS_CSV = "save it as CSV and give that"
-_WITH_POLARS = "turn it into CSV or Parquet (docs/data.md shows how) and give that"
+_SAVE_AS_CSV = "save it as CSV and give the CSV file"
+_WITH_POLARS = "turn it into CSV or Parquet (docs/data.md shows how) and give the new file"
 _ITSELF = "give the data themselves"
 _UNPACK = "unpack it and give the file in it"
-_PICKLE = ("a pickle", "load it where you trust it, and save a frame as Parquet")
+_PICKLE = ("a pickle", "load it if you trust its author, and save a frame as Parquet")
 # What begins so is not a log: what it is, and what to do.
 _OTHERS = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook or another office document", _SAVE_AS_CSV),
@@ -51,8 +51,8 @@ _OTHER_TEXTS = (
     (re.compile(rb"\s*\{u?'"), "made of Python dictionaries, not of JSON", "turn them into JSON lines (docs/data.md shows how)"),
     (re.compile(rb"[+-]?[\d.]+( \d+:-?[\d.]+){2,} *\r?\n"), "in the format of libsvm",
      "read it with scikit-learn and give the matrix in Python"),
-    (re.compile(rb"\d+:\r?\n *\S+[,;\t]"), "in blocks, an item and a colon before the lines of its users",
-     "turn it into one row an interaction (docs/data.md shows how)"),
+    (re.compile(rb"\d+:\r?\n *\S+[,;\t]"), "in blocks, each with an item and a colon before the lines of its users",
+     "turn it into a table with a row for each interaction (docs/data.md shows how)"),
 )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def _is_utf_8(head: bytes) -> bool:
 
 
 def is_binary(head: bytes) -> bool:
-    """Return whether bytes are no text: zeros among them, or control characters where they are not UTF-8."""
+    """Return whether bytes are not text: zeros among them, or control characters where they are not UTF-8."""
     if b"\0" in head:
         return True
     controls = sum(head.count(bytes([code])) for code in range(32) if code not in (9, 10, 12, 13, 27))
@@ -135,7 +135,7 @@ _SCRIPTS = (
 
 
 def _decoded(sample: bytes, codec: str) -> str:
-    """Return a sample as text, without a last letter that is cut off; "" where it is no text of this encoding."""
+    """Return a sample as text, without a last letter that is cut off; "" where it is not text of this encoding."""
     try:
         return sample.decode(codec)
     except UnicodeDecodeError as error:

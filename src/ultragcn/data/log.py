@@ -115,7 +115,9 @@ def _of_parts(parts: Sequence[Part], options: DataOptions, looked_at: bool) -> L
         with ready(part.path, part.name, options.encoding, skips=options.skip_rows > 0) as found, json_lines.as_lines(found) as lines:
             if _has_user_lines(lines, options):
                 if len(parts) > 1:
-                    raise DataError(f"{part.name} has a line for each user; put such files together with cat, and give one")
+                    raise DataError(
+                        f"{part.name} has a line for each user; put such files together into one file with cat, and give that file"
+                    )
                 return _of_user_lines(lines, options)
             read.append(read_rows(_like_the_first(open_table(lines, options).within(part.partitions), read), options, categories))
     return _of_rows(read, name_of(parts), options, looked_at)
@@ -273,10 +275,12 @@ def _of_user_lines(found: Ready, options: DataOptions) -> Log:
         (options.where != "", "columns", "where"),
     ):
         if needed:
-            raise DataError(f"{found.name} has no {what}, only lines of users and their items; drop {choice}, or give another file")
+            raise DataError(
+                f"{found.name} has no {what}, because its lines hold only a user and items; drop {choice}, or give another file"
+            )
     lines = read_user_lines(found.path, found.name)
     if len(lines.items) == 0:
-        raise DataError(f"{found.name} names users but no items; expected one line a user: user item item ...")
+        raise DataError(f"{found.name} has users but no items; expected a line for each user: user item item ...")
     user_ids, item_ids = IdMap.of(lines.all_users, "user"), IdMap.of(lines.items, "item")
     users, items = user_ids.rows(lines.users).astype(np.int32), item_ids.rows(lines.items).astype(np.int32)
     about = f"{counted(len(lines.all_users), 'line')}, one a user; {counted(len(user_ids), 'user')} x {counted(len(item_ids), 'item')}"
@@ -295,7 +299,10 @@ def _of_matrix(matrix: Any, options: DataOptions) -> Log:
     keep = (values != 0) & (values >= options.min_rating)
     if not options.needs_ratings and (values < 0).any():
         count = int((values < 0).sum())
-        warn(f"the matrix: {counted(count, 'value')} below 0 count as liked; keep those rated high enough with {option('min_rating', '1')}")
+        warn(
+            f"the matrix: {counted(count, 'value')} below 0 count as liked items; keep the pairs with a rating that is high "
+            f"enough, with {option('min_rating', '1')}"
+        )
     user_ids, item_ids = (IdMap(np.arange(size), what) for size, what in zip(cells.shape, ("user", "item"), strict=True))
     users, items = cells.row[keep].astype(np.int32), cells.col[keep].astype(np.int32)
     return Log("the matrix", "row", user_ids, item_ids, users, items, users, None, _kept(len(values), len(users), "entries", options))

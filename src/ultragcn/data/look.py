@@ -38,8 +38,8 @@ def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: 
     if len(user_ids) < _FEW_USERS:
         only = ", ".join(user_ids.shown(row) for row in range(len(user_ids)))
         warn(
-            f"{name}: column {of['user']} has only {counted(len(user_ids), 'user')} ({only}) in {num_rows} rows; if users stand in "
-            f"another column, give it with {option('user_column')}"
+            f"{name}: column {of['user']} has only {counted(len(user_ids), 'user')} ({only}) in {num_rows} rows; if another "
+            f"column has the users, give it with {option('user_column')}"
         )
     elif (sentence := _common(name, "user", user_ids, users, of["user"])) is not None:
         warn(sentence)
@@ -48,8 +48,8 @@ def look(name: str, user_ids: IdMap, item_ids: IdMap, users: np.ndarray, items: 
     for what, ids in (("user", user_ids), ("item", item_ids)):
         if len(ids) == num_rows:
             warn(
-                f"{name}: no {what} of column {of[what]} comes twice in {num_rows} rows, so nothing can be learned of any; if {what}s "
-                f"stand in another column, give it with {option(f'{what}_column')}"
+                f"{name}: no {what} of column {of[what]} appears twice in {num_rows} rows, so nothing can be learned about any of "
+                f"them; if another column has the {what}s, give it with {option(f'{what}_column')}"
             )
     if span is not None:
         _look_at_times(name, *span, of["time"])
@@ -61,9 +61,10 @@ def warn_of_dislikes(name: str, column: str, count: int, num_rows: int, is_ratin
         return
     values = f"{count} values of column {column} are 0 or less" if count > 1 else f"a value of column {column} is 0 or less"
     if is_rating:
-        mend = f"such rows count as liked; keep those rated high enough with {option('min_rating', '1')}, or another number"
+        enough = option("min_rating", "1")
+        mend = f"these rows count as liked items; keep the rows with a rating that is high enough, with {enough}, or another number"
     else:
-        mend = f"such rows count as bought; take returns off with {option('net', 'true')}, or choose rows with {option('where')}"
+        mend = f"these rows count as bought items; subtract returns with {option('net', 'true')}, or choose rows with {option('where')}"
     warn(f"{name}: {values}, and {mend}")
 
 
@@ -76,15 +77,16 @@ def _common(name: str, what: str, ids: IdMap, counts: np.ndarray, column: str) -
         first = max(nothing, key=lambda row: counts[row])
         return (
             f"{name}: {what} {ids.shown(first)} of column {column} has {counts[first]} of {num_rows} rows "
-            f"({counts[first] / num_rows:.0%}); if that word stands for no {what}, skip such rows with {option('missing', 'skip')}"
+            f"({counts[first] / num_rows:.0%}); if this word means that there is no {what}, skip these rows with "
+            f"{option('missing', 'skip')}"
         )
     if share < _HALF or len(ids) < _FEW_USERS:
         return None
     value = "'" + str(ids.ids[most]).replace("'", "''") + "'" if ids.are_strings else str(ids.ids[most])
     condition = f"{column} <> {value}" if column.isidentifier() else f'"{column}" <> {value}'
     return (
-        f"{name}: {what} {ids.shown(most)} of column {column} has {counts[most]} of {num_rows} rows ({share:.0%}); if that is no {what}, "
-        f"leave such rows out with {option('where', condition)}"
+        f"{name}: {what} {ids.shown(most)} of column {column} has {counts[most]} of {num_rows} rows ({share:.0%}); if this is not "
+        f"a {what}, leave out these rows with {option('where', condition)}"
     )
 
 
@@ -95,11 +97,11 @@ def _nothing_in(ids: IdMap) -> list[int]:
 def _look_at_times(name: str, first: int, last: int, column: str) -> None:
     if first == last:
         warn(
-            f"{name}: all times in column {column} are alike, so a split by time would be one at random; give the column of times with "
+            f"{name}: all times in column {column} are equal, so a split by time would be random; give the column of times with "
             f"{option('time_column')}"
         )
     elif first >= 0 and last < _YEAR_1971:
         warn(
-            f"{name}: all times in column {column} are in 1970, so these numbers may count something else than seconds; give another "
-            f"column with {option('time_column')}, or their form with {option('time_format')}"
+            f"{name}: all times in column {column} are in 1970, so these numbers may not be seconds; give another column with "
+            f"{option('time_column')}, or their form with {option('time_format')}"
         )

@@ -86,7 +86,7 @@ def _check_cells(cells: sp.coo_matrix, what: str) -> None:
     """Raise `DataError` unless every entry of a COO matrix lies inside it."""
     for axis, places, size in (("row", cells.row, cells.shape[0]), ("column", cells.col, cells.shape[1])):
         if len(places) != len(cells.data):
-            raise DataError(f"{what} is damaged: {len(places)} {axis} numbers do not go with {len(cells.data)} values")
+            raise DataError(f"{what} is damaged: {len(places)} {axis} numbers do not fit {len(cells.data)} values")
         if len(places) and (places.min() < 0 or places.max() >= size):
             bad = int(places[(places < 0) | (places >= size)][0])
             raise DataError(f"{what} is damaged: an entry lies in {axis} {bad}, and there are {size} {axis}s")
@@ -98,4 +98,4 @@ def _check_finite(matrix: sp.csr_matrix, what: str) -> None:
     bad = np.flatnonzero(~np.isfinite(matrix.data))
     if len(bad):
         row = int(np.searchsorted(matrix.indptr, bad[0], side="right")) - 1
-        raise DataError(f"{what}, row {row}: {matrix.data[bad[0]]} is no rating; give finite numbers")
+        raise DataError(f"{what}, row {row}: {matrix.data[bad[0]]} is not a rating; give finite numbers")

@@ -47,7 +47,7 @@ def check_encoding(name: str) -> None:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What to take from a file and what to hold out of it. None stands for the default of any option.
+    """Options that say what is read from a file and what is held out. None means the default of an option.
 
     Raises
     ------
@@ -56,47 +56,63 @@ class DataOptions:
     """
 
     user_column: str = parameter("", "column of the user ids, by name or by number from 1 (default: found by its name)")
-    item_column: str = parameter("", "column of the item ids, likewise")
-    rating_column: str = parameter("", "column of the ratings, likewise; read when min_rating is given")
+    item_column: str = parameter("", "column of the item ids, given like user_column")
+    rating_column: str = parameter("", "column of the ratings, given like user_column; it is read when min_rating is given")
     time_column: str = parameter(
-        "", "column of the times, likewise, or two columns with a comma between, date,clock; read when it is given or the split needs it"
+        "",
+        "column of the times, given like user_column, or two columns, such as date,clock; it is read when it is given or when "
+        "the split needs it",
     )
-    title_column: str = parameter("", "column of the titles in the file of titles, likewise")
-    quantity_column: str = parameter("", "column of the quantities that net adds up, likewise")
-    header: str = parameter("auto", "whether the first row names the columns", choices=("auto", "yes", "no"))
+    title_column: str = parameter("", "column of the titles in the file of titles, given like user_column")
+    quantity_column: str = parameter("", "column of the quantities that net adds up, given like user_column")
+    header: str = parameter("auto", "whether the first row has the names of the columns", choices=("auto", "yes", "no"))
     separator: str = parameter(
-        "", "what stands between two cells; tab for a tab, blank for blanks (default: what splits the first rows alike)"
+        "",
+        "the character between two cells, or the word tab or blank (default: the one that splits the first rows into equally many cells)",
     )
-    quote: str = parameter("", 'the character around cells that hold a separator; none: quotes are letters (default: ")')
-    encoding: str = parameter("", "how letters are stored, such as cp949, cp1252 or utf-16 (default: UTF-8)")
-    decimal: str = parameter("", "what stands before the decimals of a number (default: a point, and a comma where that is clear)")
-    comment: str = parameter("", "skip the lines that begin so, such as # (default: those before the first row)")
-    skip_rows: int = parameter(0, "lines to skip at the beginning of a file", unit="lines", low=0)
-    table: str = parameter("", "table of a database, or sheet of a workbook (default: the only one)")
+    quote: str = parameter(
+        "", 'the character around cells that contain a separator; none: quotation marks are ordinary letters (default: ")'
+    )
+    encoding: str = parameter("", "the encoding of the text, such as cp949, cp1252 or utf-16 (default: UTF-8)")
+    decimal: str = parameter(
+        "", "the decimal mark of numbers, a point or a comma (default: a point, or a comma where only a comma makes sense)"
+    )
+    comment: str = parameter("", "skip the lines that begin with this, such as # (default: skip lines with # before the first row only)")
+    skip_rows: int = parameter(0, "number of lines to skip at the beginning of a file", unit="lines", low=0)
+    table: str = parameter("", "the table of a database, or the sheet of a workbook (default: the only one)")
     where: str = parameter("", "keep the rows for which this condition in SQL holds, such as event = 'buy' AND price > 2 (default: all)")
     missing: str = parameter(
-        "refuse", "a row without a user or an item, also one that says NA, null or the like there", choices=("refuse", "skip")
+        "refuse", "what to do with rows without a user or an item, or with NA, null or the like in its place", choices=("refuse", "skip")
     )
     blanks: str = parameter(
-        "auto", "blanks around ids: auto drops them where every id of a column has them", choices=("auto", "keep", "drop")
+        "auto", "what to do with blanks around ids: auto drops them where every id of a column has them", choices=("auto", "keep", "drop")
     )
-    item_list: str = parameter("", "what stands between the items of a cell that holds several: blank, comma, tab or a character")
-    time_format: str = parameter("", "how times are written, such as %d/%m/%Y %H:%M or %m/%d/%Y %I:%M:%S %p (default: found)")
-    min_rating: float = parameter(-math.inf, "keep the rows rated so or higher (default: all)")
-    net: bool = parameter(False, "add up the quantities of each user and item, and drop the pairs that come to 0 or less (returns)")
-    k_core: int = parameter(1, "drop users and items with fewer interactions than this, again and again", low=1)
+    item_list: str = parameter(
+        "", "what separates the items of a cell with several items: blank, comma, tab or a character (default: a cell has one item)"
+    )
+    time_format: str = parameter("", "the form of the times, such as %d/%m/%Y %H:%M or %m/%d/%Y %I:%M:%S %p (default: found by itself)")
+    min_rating: float = parameter(-math.inf, "keep the rows with this rating or a higher one (default: all)")
+    net: bool = parameter(
+        False, "add up the quantities of each user and item, and drop the pairs whose sum is 0 or less, because the items were sent back"
+    )
+    k_core: int = parameter(1, "drop users and items with fewer interactions than this, and repeat until none is left to drop", low=1)
     split: str = parameter(
         "random",
-        "what is held out: items of each user at random, the last items of each user, everything from some time on, or nothing, so that "
-        "nothing is measured",
+        "which pairs are held out: random: random items of each user; last: the last items of each user; time: all from some time "
+        "on; none: nothing, so that nothing is measured",
         choices=("random", "last", "time", "none"),
     )
-    test_share: float = parameter(0.2, "share held out for test, of each user's items or (time) of all pairs", positive=True, high=0.9)
-    last_k: int = parameter(1, "items of each user that split last holds out", unit="items", low=1)
-    last_share: float = parameter(
-        0.0, "share of each user's items that split last holds out for test, in place of last_k; a tenth for validation", low=0, high=0.9
+    test_share: float = parameter(
+        0.2, "share to hold out for test: of the items of each user, or with split time of all pairs", positive=True, high=0.9
     )
-    test_from: str = parameter("", "first time that split time holds out, such as 2020-01-31 (default: as test_share says)")
+    last_k: int = parameter(1, "number of items of each user that split last holds out", unit="items", low=1)
+    last_share: float = parameter(
+        0.0,
+        "share of each user's items that split last holds out for test, in place of last_k; validation gets a tenth of the rest",
+        low=0,
+        high=0.9,
+    )
+    test_from: str = parameter("", "split time holds out everything from this time on, such as 2020-01-31 (default: chosen by test_share)")
 
     def __post_init__(self) -> None:
         for declared in fields(self):
@@ -111,11 +127,11 @@ class DataOptions:
 
     def _check_reading(self) -> None:
         if self.quote != "none" and (len(self.quote) > 1 or not self.quote.isascii() or self.quote in ("\n", "\r", "\0")):
-            raise UsageError(f"quote must be one character of ASCII, such as ', or none, not {self.quote!r}")
+            raise UsageError(f"quote must be one ASCII character, such as ', or the word none, not {self.quote!r}")
         if any(mark in self.separator for mark in "\n\r\0"):
-            raise UsageError(f"separator cannot hold a line end, and {self.separator!r} does")
+            raise UsageError(f"separator must not contain a line end, but {self.separator!r} does")
         if any(mark in self.comment for mark in "\n\r\0"):
-            raise UsageError(f"comment cannot hold a line end, and {self.comment!r} does")
+            raise UsageError(f"comment must not contain a line end, but {self.comment!r} does")
         if self.decimal not in ("", ".", ","):
             raise UsageError(f"decimal must be a point or a comma, not {self.decimal!r}")
         if self.quantity_column and not self.net:
@@ -132,7 +148,7 @@ class DataOptions:
         if self.test_from and self.split != "time":
             raise UsageError(f"test_from needs split time, not {self.split}")
         if self.test_from and self.test_share != DATA_OPTIONS["test_share"].default:
-            raise UsageError("test_from says where test begins; drop test_share, or drop test_from")
+            raise UsageError("test_from and test_share both say where test begins; drop one of the two")
         if self.split == "none" and self.test_share != DATA_OPTIONS["test_share"].default:
             raise UsageError("split none holds nothing out; drop test_share")
         if self.split == "last" and self.test_share != DATA_OPTIONS["test_share"].default:
@@ -140,7 +156,7 @@ class DataOptions:
 
     @property
     def character_between_items(self) -> str:
-        """What stands between the items of a cell, as itself; "" where cells hold one item."""
+        """The character between the items of a cell; "" where a cell holds one item."""
         return _NAMED_CHARACTERS.get(self.item_list, self.item_list)
 
     @property
@@ -169,7 +185,7 @@ class DataOptions:
         return dataclasses.replace(self, **changes)
 
     def changed(self) -> dict[str, Any]:
-        """Return the options that differ from their defaults, by name: what a manifest has to record."""
+        """Return the options that differ from their defaults, by name. A manifest records these."""
         return {name: getattr(self, name) for name, declared in DATA_OPTIONS.items() if getattr(self, name) != declared.default}
 
 

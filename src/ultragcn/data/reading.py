@@ -19,10 +19,10 @@ def read_interactions(source: Any, options: DataOptions | None = None, **choices
     Parameters
     ----------
     source : str, Path, frame or sparse matrix
-        Whatever `ultragcn.data.log.read_log` reads: files, several of them, folders and zips; a polars or pandas frame; a SciPy sparse
-        matrix, users by items, whose ids are its row and column numbers.
+        Anything that `ultragcn.data.log.read_log` reads: a file or several, a folder, a zip, a polars or pandas frame, or a SciPy sparse
+        matrix of users by items. The ids of a matrix are its row and column numbers.
     options : DataOptions, optional
-        How it is read.
+        How the source is read.
     **choices
         Any of `READING`, such as `user_column`, `min_rating`, `where` or `k_core`, taking precedence over `options`. Times are read when
         `time_column` is given.
@@ -35,9 +35,9 @@ def read_interactions(source: Any, options: DataOptions | None = None, **choices
     Raises
     ------
     DataError
-        What cannot be read, with its row.
+        The source cannot be read. The message names the row.
     UsageError
-        `source` is nothing that can be read, or there is no such option.
+        `source` cannot be read, or an option is unknown.
 
     Examples
     --------

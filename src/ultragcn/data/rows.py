@@ -46,7 +46,7 @@ def read_rows(table: Table, options: DataOptions, categories: pl.Categories) -> 
     Raises
     ------
     DataError
-        What cannot be read, with its row.
+        The source cannot be read. The message names the row.
     """
     chosen = columns.chosen(table, options)
     condition = condition_of(options.where, table) if options.where else None
@@ -91,7 +91,7 @@ def _collected(table: Table, options: DataOptions, chosen: dict[str, tuple[str, 
             continue
         if found[ROW].null_count() or _is_touched(found, other):
             continue
-        warn(f"{refused}; only columns that are not read have it, so they were read past")
+        warn(f"{refused}; only columns that are not read have this fault, so it was ignored")
         return other, found
     raise refused
 
@@ -155,7 +155,7 @@ def _listed(column: pl.Expr, kind: pl.DataType, table: Table, options: DataOptio
     if isinstance(kind, pl.List):
         return column
     if kind != pl.String:
-        raise DataError(f"{table.name}: item_list takes cells of text apart, and those of the items are {kind}; leave it out")
+        raise DataError(f"{table.name}: item_list divides cells of text, but the cells of the items are {kind}; leave out item_list")
     return column.str.strip_chars("[](){} ").str.split(options.character_between_items)
 
 
@@ -204,7 +204,7 @@ def _without_header_again(
         return found
     again = found.filter(both.fill_null(False))
     row = "it was" if count == 1 else f"{count} such rows were"
-    warn(f"{table.place(int(again[ROW][0]))}: the header once more, as where files are put together; {row} left out")
+    warn(f"{table.place(int(again[ROW][0]))}: the header is repeated, as in files that were put together; {row} left out")
     return found.filter(~both.fill_null(False))
 
 
@@ -285,13 +285,14 @@ def _check_cells(found: pl.DataFrame, table: Table, chosen: dict[str, tuple[str,
 
 def _allowed(role: str, column: str, table: Table, text: str) -> str:
     if role != "time":
-        comma = f"; if a comma stands before its decimals, give {option('decimal', ',')}" if "," in text else ""
+        comma = f"; if its decimal mark is a comma, give {option('decimal', ',')}" if "," in text else ""
         return f"a number{comma}"
     clock = ":" in text and len(text) < 13 and "-" not in text and "/" not in text
     beside = [name for name in table.names if "date" in name.lower() or "day" in name.lower()]
     if clock and beside and beside[0] != column:
-        return f"a date; if it stands in another column, give both with {option('time_column', f'{beside[0]},{column}')}, the date first"
-    return f"{times.ALLOWED}; of other times give the form with {option('time_format')}, such as %d/%m/%Y %H:%M"
+        both = option("time_column", f"{beside[0]},{column}")
+        return f"a date; if another column has the date, give both columns with {both}, the date first"
+    return f"{times.ALLOWED}; give the form of other times with {option('time_format')}, such as %d/%m/%Y %H:%M"
 
 
 def _first_null(column: pl.Series) -> int:
@@ -307,8 +308,8 @@ def _warn_of_short_rows(table: Table) -> None:
         raise table.fault(error) from error
     if count:
         those = "it was" if count == 1 else f"{count} such rows were"
-        warn(f"{table.place(first)}: fewer cells than the {len(table.names)} of the first row; {those} kept, since only columns that are "
-             "not read lack any; check that the file is whole")  # fmt: skip
+        warn(f"{table.place(first)}: fewer cells than the {len(table.names)} of the first row; {those} kept, because only columns "
+        f"that are not read lack cells; check that the file is whole")  # fmt: skip
 
 
 def together(parts: Sequence[Rows]) -> pl.DataFrame:

@@ -157,7 +157,7 @@ def _provide(source: Source, folder: Path, progress: Progress) -> None:
     home = folder / source.name
     for place in (folder, home):
         if place.exists() and not (place.is_dir() and os.access(place, os.R_OK | os.X_OK)):
-            raise DataError(f"cannot read the folder {place}: it is no folder, or you may not read it; give another --data_dir")
+            raise DataError(f"cannot read the folder {place}: it is not a folder, or you may not read it; give another --data_dir")
     for file, urls in source.urls.items():
         if not (home / file).is_file():
             if urls[0].endswith(".zip"):

@@ -65,7 +65,7 @@ def hold_out_by(events: Events, options: DataOptions, seed: int, part: str) -> t
     DataError
         Nothing stays, or nothing is held out.
     UsageError
-        `test_from` is no time.
+        `test_from` is not a time.
     """
     first_time = None
     if options.split == "last":
@@ -131,12 +131,11 @@ def refuse_empty_split(held: int, num_pairs: int, options: DataOptions, part: st
     """Raise an error where `held` of so many pairs are all or none; `latest` is the last time, where times are known."""
     all_pairs = counted(num_pairs, "pair")
     if held == num_pairs:
-        raise DataError(f"split {options.split} holds out all {all_pairs} for {part} and leaves none to train on; hold out less")
+        raise DataError(f"split {options.split} holds out all {all_pairs} for {part} and leaves no pair to train on; hold out fewer pairs")
     if not held:
         if options.split == "time" and part == "test" and latest is not None:
             raise UsageError(
-                f"test_from {options.test_from} is later than all data, the latest of which are of {times.shown(latest)}; "
-                "give an earlier time"
+                f"test_from {options.test_from} is later than all data, which end at {times.shown(latest)}; give an earlier time"
             )
         instead = "" if part == "test" else ", or use the authors protocol, which has no validation set"
         raise DataError(f"split {options.split} finds none of {all_pairs} to hold out for {part}; give another split{instead}")
@@ -171,7 +170,7 @@ def refuse_future(earlier: Events, later: Events, name: str, later_name: str) ->
         pairs = f"{counted(count, 'pair')} of {name} {'is' if count == 1 else 'are'}"
         raise DataError(
             f"{pairs} not older than the first of {later_name} ({times.shown(first)}; the latest of {name}: "
-            f"{times.shown(last)}): the model would learn from the future; cut the files at one time, or drop split time"
+            f"{times.shown(last)}): the model would learn from the future; divide the files at one time, or drop split time"
         )
 
 

@@ -90,7 +90,7 @@ def first_lines(ready: Ready, expected: str, more: int = 0) -> list[str]:
     Raises
     ------
     DataError
-        There is nothing in it but blanks, or what is there is no text.
+        The file has only blanks, or its content is not text.
     """
     name = ready.name
     try:
@@ -100,7 +100,7 @@ def first_lines(ready: Ready, expected: str, more: int = 0) -> list[str]:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"cannot read {name}: {damage(error)}") from error
     if any("\0" in line for line in lines):
-        raise DataError(f"cannot read {name}: it is no UTF-8 text; say how it is stored with {option('encoding')}, or give CSV or Parquet")
+        raise DataError(f"cannot read {name}: it is not text in UTF-8; give its encoding with {option('encoding')}, or give CSV or Parquet")
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         raise DataError(f"{name} is empty; expected {expected}")
@@ -130,7 +130,7 @@ def open_text(ready: Ready, options: DataOptions, expected: str) -> tuple[Text, 
     Raises
     ------
     DataError
-        It is empty, is no text, or has a single column.
+        The file is empty, is not text, or has a single column.
     """
     lines = first_lines(ready, expected, options.skip_rows)
     dialect = dialect_of(lines, ready.suffix, options, ready.name)
@@ -172,7 +172,7 @@ def _head(text: Text, lines: Sequence[str], options: DataOptions) -> pl.DataFram
 def _single_column(text: Text, lines: Sequence[str], options: DataOptions) -> DataError:
     first = next(line for line in lines[text.dialect.start :] if line.strip())
     with_it = f"with separator {options.separator!r} " if options.separator else ""
-    instead = "another separator, or none to have it found" if options.separator else "the separator that stands between its cells"
+    instead = "another separator, or leave it out so that it is found" if options.separator else "the separator of its cells"
     return DataError(f"{with_it}{text.name} has a single column ({first.strip()[:40]!r}); give {instead} (--separator)")
 
 
@@ -187,4 +187,4 @@ def damage(error: BaseException | None) -> str:
         return "it is cut short; fetch or copy it again"
     if any(word in text for word in ("gzip", "zlib", "deflate", "zstd", "frame", "corrupt", "decompress")):
         return "its archive is damaged; fetch or copy it again"
-    return "its rows are not all written alike, or it is damaged"
+    return "its rows do not all have the same form, or it is damaged"

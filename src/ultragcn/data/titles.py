@@ -53,7 +53,7 @@ def read_titles(source: Any, item_ids: IdMap, options: DataOptions) -> np.ndarra
 
 
 def _open(source: Any, options: DataOptions, stack: contextlib.ExitStack) -> Table:
-    own, expected = DataOptions(header=options.header), "one item and its title a row"
+    own, expected = DataOptions(header=options.header), "a row with an item and its title"
     if isinstance(source, Part):
         path, name = source.path, source.name
     elif isinstance(source, (str, Path)):
@@ -84,7 +84,7 @@ def _titles_in(table: Table, item_ids: IdMap, options: DataOptions) -> np.ndarra
     if titles.null_count() == len(titles):
         titles = _joined(found, item_ids, plainly=True)
         if titles.null_count() < len(titles):
-            warn(f"{table.name}: its ids differ from those of the log by blanks or .0, and were matched without them")
+            warn(f"{table.name}: its ids differ from the ids of the log by blanks or .0, so they were compared without these")
     return _checked(titles, table, item, item_ids)
 
 

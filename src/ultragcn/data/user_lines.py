@@ -60,7 +60,7 @@ def read_user_lines(path: str | Path, name: str = "") -> UserLines:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], is_digit, [False]))))
     starts, ends = edges[0::2], edges[1::2]
     if len(starts) == 0:
-        raise DataError(f"{name} is empty; expected one line a user: user item item ...")
+        raise DataError(f"{name} is empty; expected a line for each user: user item item ...")
     too_long = np.flatnonzero(ends - starts > _MAX_DIGITS)
     if len(too_long):
         _refuse(name, data, int(starts[too_long[0]]), f"an id of more than {_MAX_DIGITS} digits")

@@ -10,7 +10,7 @@ from ultragcn.data.text import ROW
 from ultragcn.errors import DataError, did_you_mean
 from ultragcn.lazily import pl
 
-_EXAMPLE = "such as event = 'buy' AND price > 2; a name with other signs than letters stands in double quotes"
+_EXAMPLE = "such as event = 'buy' AND price > 2; put a name with other characters than letters into double quotes"
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
@@ -46,15 +46,15 @@ def condition_of(text: str, table: Table) -> Condition:
     if lacking:
         near = did_you_mean(lacking[0], table.names)
         if not near and len(lacking) < len(columns):  # beside a column
-            near = f"; a text stands in single quotes: '{lacking[0]}'"
+            near = f"; put text into single quotes: '{lacking[0]}'"
         raise DataError(f"{table.name} has no column {', '.join(map(repr, lacking))} for where{near} (it has {table.listed()})")
     if not columns:
-        raise DataError(f"where {text!r} names no column of {table.name}; give a condition on {table.listed()}, {_EXAMPLE}")
+        raise DataError(f"where {text!r} has no column of {table.name}; give a condition on {table.listed()}, {_EXAMPLE}")
     for casts in (_casts(columns, table), ()):
         if _is_condition(holds, casts, columns, table):
             return Condition(text, holds, columns, casts)
     raise DataError(
-        f"{table.name}: where {text!r} is not a condition that is true or false of each row of these columns; compare numbers with numbers "
+        f"{table.name}: where {text!r} is not a condition that is true or false for each row; compare numbers with numbers "
         f"and text with text in single quotes, {_EXAMPLE}"
     )
 

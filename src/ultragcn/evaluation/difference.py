@@ -146,10 +146,10 @@ class Difference:
 
 
 def diff(a: Ranker, b: Ranker, top_k: int = 20, exclude_seen: bool = True) -> Difference:
-    """Return how the lists of model `b` differ from those of model `a`: what to look at before `b` takes the place of `a`.
+    """Return how the lists of model `b` differ from the lists of model `a`. Look at it before `b` replaces `a`.
 
-    The models may be of different classes and know different users and items: ids are matched. Lists are made a block of users at a time
-    for the users that both models know.
+    The models may be of different classes and know different users and items, because ids are matched. Lists are made for the users that
+    both models know, a block of users at a time.
 
     Parameters
     ----------
@@ -172,8 +172,8 @@ def diff(a: Ranker, b: Ranker, top_k: int = 20, exclude_seen: bool = True) -> Di
 
     Notes
     -----
-    The popularity of an item is measured alike for both models: by the users who have it in train of `b`, or in train of `a` where `b`
-    does not know the item. An item that nobody has counts as if one user had it.
+    The popularity of an item is measured in the same way for both models. It is the number of users who have the item in train of `b`, or
+    in train of `a` where `b` does not know the item. An item that nobody has counts as if one user had it.
 
     Examples
     --------

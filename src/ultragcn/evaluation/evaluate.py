@@ -81,27 +81,27 @@ def evaluate(
     train: Interactions | None = None,
     valid: Interactions | None = None,
 ) -> dict[str, float]:
-    """Return metrics of `model` on held-out interactions, all items ranked for every user who has some.
+    """Return metrics of `model` on held-out interactions. All items are ranked for every user who has held-out items.
 
-    Items the model has seen in train are never listed; nor are its validation items, except when `targets` is that
-    validation set or the dialect masks train alone.
+    Items that a user has in train are never listed. Validation items are not listed either, except if `targets` is the validation set or if
+    the dialect masks train alone.
 
     Parameters
     ----------
     model : UltraGCN, any other fitted ranker, or a model of your own
-        One of your own is any object with `recommend(user_ids, top_k)`: a list of B user ids in, B lists of item ids out, best first
-        (or a (B, K) array, or a tuple of that and of scores). It leaves out by itself what users have.
+        A model of your own is any object with `recommend(user_ids, top_k)`. The method gets a list of B user ids. It returns B lists of
+        item ids, best first, or a (B, K) array, or a tuple of these and of scores. It must leave out the items that users have.
     targets : Interactions
-        The held-out pairs; ids are matched with the model's.
+        The held-out pairs. Their ids are matched with the ids of the model.
     metrics : list of str or callable
-        Such as `["recall@20", "ndcg@20", "coverage@20"]` (`metrics.METRICS`); several list lengths cost one ranking. A function is a
-        metric of your own: it is called for every user with held-out items, with the list of item ids, best first, and the set of
-        held-out ids, and returns a number; the mean over these users is reported as `NAME@20`. A pair `("name@10", function)` gives
-        it another name and another length.
+        Labels such as `["recall@20", "ndcg@20", "coverage@20"]` (`metrics.METRICS`). Several list lengths need only one ranking. A function
+        is a metric of your own. It is called for every user with held-out items, with the list of item ids, best first, and the set of
+        held-out ids. It returns a number, and the mean over these users is reported as `NAME@20`. A pair `("name@10", function)` sets
+        another name and another length.
     dialect : str or Dialect
-        A name in `dialects.DIALECTS`, or one of your own.
+        A name in `dialects.DIALECTS`, or a dialect of your own.
     train, valid : Interactions, optional
-        For a model of your own: what nobody should be recommended. With `train`, a list that holds what its user has is refused.
+        For a model of your own: the pairs that must not be recommended. With `train`, a list with an item that its user has is refused.
 
     Returns
     -------
@@ -111,10 +111,10 @@ def evaluate(
     Raises
     ------
     UsageError
-        `targets` are no interactions, a metric or the dialect is unknown, or a model of your own lacks `recommend` or returns something
-        else than lists of ids.
+        `targets` are not interactions, a metric or the dialect is unknown, or a model of your own has no `recommend` or does not return
+        lists of ids.
     DataError
-        Held-out pairs that stand in train, held-out users the model does not know, or no held-out pairs at all.
+        A held-out pair is in train, the model does not know a held-out user, or there are no held-out pairs.
 
     Examples
     --------

@@ -73,13 +73,13 @@ class Baseline(Recommender):
         Parameters
         ----------
         data : Dataset, Interactions, frame, str, Path or sparse matrix
-            A data set as `load_dataset` returns it: its train pairs, and its validation pairs as `valid`. Or train pairs alone: as
-            interactions, in a polars or pandas frame, in a file, or as a SciPy matrix of users by items.
+            A data set as `load_dataset` returns it: the model learns its train pairs, and its validation pairs are `valid`. Or train pairs
+            alone: interactions, a polars or pandas frame, a file, or a SciPy matrix of users by items.
         valid : Interactions or the like, optional
-            Held-out pairs: they count as seen when recommending, and a model that chooses its epoch (LightGCN) does so on them.
+            Held-out pairs. They count as seen when recommending. A model that chooses its epoch (LightGCN) chooses it on them.
         select_on : Interactions or the like, optional
-            Choose the epoch on these instead of `valid`, and do not count them as seen. Selecting on test data is what the `authors`
-            protocol does, also for a data set loaded under it; nothing else should.
+            Choose the epoch on these pairs instead of `valid`, and do not count them as seen. The protocol `authors` chooses on test data,
+            also for a data set that was loaded under it. Do not choose on test data for any other reason.
         progress : bool or Progress, optional
             True shows a bar, in a terminal and in a notebook, for a model that has epochs.
         **reading
@@ -88,18 +88,18 @@ class Baseline(Recommender):
         Returns
         -------
         Baseline
-            This model. An interrupt (Ctrl-C) is raised again; what a model that trains by epochs and chooses among them (LightGCN) had
-            best so far is then in place.
+            This model. An interrupt (Ctrl-C) is raised again. A model that chooses among its epochs (LightGCN) then has its best epoch so
+            far.
 
         Raises
         ------
         DataError
-            There are no train interactions, or a held-out pair stands in train.
+            There are no train interactions, or a held-out pair is in train.
         MissingDependencyError
-            A package this model needs is not installed; the message says what to install.
+            A package that the model needs is not installed. The message says what to install.
         UsageError
-            The model would need more memory than there is; the message says how much, and what to use instead. Or something was given
-            that cannot be read.
+            The model would need more memory than is free, or the data cannot be read. The message says how much memory, and what to use
+            instead.
 
         Examples
         --------

@@ -35,7 +35,7 @@ class BPR(Baseline, EmbeddingRecommender):
         learning_rate: float = parameter(0.05, "step size", positive=True)
         l2: float = parameter(0.01, "L2 strength", low=0)
         init_std: float = parameter(0.1, "standard deviation of the first embeddings", positive=True)
-        epochs: int = parameter(150, "times as many draws as there are train pairs", unit="epochs", low=1)
+        epochs: int = parameter(150, "number of epochs; in each, as many pairs are drawn as there are train pairs", unit="epochs", low=1)
         seed: int | None = seed_parameter()
 
     _recorded = ("seed_", "train_seconds_")

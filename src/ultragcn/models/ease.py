@@ -36,7 +36,7 @@ class EASE(ItemWeightModel):
     Raises
     ------
     UsageError
-        From `fit`, before anything is made: the matrix does not fit into the memory that is free.
+        From `fit`, before anything is made: the matrix does not fit into the free memory.
     NumericalError
         From `fit`: in float32, A^T A + l2 I is not positive definite.
     """
@@ -45,7 +45,7 @@ class EASE(ItemWeightModel):
     class Settings(HyperParameters):
         """The hyper-parameters of `EASE`."""
 
-        l2: float = parameter(500.0, "L2 strength, in users: added to the number of users of each item", positive=True)
+        l2: float = parameter(500.0, "L2 strength, a number of users that is added to the number of users of each item", positive=True)
 
     @classmethod
     def _memory_for(cls, sizes: Sizes, squares: int, config: Any) -> int:

@@ -200,19 +200,19 @@ class ExplainingVerbs(Fitted):
 
     @verb
     def explain(self, user_id: Id, item_id: Any) -> Any:
-        """Return why an item has its score with a user: what each item that the user has adds to the score.
+        """Return why an item has its score with a user: how much each item that the user has adds to the score.
 
-        Of a model with item weights (ItemKNN, RP3beta, EASE, SparseEASE), an item adds its weight. Of UltraGCN and IALS, an item adds
-        what the score would lose without the item's term of the loss, the other terms and the other items' embeddings staying as they
-        are, to second order; of UltraGCN also its weight in the item graph. What no single item brings is the rest. Everything
-        together is the score.
+        In a model with item weights (ItemKNN, RP3beta, EASE, SparseEASE), an item adds its weight. In UltraGCN and IALS, an item adds what
+        the score would lose without the item's term of the loss. The other terms and the embeddings of the other items stay as they are.
+        The loss is computed to second order. In UltraGCN an item also adds its weight in the item graph. The rest is what no single item
+        adds. All of it together is the score.
 
         Parameters
         ----------
         user_id : id
             A user of the model. Its items are those in train.
         item_id : id, or list of ids
-            Any items of the model. Several together take little longer than one.
+            Any items of the model. A list takes little longer than one item.
 
         Returns
         -------
@@ -222,7 +222,7 @@ class ExplainingVerbs(Fitted):
         Raises
         ------
         UsageError
-            Unknown user or item, or a model whose scores are not made from a user's items one by one (Popularity, BPR, LightGCN).
+            A user or an item is unknown, or the model does not make a score from a user's items one by one (Popularity, BPR, LightGCN).
 
         Examples
         --------
@@ -247,14 +247,14 @@ class ExplainingVerbs(Fitted):
 
     @verb
     def explain_for(self, item_ids: Sequence[Id] | np.ndarray, item_id: Any) -> Any:
-        """Return why an item has its score with someone training has not seen, by what they have; see `explain`.
+        """Return why an item has its score with a new user, who is given by items; see `explain`.
 
         Parameters
         ----------
         item_ids : list of ids
-            What the new user has.
+            The items that the new user has.
         item_id : id, or list of ids
-            Any items of the model. Several together take little longer than one.
+            Any items of the model. A list takes little longer than one item.
 
         Returns
         -------
@@ -264,7 +264,7 @@ class ExplainingVerbs(Fitted):
         Raises
         ------
         UsageError
-            Unknown item, no item, or a model that cannot say why.
+            An item is unknown, no item is given, or the model cannot explain its scores.
 
         Examples
         --------

@@ -49,7 +49,7 @@ def given(data: Any, valid: Any = None, select_on: Any = None, **reading: Any) -
     UsageError
         Something that cannot be fitted to, or things that contradict each other.
     DataError
-        What cannot be read, with its row.
+        The source cannot be read. The message names the row.
     """
     reading = {name: value for name, value in reading.items() if value is not None}
     if isinstance(data, Dataset):

@@ -36,9 +36,9 @@ class IALS(Baseline, EmbeddingRecommender):
         embedding_dim: int = parameter(64, "length of an embedding", unit="numbers", low=1)
         unobserved_weight: float = parameter(0.1, "weight alpha0 of every cell's pull towards 0", positive=True)
         l2: float = parameter(0.003, "L2 strength", positive=True)
-        l2_exponent: float = parameter(1.0, "power nu of the degree that the L2 strength grows with", low=0)
+        l2_exponent: float = parameter(1.0, "the L2 strength grows with this power nu of the degree", low=0)
         init_std: float = parameter(0.1, "standard deviation of the first scores; of an embedding, divided by sqrt(D)", positive=True)
-        epochs: int = parameter(16, "times that users and items are solved", unit="epochs", low=1)
+        epochs: int = parameter(16, "number of times that users and items are solved", unit="epochs", low=1)
         seed: int | None = seed_parameter()
 
     _recorded = ("seed_", "train_seconds_")

@@ -30,9 +30,9 @@ class ItemKNN(ItemWeightModel):
     class Settings(HyperParameters):
         """The hyper-parameters of `ItemKNN`."""
 
-        num_neighbors: int = parameter(100, "neighbours K that count for an item", unit="items", low=1)
-        shrinkage: float = parameter(10.0, "added to the denominator: pulls cosines made of few users towards 0", low=0)
-        weighting: str = parameter("none", "how much a user counts", choices=("none", "idf"))
+        num_neighbors: int = parameter(100, "number K of neighbours that count for an item", unit="items", low=1)
+        shrinkage: float = parameter(10.0, "number added to the denominator, so that cosines made of few users are nearer to 0", low=0)
+        weighting: str = parameter("none", "weight of a user", choices=("none", "idf"))
 
     _lighter = "lower num_neighbors, or fit on fewer items"
 

@@ -56,19 +56,23 @@ class LightGCN(Baseline, EmbeddingRecommender):
         """The hyper-parameters of `LightGCN`."""
 
         embedding_dim: int = parameter(64, "length of an embedding", unit="numbers", low=1)
-        num_layers: int = parameter(3, "layers L of the propagation", unit="layers", low=0)
+        num_layers: int = parameter(3, "number L of layers of the propagation", unit="layers", low=0)
         learning_rate: float = parameter(0.02, "Adam's step size", positive=True)
-        schedule: str = parameter("constant", "the step size over all epochs; cosine falls to 0", choices=("constant", "cosine"))
+        schedule: str = parameter(
+            "constant", "how the step size changes over the epochs; cosine: it falls to 0", choices=("constant", "cosine")
+        )
         schedule_epochs: int | None = parameter(None, "epochs after which a cosine is at 0", auto="epochs", unit="epochs", low=1)
-        batch_size: int = parameter(32768, "train pairs in a batch", unit="pairs", low=1)
+        batch_size: int = parameter(32768, "number of train pairs in a batch", unit="pairs", low=1)
         l2_weight: float = parameter(1e-4, "L2 weight of a batch's embeddings before propagation", low=0)
         init_std: float = parameter(0.1, "standard deviation of the first embeddings", positive=True)
-        epochs: int = parameter(200, "passes over the train pairs at most", unit="epochs", low=1)
-        evaluate_every: int = parameter(5, "epochs between evaluations, where there are pairs to choose on", unit="epochs", low=1)
-        patience: int = parameter(10, "evaluations without a better value before stopping", unit="evaluations", low=1)
+        epochs: int = parameter(200, "most passes over the train pairs", unit="epochs", low=1)
+        evaluate_every: int = parameter(5, "number of epochs between evaluations, if there are held-out pairs", unit="epochs", low=1)
+        patience: int = parameter(10, "number of evaluations without a better value after which training stops", unit="evaluations", low=1)
         select_by: str = parameter("recall@20", "metric that chooses the epoch to keep")
         seed: int | None = seed_parameter()
-        device: str = parameter("auto", "where it computes; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda"))
+        device: str = parameter(
+            "auto", "the device on which training computes; auto: a GPU if there is one", choices=("auto", "cpu", "cuda")
+        )
 
         def resolved(self) -> Self:
             """Return a copy in which nothing is None but the seed."""
@@ -82,7 +86,7 @@ class LightGCN(Baseline, EmbeddingRecommender):
         return True
 
     def check_runnable(self) -> None:
-        """Raise now what `fit` would raise for want of a package or of a device."""
+        """Raise the error that `fit` would raise because a package or a device is missing."""
         try:
             from ultragcn.kernels import torch_ops
         except ImportError as error:

@@ -34,7 +34,8 @@ class Popularity(Baseline):
         """Settings of popularity."""
 
         half_life: float | None = parameter(
-            None, "days after which an interaction counts half, which needs their times", auto="all count the same", unit="days",
+            None, "number of days after which an interaction counts half; needs the times of the interactions", auto="all count "
+            "the same", unit="days",
             positive=True,
         )  # fmt: skip
 

@@ -68,47 +68,48 @@ class RankingVerbs(Fitted):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the items with the highest scores for one user or several.
 
-        What may not be listed is left out before the list is made: it has K items whenever K allowed ones exist.
+        Items that may not be listed are left out before the list is made. So a list has K items whenever K allowed items exist.
 
         Parameters
         ----------
         user_ids : id, or list of B ids
         top_k : int
-            K >= 1; of more than there are items, as many are taken.
+            The length of a list, K >= 1. It is at most the number of items.
         exclude_seen : bool
-            Leave out what the user has in train and validation.
+            Leave out the items that the user has in train and validation.
         candidates, only : list of item ids, optional
-            List only these: two names of the same rule.
+            List only these items. The two names mean the same.
         exclude : list of item ids, or pairs, optional
-            Never list these. Pairs of a user and an item are left out for that user alone: a list of tuples, a frame with columns of
-            users and items, or `Interactions`.
+            Never list these items. Of pairs of a user and an item, the item is left out for that user alone. Pairs are a list of tuples, a
+            frame with columns of users and items, or `Interactions`.
         where : str or list of str, optional
-            List only items of which this is true: a condition in SQL on the columns of the items table (`set_items_table`), such as
-            "price < 20 and genre in ('jazz', 'folk')".
+            List only items for which this condition holds. It is SQL on the columns of the items table (`set_items_table`), such as "price
+            < 20 and genre in ('jazz', 'folk')".
         max_per : dict of str -> int, or str, optional
-            At most so many items of a list with the same value of a column, such as {"brand": 2} or "brand=2".
+            The most items of a list with the same value in a column, such as {"brand": 2} or "brand=2".
         diversity : float, optional
-            From 0, by score alone, to 1, as unlike each other as can be; of models that learn vectors of items. Scores do not descend.
+            How different the items of a list are: 0 ranks by score alone, and 1 makes them as different as possible. It needs a model that
+            learns vectors of items. Scores do not descend then.
         promote : dict of str -> float, or str, optional
-            At least this share of the places has items of which a condition is true, such as {"price < 20": 0.2} or "price < 20=20%".
+            The least share of the places that has items for which a condition holds, such as {"price < 20": 0.2} or "price < 20=20%".
         unknown : {"raise", "popular", "skip"}, optional
-            What users get whom the model does not know: an error (the default); the items that most users have, with the number of those
-            users as score; or a list without items.
+            What happens with a user whom the model does not know. "raise", the default, raises an error. "popular" lists the items that
+            most users have, with the number of their users as score. "skip" makes a list without items.
         rules : Rules, optional
-            The same rules as one object, such as `Rules.read` makes of a file; both these and those given by name are kept.
+            The same rules as one object, such as the one that `Rules.read` makes from a file. Rules given by name hold too.
 
         Returns
         -------
         items : (K,) for one id, (B, K) for a list
-            Item ids, best first. A user with fewer than K items left gets fewer (one id), or places of score -inf, whose id is
-            -1 or "" (a list).
+            Item ids, best first. Where fewer than K items are left, the result for one id is shorter. The result for a list then has places
+            with score -inf and the id -1 or "".
         scores : float32, same shape
-            Only their order means something.
+            Only the order of the scores has a meaning.
 
         Raises
         ------
         UsageError
-            Unknown user or item, top_k below 1, or a rule that cannot be meant.
+            A user or an item is unknown, top_k is below 1, or a rule makes no sense.
 
         Examples
         --------
@@ -145,7 +146,7 @@ class RankingVerbs(Fitted):
         unknown: str | None = None,
         rules: Rules | None = None,
     ) -> pl.DataFrame:
-        """Return the lists of `recommend` as a frame, a row an item.
+        """Return the lists of `recommend` as a frame with a row for each listed item.
 
         Parameters
         ----------
@@ -176,19 +177,19 @@ class RankingVerbs(Fitted):
         return pl.concat(frames)
 
     def set_items_table(self, items: Any, **reading: Any) -> Self:
-        """Give the model what is known of its items besides who has them, which rules can then ask for; return the model.
+        """Give the model a table of its items, whose columns rules can use; return the model.
 
         Parameters
         ----------
         items : str, Path, frame or ItemsTable
-            A table with a column of item ids and any others; None takes the table away. `save` keeps it with the model.
+            A table with a column of item ids and any other columns. None removes the table. `save` keeps the table with the model.
         **reading
             `item_column`, where the column of item ids is not found by its name.
 
         Raises
         ------
         DataError
-            The table cannot be read, or has none of the items.
+            The table cannot be read, or it has none of the items of the model.
 
         Examples
         --------
@@ -293,19 +294,21 @@ class RankingVerbs(Fitted):
         unknown: str | None = None,
         rules: Rules | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items with the highest scores for someone training has not seen, by what they have.
+        """Return the items with the highest scores for a new user, who is given by items.
 
-        Nothing is retrained: an embedding model solves the new user's row, items held still; others need the items alone.
+        The model is not trained again. A model with embeddings solves the new user's row, with the items held still. Other models need only
+        the items.
 
         Parameters
         ----------
         item_ids : list of ids, or list of such lists
-            What one new user has, or several.
+            The items of one new user, or of several.
         top_k, exclude_seen, candidates, only, exclude, where, max_per, diversity, promote, rules
-            As in `recommend`; seen is what was given. Pairs of a user and an item change nothing.
+            As in `recommend`. The seen items are those in `item_ids`. Pairs of a user and an item have no effect.
         unknown : {"raise", "popular", "skip"}, optional
-            What happens to items that the model does not know: an error, or they do not count. Who has no other items gets what most
-            users have ("popular") or a list without items ("skip").
+            What happens with items that the model does not know. "raise", the default, raises an error. With "popular" and "skip" these
+            items do not count. A user without other items then gets the items that most users have ("popular") or a list without items
+            ("skip").
 
         Returns
         -------
@@ -315,7 +318,7 @@ class RankingVerbs(Fitted):
         Raises
         ------
         UsageError
-            Unknown item, no item, top_k below 1, or a model that learns its users' embeddings only by training.
+            An item is unknown, no item is given, top_k is below 1, or the model can learn the embedding of a user only by training.
 
         Examples
         --------
@@ -366,23 +369,23 @@ class RankingVerbs(Fitted):
 
     @verb
     def score(self, user_id: Id | Sequence[Id] | np.ndarray, item_ids: Id | Sequence[Id] | np.ndarray) -> float | np.ndarray:
-        """Return how high items stand with a user: the same numbers that rank.
+        """Return the scores of items for a user. These are the numbers that rank.
 
         Parameters
         ----------
         user_id : id, or list of N ids
         item_ids : id, or list of N ids
-            What the user has may be among them. Two lists are read in step: the first user with the first item, and so on.
+            They may be items that the user has. Two lists must have the same length: the first item goes with the first user, and so on.
 
         Returns
         -------
         float, or (N,) float32 where a list was given
-            Only the order of a user's scores means something.
+            Only the order of the scores of a user has a meaning.
 
         Raises
         ------
         UsageError
-            Unknown user or item, or lists of different lengths.
+            A user or an item is unknown, or the lists have different lengths.
 
         Examples
         --------
@@ -403,7 +406,7 @@ class RankingVerbs(Fitted):
     def similar_items(
         self, item_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 10, *, by: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items most like an item or several, and how like they are.
+        """Return the items that are most similar to an item or to several, and their similarities.
 
         Parameters
         ----------
@@ -411,22 +414,22 @@ class RankingVerbs(Fitted):
         top_k : int
             K >= 1.
         by : {"together", "embeddings"}, optional
-            "together": the same users have them. The numbers are shrunk cosines of co-occurrence, as in ItemKNN; in a model that
-            learns item weights (ItemKNN, RP3beta, EASE, SparseEASE), how much having the item adds to the scores of the others.
-            "embeddings": their embeddings point the same way, and the numbers are cosines. By default what `similar_by` of the model
-            says: "together" of UltraGCN and of models with item weights, else "embeddings".
+            "together" compares items by the users who have both. The numbers are shrunk cosines of co-occurrence, as in ItemKNN. In a model
+            that learns item weights (ItemKNN, RP3beta, EASE, SparseEASE) they are the weights: how much having the item adds to the scores
+            of the others. "embeddings" compares items by their embeddings, and the numbers are cosines. The default is "together" for
+            UltraGCN and for models with item weights, else "embeddings" (`similar_by` of the model).
 
         Returns
         -------
         items : (K,) for one id, (B, K) for a list
-            Item ids, the most similar first, never the item itself and never an item that nobody has in train. Where there are fewer
-            than K, as in `recommend`: an item that nobody has in train gets none.
+            Item ids, the most similar item first. The item itself is never among them, nor is an item that nobody has in train. Such an
+            item gets an empty list. Lists with fewer than K items are as in `recommend`.
         similarities : float32, same shape
 
         Raises
         ------
         UsageError
-            Unknown item, top_k below 1, another `by`, or a model without embeddings asked for them.
+            An item is unknown, top_k is below 1, `by` is another word, or the model has no embeddings to compare by.
 
         Examples
         --------
@@ -447,9 +450,9 @@ class RankingVerbs(Fitted):
 
     @verb
     def similar_users(self, user_ids: Id | Sequence[Id] | np.ndarray, top_k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Return the users most like a user or several, and how like they are; only of models that learn users' embeddings.
+        """Return the users that are most similar to a user or to several, and their similarities.
 
-        A user without items in train is never listed, and gets no list.
+        The model must learn embeddings of users. A user without items in train is never listed and gets no list.
 
         Parameters
         ----------
@@ -465,7 +468,7 @@ class RankingVerbs(Fitted):
         Raises
         ------
         UsageError
-            Unknown user, top_k below 1, or a model without embeddings of users.
+            A user is unknown, top_k is below 1, or the model has no embeddings of users.
 
         Examples
         --------

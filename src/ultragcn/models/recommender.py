@@ -64,13 +64,13 @@ class Recommender(RankingVerbs, ExplainingVerbs):
     ----------
     config : HyperParameters
     num_threads : int or None
-        How many threads the verbs use at most; None: as many as there are cores.
+        The most threads that the verbs use; None means as many as there are cores.
     train_, valid_ : Interactions
-        What the model has seen; `valid_` is None when there was none.
+        The pairs that the model has seen. `valid_` is None if no validation pairs were given.
     user_ids, item_ids : IdMap
         Ids of the rows and of the columns.
     train_seconds_ : float
-        Seconds from data in memory to a model that can rank.
+        The seconds from data in memory to a model that can rank.
     """
 
     config: HyperParameters
@@ -136,7 +136,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether there is something learned to ask."""
+        """Whether the model has been fitted."""
         return all(hasattr(self, name) for name in self._learned)
 
     def _check_fitted(self) -> None:
@@ -155,7 +155,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
                 )
 
     def check_runnable(self) -> None:
-        """Raise now what `fit` would raise for want of a package or of a device."""
+        """Raise the error that `fit` would raise because a package or a device is missing."""
 
     @contextmanager
     def _limited(self, name: str = "") -> Iterator[None]:
@@ -183,12 +183,12 @@ class Recommender(RankingVerbs, ExplainingVerbs):
     # ----------------------------------------------------------- hyper-parameters
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return all that the model can be made with, by name; with `set_params`, what scikit-learn's `clone` needs.
+        """Return all arguments of the constructor by name. With `set_params`, this is what `clone` of scikit-learn needs.
 
         Parameters
         ----------
         deep : bool
-            Without effect: no hyper-parameter is a model.
+            It has no effect, because no hyper-parameter is a model.
 
         Examples
         --------
@@ -201,12 +201,12 @@ class Recommender(RankingVerbs, ExplainingVerbs):
     def set_params(self, **hyper_parameters: Any) -> Self:
         """Change hyper-parameters by name; return the model.
 
-        A model whose hyper-parameters change has to be fitted again, unless `num_threads` is the only one.
+        A model whose hyper-parameters change has to be fitted again, unless only `num_threads` changes.
 
         Raises
         ------
         UsageError
-            An unknown name, or a value out of range; nothing has changed then.
+            A name is unknown, or a value is out of range. Nothing has changed then.
 
         Examples
         --------
@@ -223,7 +223,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         return self
 
     def untrained(self) -> Self:
-        """Return a model that is not fitted, with the hyper-parameters of this one and what fitting it chose, such as its epochs.
+        """Return a model that is not fitted, with the hyper-parameters of this model and the values that its fit chose, such as its epochs.
 
         Examples
         --------
@@ -254,13 +254,13 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         return given(data, valid, select_on, **reading)
 
     def refit(self, data: Any = None, *, progress: Progress | bool | None = None, **options: Any) -> Self:
-        """Return a new model, trained on train and validation together with what this one chose, such as its number of epochs.
+        """Return a new model that is trained on train and validation together, with the values that this model chose.
 
         Parameters
         ----------
         data : optional
-            Train on these instead, on all of them: anything that `fit` takes. Of a data set that is a log of your own, on everything in
-            it, test too: that is the model to use. Of any other data set, on train and validation, so that test can still be read.
+            Other data to train on: anything that `fit` takes. With a data set that is a log of your own, the new model learns all of it,
+            test too. This is the model to use. With any other data set it learns train and validation, so that test can still be read.
         progress : bool or Progress, optional
             As in `fit`.
         **options
@@ -269,14 +269,14 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         Returns
         -------
         Recommender
-            Of the same class; this model stays as it is.
+            A model of the same class. This model stays as it is.
 
         Raises
         ------
         NotFittedError
-            This model has chosen nothing yet.
+            This model has not been fitted yet.
         UsageError
-            The model ranks by the times of the interactions, and was loaded: its file does not hold them. Give `data`.
+            The model ranks by the times of the interactions, and it was loaded from a file, which does not hold them. Give `data`.
 
         Examples
         --------
@@ -312,28 +312,29 @@ class Recommender(RankingVerbs, ExplainingVerbs):
     ) -> "Updated":  # fmt: skip
         """Return a new model that also knows `interactions`, and a report of what changed; this model stays as it is.
 
-        New users and new items are added, users to `forget` are dropped with all their pairs, and degrees, weights and the item graph
-        are those of the new log. UltraGCN's embeddings go on from where they are; a model that is cheap to train is trained anew on the
+        New users and new items are added. Users to `forget` are dropped with all their pairs. Degrees, weights and the item graph are those
+        of the new log. The embeddings of UltraGCN go on from their present values. A model that is cheap to train is trained again on the
         new log.
 
         Parameters
         ----------
         interactions : Interactions, frame, str, Path or sparse matrix
-            New pairs, of old and new users and items. Pairs that the model has seen change nothing but their time.
+            New pairs, of old and new users and items. Of a pair that the model has seen, only the time changes.
         forget : list of ids
-            Users of whom nothing is to be kept. What others' embeddings learned from them fades with sweeps; `refit` removes it.
+            Users of whom nothing is kept. What the embeddings of others have learned from these users fades with more sweeps, and `refit`
+            removes it.
         history : Interactions, optional
-            The pairs that the model has seen, with their times: only for a model that ranks by a trend and was loaded, because its file
-            does not hold times.
+            The pairs that the model has seen, with their times. Only a model that ranks by a trend and was loaded needs them, because its
+            file does not hold times.
         sweeps : int, optional
-            Passes over all rows, after new rows have been put in place; by default 1.
+            The number of passes over all rows, after the new rows are solved; by default 1.
         item_graph : {"new", "old"}
-            `old` keeps the item graph of this model, and new items alone get weights, which are simpler ones: making another graph is
-            most of the work. It suits updates of few pairs, such as those of a day, between updates with a new one.
+            `new` makes the item graph again, which is most of the work. `old` keeps the item graph of this model, and only new items get
+            weights, which are simpler. It suits updates with few pairs, such as the pairs of a day, between updates with a new graph.
         measure : {"estimate", "retrain", "none"}
-            How the report says what a retrain would gain. A tenth of the new pairs is held out for that, in a second update. `estimate`:
-            that one goes on with its sweeps until they bring nothing. `retrain`: a model is trained anew beside it. The model that is
-            returned knows all pairs and is the same in each case.
+            How the report measures what a new training would gain. A second update holds out a tenth of the new pairs for this. With
+            `estimate`, the second update goes on with its sweeps until they no longer help. With `retrain`, a new model is also trained.
+            The model that is returned knows all pairs, and it is the same in each case.
         progress : bool or Progress, optional
             As in `fit`.
         **reading
@@ -342,17 +343,17 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         Returns
         -------
         Updated
-            `model` and `report`, a dict; docs/updating.md says what its figures are.
+            `model` and `report`. The report is a dict, whose figures docs/updating.md explains.
 
         Raises
         ------
         NotFittedError
-            This model has learned nothing yet.
+            This model has not been fitted yet.
         UsageError
-            The model learns by samples or with PyTorch, and only refit teaches it more; its users' histories or the times it needs are
-            not there; or a user to forget is unknown.
+            The model learns by samples or with PyTorch, so only `refit` teaches it more; the histories of its users or the times that it
+            needs are missing; or a user to forget is unknown.
         DataError
-            Nothing changes, or no pair is left.
+            The update changes nothing, or no pair is left.
 
         Examples
         --------
@@ -405,7 +406,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
 
     @property
     def seen_(self) -> sp.csr_matrix:
-        """Train and validation pairs, U x I: what `exclude_seen` leaves out."""
+        """Train and validation pairs, U x I, which `exclude_seen` leaves out."""
         self._check_fitted()
         if self._seen is None:
             self._seen = self.train_.matrix if self.valid_ is None else self.train_.union(self.valid_).matrix
@@ -413,7 +414,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
 
     @property
     def scorer(self) -> Scoring:
-        """What the model ranks by; it stays as it is when the model is fitted again."""
+        """The object that computes the scores. It does not change when the model is fitted again."""
         self._check_fitted()
         if self._scorer is None:
             self._scorer = self._make_scorer()
@@ -470,25 +471,25 @@ class Recommender(RankingVerbs, ExplainingVerbs):
     # ----------------------------------------------------------------- keeping
 
     def save(self, folder: str | Path, *, history: bool = True) -> Path:
-        """Write the model into `folder` (made if need be) as one safetensors file; return the folder.
+        """Write the model into `folder` as one safetensors file, and return the folder. The folder is made if it does not exist.
 
-        The file appears whole or not at all, has a checksum, and holds everything that recommending needs: what was learned, ids,
-        seen pairs, hyper-parameters, seconds. The times of the train pairs are not among it. docs/model-format.md describes it.
+        The file appears whole or not at all, and it has a checksum. It holds everything that recommending needs: learned arrays, ids, seen
+        pairs, hyper-parameters and seconds. It does not hold the times of the train pairs. docs/model-format.md describes the file.
 
         Parameters
         ----------
         folder : str or Path
         history : bool
-            False leaves out all that is known of single users: their pairs, their ids, and what was learned of them, because an
-            embedding gives away what its user has. Such a model recommends to new users by their items (`recommend_for`) as this one
-            does. It knows no users, so it cannot be updated or refitted without data, and finds no items that the same users have.
+            False leaves out all that is known of single users: their pairs, their ids, and their embeddings, because an embedding reveals
+            the items of its user. Such a model recommends to new users by their items (`recommend_for`) as this model does. It knows no
+            users, so it cannot be updated, and it cannot be refitted without data. It also cannot find items that the same users have.
 
         Raises
         ------
         NotFittedError
-            There is nothing to save yet.
+            The model has not been fitted yet.
         UsageError
-            The folder cannot be written to; or a model that learns its users only by training (BPR, LightGCN) is to have none.
+            The folder cannot be written to; or `history` is False and the model learns its users only by training (BPR, LightGCN).
 
         Examples
         --------
@@ -535,7 +536,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
 
     @property
     def is_without_history(self) -> bool:
-        """Whether the model was saved without histories (`save`) and knows no users."""
+        """Whether the model was saved without histories (see `save`), so that it knows no users."""
         return isinstance(vars(self).get("train_"), ItemTotals)
 
     @property
@@ -545,7 +546,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
 
     @classmethod
     def kind(cls) -> str:
-        """Return the name that files have of models of this class."""
+        """Return the name of this class of models in files."""
         return _kind_in(cls._format)
 
     @classmethod
@@ -555,7 +556,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         Raises
         ------
         UsageError
-            There is no model, it is of another kind, its file is damaged, or something in the file is not as `save` writes it.
+            The folder has no model, the model is of another kind, or its file is damaged or not as `save` writes it.
 
         Examples
         --------

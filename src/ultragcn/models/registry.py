@@ -121,7 +121,7 @@ def name_of(model: Recommender) -> str:
 
 
 def load_model(folder: str | Path) -> Recommender:
-    """Return the model that `save` wrote into `folder`, of whichever class it is."""
+    """Return the model that `save` wrote into `folder`. It may be of any class."""
     kind = kind_of_model(folder)
     known: tuple[type[Recommender], ...] = (UltraGCN, *BASELINES.values())
     classes = {one.kind(): one for one in known}

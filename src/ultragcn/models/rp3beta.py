@@ -28,9 +28,9 @@ class RP3beta(ItemWeightModel):
     class Settings(HyperParameters):
         """The hyper-parameters of `RP3beta`."""
 
-        num_neighbors: int = parameter(100, "neighbours K that count for an item", unit="items", low=1)
+        num_neighbors: int = parameter(100, "number K of neighbours that count for an item", unit="items", low=1)
         alpha: float = parameter(1.0, "power of the transition probabilities", low=0)
-        beta: float = parameter(0.6, "power of the item's degree that its score is divided by", low=0)
+        beta: float = parameter(0.6, "the score of an item is divided by this power of its degree", low=0)
 
     _lighter = "lower num_neighbors, or fit on fewer items"
 

@@ -27,9 +27,11 @@ class SparseEASE(ItemWeightModel):
     class Settings(HyperParameters):
         """The hyper-parameters of `SparseEASE`."""
 
-        num_neighbors: int = parameter(100, "items K that an item is regressed on: the density of the factor", unit="items", low=1)
-        num_weights: int = parameter(500, "weights M kept of an item: the density of B", unit="items", low=1)
-        l2: float = parameter(100.0, "L2 strength, in users: added to the number of users of each item", positive=True)
+        num_neighbors: int = parameter(
+            100, "number K of items that an item is regressed on, which sets the density of the factor", unit="items", low=1
+        )
+        num_weights: int = parameter(500, "number M of weights that are kept for an item, which sets the density of B", unit="items", low=1)
+        l2: float = parameter(100.0, "L2 strength, a number of users that is added to the number of users of each item", positive=True)
 
     _lighter = "lower num_weights and num_neighbors, or fit on fewer items"
 

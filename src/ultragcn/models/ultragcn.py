@@ -61,37 +61,37 @@ class UltraGCN(EmbeddingRecommender):
     Parameters
     ----------
     config : Config, optional
-        Hyper-parameters; the defaults when absent.
+        Hyper-parameters, by default their defaults.
     **hyper_parameters
-        Any hyper-parameter by its name (`ultragcn.config.Config`), taking precedence over `config`.
+        Any hyper-parameter by its name (`ultragcn.config.Config`). It takes precedence over `config`.
     num_threads : int, optional
-        How many threads the verbs use at most; by default as many as there are cores. It changes no scores.
+        The most threads that the verbs use, by default as many as there are cores. It changes no scores.
 
     Attributes
     ----------
     user_embedding_, item_embedding_ : (U, D) and (I, D) float32
     item_graph_ : (I, I) csr_matrix, float32
-        What having item i adds to the scores of the others; empty where it has no weight.
+        How much having item i adds to the scores of the others; empty if the item graph has no weight.
     user_ids, item_ids : IdMap
         Ids of their rows.
     train_, valid_ : Interactions
-        What the model has seen; `valid_` is None when there was none.
+        The pairs that the model has seen. `valid_` is None if no validation pairs were given.
     history_ : list of dict
         A record per epoch.
     best_epoch_ : int
         The epoch whose embeddings were kept.
     item_trend_ : (I,) float32
-        What is added to the scores of the items for being popular of late; zeros where that has no weight.
+        The number that recent popularity adds to the score of each item; zeros if the trend has no weight.
     l2_ : float or None
-        The L2 strength they were trained with, where it was not given but chosen on held-out pairs.
+        The L2 strength of the training, if it was chosen on held-out pairs because it was not given.
     item_graph_weight_ : float or None
-        The weight of the item graph, likewise.
+        The weight of the item graph, if it was chosen in the same way.
     item_trend_weight_, item_trend_half_life_ : float or None
-        Those of the trend, likewise.
+        The weight and the half-life of the trend, if they were chosen in the same way.
     stopped_ : {"patience", "epochs", "interrupted"}
         Why training ended.
     train_seconds_, compile_seconds_ : float
-        Seconds from data in memory to embeddings, and seconds to compile kernels or load them from disk, apart.
+        The seconds from data in memory to embeddings. The seconds to compile kernels, or to load them from disk, are apart.
 
     Examples
     --------
@@ -142,7 +142,7 @@ class UltraGCN(EmbeddingRecommender):
         return Config
 
     def check_runnable(self) -> None:
-        """Raise now what `fit` would raise for want of a package or of a device."""
+        """Raise the error that `fit` would raise because a package or a device is missing."""
         solvers.check_runnable(self.config)
 
     @verb
@@ -163,39 +163,40 @@ class UltraGCN(EmbeddingRecommender):
         Parameters
         ----------
         data : Dataset, Interactions, frame, str, Path or sparse matrix
-            A data set as `load_dataset` returns it: its train pairs, and its validation pairs as `valid`. Or train pairs alone: as
-            interactions, in a polars or pandas frame, in a file, or as a SciPy matrix of users by items. The loss, the degrees, the
+            A data set as `load_dataset` returns it: the model learns its train pairs, and its validation pairs are `valid`. Or train pairs
+            alone: interactions, a polars or pandas frame, a file, or a SciPy matrix of users by items. The loss, the degrees, the
             co-occurrence graph and the item graph are made from train pairs.
         valid : Interactions or the like, optional
-            Held-out pairs that choose the epoch to keep and when to stop (`select_by`, `patience`), and with the exact solver the L2
-            strength, the weight of the item graph, and (where times are known) that of the trend, where they are not given. They
-            count as seen when recommending. Without them, training stops when the loss stops falling, and the last epoch is kept.
+            Held-out pairs. They decide which epoch is kept and when training stops (`select_by`, `patience`). With the exact solver they
+            also decide hyper-parameters that are not given: the L2 strength, the weight of the item graph, and the weight of the trend
+            where times are known. They count as seen when recommending. Without them, training stops when the loss stops falling, and the
+            last epoch is kept.
         select_on : Interactions or the like, optional
-            Choose on these instead of `valid`, and do not count them as seen. Selecting on test data is what the `authors`
-            protocol does, also for a data set loaded under it; nothing else should.
+            Choose on these pairs instead of `valid`, and do not count them as seen. The protocol `authors` chooses on test data, also for a
+            data set that was loaded under it. Do not choose on test data for any other reason.
         progress : bool or Progress, optional
             True shows a bar, in a terminal and in a notebook.
         on_epoch : callable, optional
-            Called with every record of the history as it is made.
+            A function that is called with every record of the history as soon as it is made.
         checkpoint : str or Path, optional
-            A file that holds how far training came (docs/training.md). If it is there, training goes on from it, to the embeddings it
-            would have reached without having stopped; else it is made. Remove it when the model is saved.
+            A file that holds the state of the training (docs/training.md). If the file exists, training goes on from it and reaches the
+            same embeddings as without a stop. Else the file is made. Remove it when the model is saved.
         checkpoint_every : int, optional
-            Epochs between checkpoints; by default by the clock, the first after ten seconds.
+            The number of epochs between checkpoints. By default they are written by the clock, the first after ten seconds.
         **reading
             How a file, a frame or a matrix is read, as in `read_interactions`: `user_column`, `item_column`, `min_rating` and the like.
 
         Returns
         -------
         UltraGCN
-            This model. An interrupt (Ctrl-C) is raised again after the best embeddings so far were put in place.
+            This model. An interrupt (Ctrl-C) is raised again, and the model then has its best embeddings so far.
 
         Raises
         ------
         UsageError
-            Something was given that cannot be read; or a checkpoint of another training, or a damaged one.
+            The data cannot be read, or the checkpoint is damaged or of another training.
         DataError
-            There are no train interactions, or a held-out pair stands in train.
+            There are no train interactions, or a held-out pair is in train.
         NumericalError
             The loss became infinite; the message says what to change.
 
@@ -363,7 +364,7 @@ class UltraGCN(EmbeddingRecommender):
 
     @property
     def chosen_(self) -> dict[str, float]:
-        """What training chose on held-out pairs, because it was not given: hyper-parameters by name."""
+        """The hyper-parameters, by name, that training chose on held-out pairs because they were not given."""
         names = ("l2", "item_graph_weight", "item_trend_weight", "item_trend_half_life")
         return {name: value for name in names if (value := getattr(self, f"{name}_")) is not None}
 
@@ -511,8 +512,8 @@ class UltraGCN(EmbeddingRecommender):
     def fold_in(self, matrix: sp.csr_matrix) -> np.ndarray:
         """Return the embeddings of new users, given by their items: (B, I) csr_matrix to (B, D) float32.
 
-        Each row is solved to convergence, items held still; folding in a train user gives what training converges to. A user without
-        items gets the mean of the train users, as in training.
+        Each row is solved to convergence, with the items held still. For a train user, the result is the embedding to which training
+        converges. A user without items gets the mean of the train users, as in training.
         """
         from ultragcn.solvers.fold_in import fold_in
 

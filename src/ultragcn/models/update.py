@@ -185,7 +185,7 @@ def grow(old: Interactions, new: Interactions, forget: Iterable[Id] = ()) -> tup
     UsageError
         A user to forget is unknown to both; or ids are of another kind than before.
     DataError
-        Nothing changes, or no pair is left.
+        The update changes nothing, or no pair is left.
     """
     new = _like(old, new)
     forget = list(forget)

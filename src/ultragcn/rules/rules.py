@@ -51,10 +51,10 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True, eq=False, init=False)
 class Rules:
-    """What lists must keep.
+    """Rules that lists must keep.
 
-    Everything is optional. Masks (`only`, `exclude`, `where`) leave items out before the best are taken, so that a list has K items
-    whenever K are allowed. `max_per`, `promote` and `diversity` then choose among the allowed items.
+    All rules are optional. Masks (`only`, `exclude`, `where`) leave items out before the best items are taken. So a list has K items
+    whenever K items are allowed. `max_per`, `promote` and `diversity` then choose among the allowed items.
 
     Parameters
     ----------
@@ -66,22 +66,22 @@ class Rules:
     where : str, or list of str
         A condition in SQL on the columns of the items table, such as "price < 20 and genre in ('jazz', 'folk')".
     max_per : dict of str -> int, or str
-        At most so many items of a list with the same value of a column: {"brand": 2} or "brand=2". Items without a value are not limited.
+        The most items of a list with the same value in a column: {"brand": 2} or "brand=2". Items without a value are not limited.
     diversity : float
-        From 0, by score alone, to 1, as unlike each other as can be: maximal marginal relevance on the vectors that the model has
-        learned for its items, among the 10 K best.
+        How different the items of a list are: 0 ranks by score alone, and 1 makes them as different as possible. It is maximal marginal
+        relevance on the item vectors that the model has learned, among the 10 K best items.
     promote : dict of str -> float, or str
-        At least this share of the places has items of which a condition in SQL is true, as far as there are such items:
-        {"margin > 0.4": 0.2} or "margin > 0.4=20%". Shares are rounded up to whole places.
+        The least share of the places that has items for which a condition in SQL holds, as far as there are such items: {"margin > 0.4":
+        0.2} or "margin > 0.4=20%". Shares are rounded up to whole places.
     unknown : {"raise", "popular", "skip"}
-        What users get whom the model does not know; "error" is another word for "raise". By default "raise".
+        What happens with users whom the model does not know, as in `recommend`. "error" means the same as "raise", which is the default.
     name_of_only : str
-        What `only` is called in messages.
+        The name of `only` in messages.
 
     Raises
     ------
     UsageError
-        A value cannot be meant; the message says what is allowed.
+        A value makes no sense. The message says what is allowed.
 
     Examples
     --------
@@ -136,14 +136,14 @@ class Rules:
 
     @classmethod
     def read(cls, path: str | Path, *names: str, values: Mapping[str, Any] | None = None, on: Any = None) -> "Rules":
-        """Return the rules of these names in a TOML file, together; see `rules.named.read_rules`."""
+        """Return the rules of these names in a TOML file as one object; see `rules.named.read_rules`."""
         from ultragcn.rules.named import read_rules
 
         return read_rules(path, names, values, on).rules
 
     @property
     def needs_table(self) -> bool:
-        """Whether the rules ask for columns of the items table."""
+        """Whether the rules use columns of the items table."""
         return bool(self.where or self.max_per or self.promote)
 
     def bind(self, user_ids: IdMap, item_ids: IdMap, table: ItemsTable) -> Bound:
@@ -159,7 +159,7 @@ class Rules:
         Raises
         ------
         UsageError
-            An id that the model does not know; a condition or a column that the table does not have.
+            The model does not know an id, or the table does not have a column of a rule.
         """
         known_ones: tuple[Any, ...] = (user_ids, item_ids, table)
         last = self._last  # type: ignore[attr-defined]

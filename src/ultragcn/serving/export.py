@@ -72,28 +72,28 @@ def export(
     held_out: Interactions | None = None,
     overwrite: bool = False,
 ) -> Export:
-    """Write the vectors of a model, with their ids, for other programs; return what was written and what it is worth.
+    """Write the vectors of a model, with their ids, for other programs; return the files and how good a ranking by them is.
 
-    The score of a model is more than the dot product of its embeddings where it has an item graph or a trend. So everything is read back
-    from the files, compared, and ranked by.
+    In a model with an item graph or a trend, the score is more than the dot product of its embeddings. So everything is read back from the
+    files and compared, and then items are ranked by it.
 
     Parameters
     ----------
     model : Recommender
         A fitted model with embeddings.
     out : str or Path
-        A folder, which must be new or empty. Or one file, for one side in a format that has one file a side.
+        A folder, which must be new or empty. Or a file, if only items or only users are written in a format that has one file for each.
     to : {"numpy", "parquet", "word2vec", "faiss", "pgvector", "ndjson", "qdrant", "elasticsearch"}
-        docs/exporting.md says what reads each.
+        The format. docs/exporting.md says which programs read it.
     which : {"both", "items", "users"}
-        What is written.
+        The vectors to write.
     extended : int, optional
-        Append a dimension for the item bias, such as the trend, and so many dimensions for the item graph.
+        Append one dimension for the item bias, such as the trend, and this number of dimensions for the item graph.
     align_to : Recommender, str or Path, optional
-        A model, or its folder: turn the vectors towards its vectors. No score changes.
+        Another model, or its folder. The vectors are rotated towards its vectors. No score changes.
     held_out : Interactions, optional
-        Pairs that the model has not seen, such as `data.test`: they measure the vectors and the model. Without them the vectors' lists
-        are compared with the model's own.
+        Pairs that the model has not seen, such as `data.test`. The vectors and the model are measured on them. Without them, the lists by
+        the vectors are compared with the lists of the model.
     overwrite : bool
         Replace the folder of an earlier export, or the file.
 
@@ -108,7 +108,7 @@ def export(
     MissingDependencyError
         `to` is `faiss`, which is not installed.
     UltraGCNError
-        The files cannot be written, or do not read back as they were written. Nothing is left of them then.
+        The files cannot be written, or they do not read back as they were written. They are then removed.
 
     Examples
     --------

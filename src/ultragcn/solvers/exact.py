@@ -150,8 +150,6 @@ class ExactSolver:
     def _make_sides(self) -> None:
         """Make the two sides of the loss, of the rows of this process."""
         self._users, self._items = own_sides(self._objective, self._order, self._processes, self._sweeper)
-        if self._processes.number > 1:  # what is needed of it is in the sides
-            vars(self._objective).pop("train_positives", None)
         self._user_damping, self._item_damping = (np.ones(len(side.l2), np.float32) for side in (self._users, self._items))
 
     def _check(self, state: State) -> None:
@@ -277,7 +275,9 @@ def own_sides(
     """Return the users' and the items' side of an objective, rows in this order, of the rows of this process."""
     users, items = sides_of(objective, sweeper)
     if num_shards(*map(len, order)) > 1:
-        users, items = users.in_order(*order), items.in_order(*order[::-1])
+        users = users.in_order(*order)
+        vars(objective).pop("train_positives", None)  # they are in the sides now
+        items = items.in_order(*order[::-1])
     of_users, of_items = shares_of(users, items, processes)
     return users.of(of_users, of_items), items.of(of_items, of_users)
 

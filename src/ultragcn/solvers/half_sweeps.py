@@ -31,6 +31,7 @@ _BLOCK_ROWS = 256  # rows that share one curvature matrix: more would be cheaper
 _LEAST_GROUPS, _MOST_TOGETHER = 24, 8  # pieces of work of a half-sweep over clusters; blocks in one of them
 _MIN_DAMPING, _MAX_DAMPING = 0.3, 1e6
 _LABELS = 4  # labels among which no order is looked for
+_COPIED = 1 << 20  # entries that are in memory twice while they are changed
 _MANY_ROWS = 256  # for which it is worth while to transpose the columns
 _NEWTON_STEPS = 4  # of conjugate gradients for a row's Newton step; more do not lower the loss faster
 _CLUSTERED_STEPS = 2  # the same over clusters, where the positives are most of the work
@@ -189,13 +190,11 @@ class Side:
 
     def rows(self, chosen: np.ndarray) -> "Side":
         """Return the side of some rows alone."""
-        lengths = np.diff(self.indptr)[chosen]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(self.indptr.dtype)
-        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
+        own = self.matrix(self.positive)[chosen]
+        excluded = self.matrix(self.excluded)[chosen].data if len(self.excluded) else self.excluded
         return replace(
-            self, indptr=indptr, indices=self.indices[entries], positive=self.positive[entries],
-            excluded=self.excluded[entries] if len(self.excluded) else self.excluded, row_weight=self.row_weight[chosen],
-            l2=self.l2[chosen], dealt=None,
+            self, indptr=own.indptr.astype(np.int64), indices=own.indices, positive=own.data, excluded=excluded,
+            row_weight=self.row_weight[chosen], l2=self.l2[chosen], dealt=None,
         )  # fmt: skip
 
     def in_order(self, rows: np.ndarray, columns: np.ndarray) -> "Side":
@@ -203,7 +202,10 @@ class Side:
         place = np.empty(len(columns), np.int32)
         place[columns] = np.arange(len(columns))
         other = self.rows(rows)
-        return replace(other, indices=place[other.indices], column_weight=np.ascontiguousarray(self.column_weight[:, columns]))
+        for first in range(0, len(other.indices), _COPIED):  # in place
+            own = other.indices[first : first + _COPIED]
+            own[:] = place[own]
+        return replace(other, column_weight=np.ascontiguousarray(self.column_weight[:, columns]))
 
     def of(self, share: Share, columns: Share) -> "Side":
         """Return the side of the rows of one process; what is known of all rows stays."""

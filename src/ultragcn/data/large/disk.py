@@ -47,7 +47,7 @@ class Scratch:
             self.close()
             raise UsageError(
                 f"reading this log on disk needs about {(needed + _LEFT) / 1e9:.1f} GB in {place}, but {free / 1e9:.1f} GB are free; "
-                "make room, or give another folder with --scratch DIR (scratch=)"
+                "free some space, or give another folder with --scratch DIR (scratch=)"
             )
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ def on_disk(scratch: Scratch) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or str(error)
         raise UltraGCNError(
-            f"cannot write to {scratch.folder.parent}: {why}; make room, or give another folder with --scratch DIR (scratch=)"
+            f"cannot write to {scratch.folder.parent}: {why}; free some space, or give another folder with --scratch DIR (scratch=)"
         ) from error
 
 

@@ -61,7 +61,7 @@ class DiskInteractions(Interactions):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of ids, pairs, and times where they are known: equal data, equal hash."""
+        """SHA-256 of ids, pairs, and times where they are known. Equal data have the same hash."""
         if "_hash" not in vars(self):
             vars(self)["_hash"] = hash_bytes(self._bytes())
         result: str = vars(self)["_hash"]
@@ -75,7 +75,7 @@ class DiskInteractions(Interactions):
             yield from (times.astype("<i8", copy=False).tobytes() for times in self._pairs.times.pieces(on_disk.ROWS))
 
     def union(self, other: Interactions) -> Interactions:
-        """Return the pairs in either; both must have the same ids. Of a pair in both the later time counts."""
+        """Return the pairs that are in either. Both must have the same ids. A pair in both has its later time."""
         timed = self.times is not None and other.times is not None
         writer = Writer(self.scratch, self.num_items, timed)
         for piece in self._pairs.pieces():
@@ -84,7 +84,7 @@ class DiskInteractions(Interactions):
         return DiskInteractions.on_disk(writer.pairs(), self.user_ids, self.item_ids)
 
     def common(self, other: Interactions) -> sp.csr_matrix:
-        """Return the matrix of the pairs in both; both must have the same ids."""
+        """Return the matrix of the pairs that are in both. Both must have the same ids."""
         found = [self._of_piece(piece).common(_users_of(other, piece)) for piece in self._pairs.pieces()]
         return sp.csr_matrix(sp.vstack(found, format="csr")) if found else sp.csr_matrix(self.matrix.shape, dtype=np.float32)
 

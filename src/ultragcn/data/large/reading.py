@@ -153,7 +153,7 @@ def _pieces(parts: Sequence[Part], options: DataOptions, rows: int) -> Iterator[
 def _opened(part: Part, options: DataOptions) -> Iterator[Table]:
     with ready(part.path, part.name) as found:
         if found.kind != kinds.PARQUET:
-            raise DataError(f"{part.name} is not a Parquet file, and others beside it are; give files of one kind")
+            raise DataError(f"{part.name} is not a Parquet file, but other files beside it are; give files of one kind")
         yield open_table(found, options).within(part.partitions)
 
 

@@ -83,10 +83,14 @@ def _why_not(files: Files, options: DataOptions) -> str:
     other = next((part for part in files.train if not _is_parquet(part)), None)
     if other is not None:
         return (
-            f"{other.name} is not a Parquet file; make one of it piece by piece, and give that: "
+            f"{other.name} is not a Parquet file; convert it piece by piece and give the new file: "
             f"python -c \"import polars; polars.scan_csv('{other.name}').sink_parquet('log.parquet')\""
         )
-    return "net adds up the rows of each pair in memory; add them up before, or drop net" if options.net else ""
+    return (
+        "net adds up the rows of each pair in memory, which a log on disk does not allow; add up the rows before, or drop net"
+        if options.net
+        else ""
+    )
 
 
 def _are_parts(source: Any) -> bool:

@@ -2,7 +2,7 @@
 
 runs.tsv          a line for each model and seed, as it ends; what stands there is not run again
 values/           every user's values of each of them, Parquet
-comparison.json   which data, protocol and metrics these are
+comparison.json   which data, protocol and metrics these are, and which version made each run on which day
 table.tsv/.md     a line for each model: mean over seeds, interval, significance, seconds, memory
 table.tex         the same for a paper, with the commands of booktabs
 table.png         the same as a picture, where matplotlib is installed
@@ -18,11 +18,13 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+import ultragcn
 from ultragcn import storage
 from ultragcn.data.datasets import Dataset, load_dataset
 from ultragcn.errors import DataWarning, MissingDependencyError, UltraGCNError, UsageError
@@ -31,7 +33,7 @@ from ultragcn.evaluation.dialects import dialect_of
 from ultragcn.evaluation.evaluate import evaluate_by_user
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, OF_ALL_LISTS, UserValues, parse_labels
 from ultragcn.experiments import plots
-from ultragcn.experiments.runs.manifest import split_hash
+from ultragcn.experiments.runs.manifest import git_commit, split_hash
 from ultragcn.experiments.studies.entries import Entry, Factory, entries_of
 from ultragcn.experiments.studies.workers import Done, Failed, Worker
 from ultragcn.forms import Optional
@@ -48,6 +50,7 @@ DIALECT = "lightgcn"
 COMPARISON_FORM = {
     "dataset": str, "protocol": str, "data_hash": str, "metrics": [str], "dialect": str, "num_users": int,
     Optional("split_hash"): str, Optional("refit"): bool, Optional("command"): [str],
+    Optional("made"): {str: {"version": str, "commit": (str, None), "day": str}},
 }  # fmt: skip
 """The form (`forms`) of comparison.json."""
 _OTHER = {
@@ -103,6 +106,18 @@ class Line(NamedTuple):
     """Mean of the first metric over the test users who have train items; nan where all have, or none."""
 
 
+class Maker(NamedTuple):
+    """A version of ultragcn that made runs of a table."""
+
+    version: str
+    commit: str | None
+    """Of the clone that the version ran from, with `+` where its code was changed since; None outside a clone."""
+    days: tuple[str, ...]
+    """Days (UTC) on which the runs ended, earliest first."""
+    models: tuple[str, ...]
+    """Models of these runs, in the order of the table."""
+
+
 @dataclass(frozen=True)
 class Table:
     """The lines, best first, and what they are about."""
@@ -113,6 +128,10 @@ class Table:
     num_users: int
     labels: tuple[str, ...]
     lines: tuple[Line, ...]
+    makers: tuple[Maker, ...] = ()
+    """Versions that made the runs, as far as they were recorded."""
+    unrecorded: tuple[str, ...] = ()
+    """Models with runs whose version was not recorded."""
     num_without_history: int = 0
     """Test users who have no train items; with a refit, neither train nor validation items."""
     is_refitted: bool = False
@@ -213,7 +232,11 @@ def compare(
 
 
 def markdown(table: Table, failures: bool = True) -> str:
-    """Return the table in Markdown, with lines that say how it is to be read, and why models failed unless without `failures`."""
+    """Return the table in Markdown.
+
+    Sentences above the table say what is compared. Those under it say how to read it, which version made it on which day, and, unless
+    without `failures`, why models failed.
+    """
     first, ended = table.labels[0], [line for line in table.lines if line.num_seeds]
     num_with_history = table.num_users - table.num_without_history
     of_some = [f"{first}, {num_with_history} with history"] if 0 < num_with_history < table.num_users else []
@@ -230,30 +253,47 @@ def markdown(table: Table, failures: bool = True) -> str:
             _difference_words(line.difference), "best" if line.p_value is None and len(ended) > 1 else p,
             f"± {line.spread:.4f}" if line.num_seeds > 1 else "", f"{line.train_seconds:.3g}", f"{line.peak_memory_mb:.0f}",
         ])  # fmt: skip
-    about = (
-        f"{table.dataset}, protocol {table.protocol}, dialect {DIALECT}, {table.num_users} test users. p: paired t-test of {first} over "
-        f"users against the best model, Holm's correction. Difference: of {first}, paired by user, with its 95 % interval. "
-        "Intervals: bootstrap over users."
-    )
-    settings = "Settings: kept, chosen for this data set and split (configs/); given, by --settings; " + (
-        "chosen, on validation here; " if any(line.settings_from == "chosen" for line in ended) else ""
-    ) + "defaults, chosen for no data set."  # fmt: skip
-    history = (
-        [f"{_history_words(table)}.{f' {of_some[0]}: the mean over the others.' if of_some else ''}"] if table.num_without_history else []
-    )
-    under = [sentence for one in (settings, *history, table.tuning) if one for sentence in ("", one)]
+    about = f"{table.dataset} has {table.num_users} test users. The protocol is {table.protocol}. The metrics follow the dialect {DIALECT}."
     failed = [f"{line.model} failed: {line.settings}" for line in table.lines if failures and not line.num_seeds]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([about, "", *lines, *under, *([""] if failed else []), *failed]) + "\n"
+    history = [_history_words(table, of_some)] if table.num_without_history else []
+    under = [reading(first), *made_by(table), *history, *([table.tuning] if table.tuning else []), *failed]
+    return "\n".join([about, "", *lines, *(line for paragraph in under for line in ("", paragraph))]) + "\n"
 
 
-def _history_words(table: Table) -> str:
-    """Return how many test users have nothing that a model could learn their taste from, and what they are recommended."""
+def reading(first: str) -> str:
+    """Return how to read a table in Markdown whose first metric is `first`."""
+    return (
+        f"The column p has the p-value of a paired t-test of {first} over users against the best model, with Holm's correction. The "
+        f"difference to the best is that of {first}, paired by user, with its 95 % interval. The intervals are bootstraps over users. "
+        "Settings are `kept` where they were chosen for this data set and split (configs/), `given` where --settings gave them, `chosen` "
+        "where popularity chose its half-life on validation, and `defaults` where they were chosen for no data set."
+    )
+
+
+def made_by(table: Table) -> list[str]:
+    """Return which versions made the runs of a table and on which days, a sentence for each version; nothing where none is recorded."""
+    alone = len(table.makers) == 1 and not table.unrecorded
+    sentences = []
+    for maker in table.makers:
+        what = "This table was" if alone else f"The runs of {', '.join(maker.models)} were"
+        commit = "" if maker.commit is None else f", commit {maker.commit[:7]}{' with changes' if maker.commit.endswith('+') else ''},"
+        first, last = maker.days[0], maker.days[-1]
+        when = f"on {first}" if first == last else f"from {first} to {last}"
+        sentences.append(f"{what} made by ultragcn {maker.version}{commit} {when}.")
+    if table.makers and table.unrecorded:
+        sentences.append(f"The runs of {', '.join(table.unrecorded)} were made by a version that was not recorded.")
+    return sentences
+
+
+def _history_words(table: Table, of_some: Sequence[str]) -> str:
+    """Return how many test users have nothing that a model could learn their taste from; `of_some` heads the column of the others."""
     pairs = "train or validation" if table.is_refitted else "train"
     have = "test user has" if table.num_without_history == 1 else "test users have"
+    others = "".join(f" The column {head} has the mean over the others." for head in of_some)
     return (
-        f"{table.num_without_history} of {table.num_users} {have} no {pairs} items: for them every model of this library lists what is "
-        "popular, each in its own way"
+        f"{table.num_without_history} of {table.num_users} {have} no {pairs} items. Every model of this library lists popular items for "
+        f"such users, each in its own way.{others}"
     )
 
 
@@ -455,6 +495,7 @@ def _run(
 ) -> dict[str, str]:
     """Run what is to do of the plan, a row of runs.tsv for each; return why models failed, which are not tried with other seeds."""
     failed: dict[str, str] = {}
+    commit = git_commit() if todo else None
     show.start("comparing", len(plan), "run")
     show.advance(len(plan) - len(todo))
     try:
@@ -466,6 +507,7 @@ def _run(
                     failed[model] = why
                 else:
                     storage.append_row(out / RUNS, {"model": model, "seed": seed} | plan[model, seed] | row)
+                    _record(out, _values_path(out, model, seed, plan[model, seed]["settings_hash"]).stem, commit)
             show.advance(1)
     except KeyboardInterrupt:
         kept = len(_done(out, plan, labels))
@@ -473,6 +515,37 @@ def _run(
     finally:
         show.finish()
     return failed
+
+
+def _record(out: Path, run: str, commit: str | None) -> None:
+    """Write into comparison.json that this version has made a run today; `run` is the name of its file in values/."""
+    about = storage.read_json(out / COMPARISON, COMPARISON_FORM)
+    today = {"version": ultragcn.__version__, "commit": commit, "day": _today()}
+    storage.write_json(out / COMPARISON, about | {"made": about.get("made", {}) | {run: today}})
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _makers(
+    out: Path, rows: Mapping[str, Sequence[Mapping[str, str]]], made: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Maker], list[str]]:
+    """Return the versions that made the runs of a table, and the models with runs whose version `made` does not have."""
+    days: dict[tuple[str, str | None], list[str]] = {}
+    models: dict[tuple[str, str | None], dict[str, None]] = {}
+    unrecorded: dict[str, None] = {}
+    for model, of_seeds in rows.items():
+        for row in of_seeds:
+            run = made.get(_values_path(out, model, int(row["seed"]), row["settings_hash"]).stem)
+            if run is None:
+                unrecorded[model] = None
+            else:
+                key = run["version"], run["commit"]
+                days.setdefault(key, []).append(run["day"])
+                models.setdefault(key, {})[model] = None
+    makers = [Maker(*key, tuple(sorted(set(days[key]))), tuple(models[key])) for key in sorted(days, key=lambda key: min(days[key]))]
+    return makers, list(unrecorded)
 
 
 def _apart(source: Mapping[str, Any], entry: Entry, seed: int, refit: bool, labels: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
@@ -581,8 +654,11 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
     ]  # fmt: skip
     nothing: dict[str, Any] = {}
     lines += [Line(model, why, settings_from[model], 0, nothing, nothing, np.nan, None, np.nan, np.nan) for model, why in failed.items()]
-    refitted = bool(about.get("refit"))
-    return Table(about["dataset"], protocol_words(about), about["num_users"], tuple(labels), tuple(lines), num_without, refitted)
+    makers, unrecorded = _makers(out, {model: rows[model] for model in order}, about.get("made", {}))
+    return Table(
+        about["dataset"], protocol_words(about), about["num_users"], tuple(labels), tuple(lines), tuple(makers), tuple(unrecorded),
+        num_without, bool(about.get("refit")),
+    )  # fmt: skip
 
 
 def _over_seeds(values: list[float]) -> float:

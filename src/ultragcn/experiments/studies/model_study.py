@@ -148,7 +148,8 @@ def without_effect(study: Study, model: str) -> list[str]:
     for names in study.parameters:
         parts = list(_spread({names: None}))
         if idle.issuperset(parts):
-            sentences.append(f"{names} changes nothing without {lacking[0][parts[0]]}; drop it, or change that")
+            needed = lacking[0][parts[0]]
+            sentences.append(f"{names} has no effect without {needed}; drop {names}, or give {needed}")
     return sentences
 
 
