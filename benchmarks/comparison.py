@@ -86,7 +86,7 @@ It calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` for each t
 | seeds | over how many seeds the figures are means |
 | 95 % interval | a bootstrap over users |
 | over seeds | the standard deviation over seeds |
-| p | the p-value of a paired t-test of recall@20 over users against the best model, with Holm's correction; nothing in a table of one model |
+| p | the p-value of a paired t-test of recall@20 over users against the best model, with Holm's correction |
 | with history | recall@20 of the test users who have train items |
 | difference to the best | of recall@20, paired by user, with its 95 % interval |
 | seconds | the seconds of a training on the machine as it was; other work may have run at the same time |
