@@ -82,7 +82,7 @@ It calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` for each t
 
 | column | what it has |
 | --- | --- |
-| settings | `kept`: chosen for this data set (configs/); `given`: by `--settings`; `chosen`: by the model, on validation; `defaults`: chosen for no data set |
+| settings | `kept`: chosen for this data set (configs/); `given`: by `--settings`; `chosen`: on validation; `defaults`: for no data set |
 | seeds | over how many seeds the figures are means |
 | 95 % interval | a bootstrap over users |
 | over seeds | the standard deviation over seeds |
