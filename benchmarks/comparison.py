@@ -12,6 +12,7 @@ The part sgd, the authors' procedure, takes minutes on a GPU and nights without 
 
 import argparse
 import functools
+import itertools
 import re
 import subprocess
 import sys
@@ -81,11 +82,13 @@ It calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` for each t
 
 | column | what it has |
 | --- | --- |
-| settings | `kept`: chosen for this data set (configs/); `given`: by `--settings`; `defaults`: chosen for no data set |
+| settings | `kept`: chosen for this data set (configs/); `given`: by `--settings`; `chosen`: on validation; `defaults`: for no data set |
 | seeds | over how many seeds the figures are means |
 | 95 % interval | a bootstrap over users |
 | over seeds | the standard deviation over seeds |
 | p | the p-value of a paired t-test of recall@20 over users against the best model, with Holm's correction |
+| with history | recall@20 of the test users who have train items |
+| difference to the best | of recall@20, paired by user, with its 95 % interval |
 | seconds | the seconds of a training on the machine as it was; other work may have run at the same time |
 
 | protocol | how a model is trained and measured | use |
@@ -229,9 +232,37 @@ def dated(section: str, commits: Mapping[str, Commit]) -> str:
 def of_data_set(name: str) -> tuple[str, str, bool]:
     """Return the heading of a data set's section, the section as far as its tables are there, and whether all are."""
     heading, folders = f"## {name}", [folder(name, kind) for kind in kinds_of(name)]
-    tables = tables_in(folders)
+    found = tables_in(folders)
+    tables, clean, default = dict(found), folder(name, "clean"), folder(name, "default")
+    if clean in tables and default in tables:
+        tables[clean] = with_rows(tables[clean], tables.pop(default))
     published = [of_published(name)] if name in PUBLISHED else []
-    return heading, "\n".join([heading + "\n", *tables.values(), *published]) if tables else "", len(tables) == len(folders)
+    return heading, "\n".join([heading + "\n", *tables.values(), *published]) if tables else "", len(found) == len(folders)
+
+
+def with_rows(table: str, other: str) -> str:
+    """Return a table with the rows of another one among its own, by Recall@20.
+
+    Those rows were not compared user by user, so they say that they are not tested.
+    """
+    lines = table.split("\n")
+    head = next(place for place, line in enumerate(lines) if line.startswith("| model |"))
+    names = cells_of(lines[head])
+    rows = list(itertools.takewhile(lambda line: line.startswith("|"), lines[head + 2 :]))
+    of_other = dict.fromkeys(line for line in other.split("\n") if line.startswith("| ") and not line.startswith(("| model |", "| ---")))
+    more = [
+        "| " + " | ".join("not tested" if name == "p" else cell for name, cell in zip(names, cells_of(line), strict=True)) + " |"
+        for line in of_other
+    ]
+    ordered = sorted([*rows, *more], key=lambda line: -float(cells_of(line)[names.index("recall@20")]))
+    apart = ", ".join(f"`{cells_of(line)[0]}`" for line in more)
+    note = f"{apart} was run apart, with fewer seeds, so it is not tested against the others user by user."
+    return "\n".join([*lines[: head + 2], *ordered, *lines[head + 2 + len(rows) :]]).rstrip("\n") + f"\n\n{note}\n"
+
+
+def cells_of(line: str) -> list[str]:
+    """Return the cells of a row of a Markdown table."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 def of_published(name: str) -> str:

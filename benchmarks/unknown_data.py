@@ -23,7 +23,7 @@ NAMES = ("ml-latest-small", "movietweetings-100k")
 SPLITS = {"last": {"split": "last", "last_k": 5}, "time": {"split": "time"}}
 
 GRIDS: dict[str, dict[str, list]] = {
-    "popularity": {"half_life": [0.0, 2.0, 7.0, 30.0, 90.0, 365.0, 1000.0]},
+    "popularity": {"half_life": [None, 2.0, 7.0, 30.0, 90.0, 365.0, 1000.0]},
     "itemknn": {"num_neighbors": [50, 200, 400, 1000], "shrinkage": [0.0, 30.0, 100.0, 300.0]},
     "rp3beta": {"num_neighbors": [100, 400, 1000], "alpha": [0.6, 0.8, 1.0], "beta": [0.0, 0.3, 0.6]},
     "ease": {"l2": [30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0]},

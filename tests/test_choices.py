@@ -7,6 +7,7 @@ import pytest
 
 from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.cli import main
+from ultragcn.cli.train import _chosen_words
 from ultragcn.config import Config
 from ultragcn.config.ultragcn import EXACT_GRAPH_WEIGHT, EXACT_GRAPH_WEIGHTS, EXACT_L2, EXACT_L2_FACTOR, EXACT_L2_FROM
 from ultragcn.loss.objective import Objective
@@ -141,6 +142,14 @@ def test_a_run_says_what_was_chosen(tmp_path, capsys, more):
     assert (
         f"chosen on held-out pairs: l2 {chosen['l2']:.3g}, item_graph_weight {chosen['item_graph_weight']:.3g}\n" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [(0.0, "item_graph_weight 0.2, no trend"), (2.0, "item_graph_weight 0.2, item_trend_weight 2, item_trend_half_life 30")],
+)
+def test_a_trend_without_weight_is_called_no_trend(weight, words):
+    assert _chosen_words({"item_graph_weight": 0.2, "item_trend_weight": weight, "item_trend_half_life": 30.0}) == words
 
 
 def test_training_measures_itself_on_so_many_users_as_are_asked_for(data):

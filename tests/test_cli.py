@@ -17,6 +17,7 @@ from ultragcn.cli import main, output
 from ultragcn.config import PARAMETERS, Config, configuration_for, help_of, in_text, parse_value, read_config
 from ultragcn.errors import UsageError
 from ultragcn.models.itemknn import ItemKNN
+from ultragcn.models.popularity import Popularity
 
 SRC = Path(__file__).parents[1] / "src"
 QUICK = ["--epochs", "2", "--device", "cpu", "--quiet"]
@@ -49,6 +50,38 @@ def test_a_run_folder_holds_manifest_history_metrics_and_model(run_folder):
     manifest = json.loads((run_folder / "manifest.json").read_text())
     assert manifest.keys() >= {"config", "versions", "data_hash", "git_commit", "protocol"}
     assert len((run_folder / "history.tsv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_train_on_a_log_of_one_s_own_prints_what_popularity_reaches_on_the_same_pairs(log, tmp_path, capsys, refit):
+    words = [
+        "train",
+        "--dataset",
+        str(log),
+        "--model",
+        "itemknn",
+        "--out",
+        str(tmp_path / "run"),
+        "--quiet",
+        *(["--refit"] if refit else []),
+    ]
+    assert main(words) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    data = load_dataset(log)
+    popular = Popularity().fit(data.train.union(data.valid)) if refit else Popularity().fit(data.train, data.valid)
+    wanted = popular.evaluate(data.test, ["recall@20", "ndcg@20"])
+    assert [line for line in lines if line[0] == "popularity"] == [
+        ["popularity", label, f"{wanted[label]:.5g}"] for label in ("recall@20", "ndcg@20")
+    ]
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["popularity"] == {
+        label: pytest.approx(wanted[label]) for label in ("recall@20", "ndcg@20")
+    }
+
+
+def test_beside_popularity_itself_and_a_public_data_set_no_popularity_is_printed(log, run_folder, tmp_path, capsys):
+    assert main(["train", "--dataset", str(log), "--model", "popularity", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    assert not any(line.startswith("popularity") for line in capsys.readouterr().out.splitlines())
+    assert "popularity" not in json.loads((run_folder / "metrics.json").read_text())
 
 
 def test_evaluate_repeats_the_test_metrics_of_the_run(run_folder):

@@ -1,7 +1,9 @@
 """Comparing models: one table, kept run by run, resumed where it ended."""
 
+import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import statistics
@@ -10,24 +12,31 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from ultragcn import UltraGCN, evaluate, load_dataset, storage
-from ultragcn.cli import main
+from ultragcn.cli import main, train
 from ultragcn.cli.seeds import seeds_of
 from ultragcn.config import Config, configuration_for, read_config
+from ultragcn.data.options import DataOptions
+from ultragcn.data.sources import is_usual_split
 from ultragcn.errors import MissingDependencyError, UsageError
+from ultragcn.evaluation.evaluate import evaluate_by_user
+from ultragcn.experiments.reports.comparisons import section
 from ultragcn.experiments.studies import compare
 from ultragcn.experiments.studies.entries import Entry
 from ultragcn.models.ease import EASE
 from ultragcn.models.itemknn import ItemKNN
 from ultragcn.models.lightgcn import LightGCN
+from ultragcn.models.popularity import HALF_LIVES, Popularity
 from ultragcn.models.refit import unfitted_for_refit
-from ultragcn.models.registry import baseline_for, every_value, make_model
+from ultragcn.models.registry import baseline_for, every_value, kept_settings, make_model, note_of_defaults
 from ultragcn.progress import Silent
+from ultragcn.training import choices
 
 SRC = Path(__file__).parents[1] / "src"
 TINY = {"ultragcn": {"embedding_dim": 8, "negative_weight": 20.0, "epochs": 6}}
@@ -132,6 +141,146 @@ def test_the_same_metrics_in_another_order_order_the_table_anew(finished, log, t
     assert means["ease"]["ndcg@5"] == pytest.approx(evaluate(EASE().fit(data.train, data.valid), data.test, ["ndcg@5"])["ndcg@5"])
 
 
+def test_a_metric_of_several_can_be_asked_for_alone_where_its_values_are_kept(finished, log, tmp_path, monkeypatch):
+    table, out = finished[0], shutil.copytree(finished[1], tmp_path / "out")
+    monkeypatch.setattr(compare, "_apart", lambda *arguments: pytest.fail(f"{arguments[1]} runs again"))
+    alone = compare.compare({"source": log}, ["popularity", "itemknn", "ials"], [0, 1], out, metrics=["ndcg@5"])
+    assert alone.labels == ("ndcg@5",)
+    assert {line.model: line.means["ndcg@5"] for line in alone.lines} == {line.model: line.means["ndcg@5"] for line in table.lines}
+    assert [line.p_value for line in alone.lines if line.p_value is not None] != [
+        line.p_value for line in table.lines if line.p_value is not None
+    ]
+    page = section(out)
+    assert "ndcg@5" in page.summary
+    assert compare.compare({"source": log}, ["popularity", "itemknn", "ials"], [0, 1], out, metrics=["recall@5", "ndcg@5"]) == table
+
+
+def test_each_model_has_its_difference_to_the_best_and_an_interval_of_it(finished):
+    table, out = finished
+    best, *others = table.lines
+    assert best.difference is None
+    for line in others:
+        assert line.difference.mean == pytest.approx(line.means["recall@5"] - best.means["recall@5"])
+        low, high = line.difference.interval
+        assert low <= line.difference.mean <= high
+    # Paired by user, the interval of a difference is that of every user's own differences.
+    name = {line.model: next((out / "values").glob(f"{line.model}-0-*.parquet")) for line in table.lines if line.num_seeds == 1}
+    first, second = (pl.read_parquet(name[model])["recall@5"].to_numpy() for model in ("popularity", "itemknn"))
+    error = np.std(first - second, ddof=1) / np.sqrt(len(first))
+    if best.model == "itemknn":
+        low, high = next(line.difference.interval for line in others if line.model == "popularity")
+        assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
+    printed = compare.markdown(table)
+    assert "| difference to the best | p |" in printed
+    assert printed.splitlines()[2].split(" | ")[-1] == "peak MB |"
+
+
+def test_a_race_of_one_has_no_best(log, tmp_path):
+    table = compare.compare({"source": log}, ["popularity"], [0], tmp_path / "out", metrics=["recall@5"])
+    assert "best |" not in compare.markdown(table).split("| --- |")[-1]
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory):
+    """A log in which the last fifth of the time has users of whom nothing was seen before, and what is popular changes."""
+    random, path = np.random.default_rng(0), tmp_path_factory.mktemp("timed") / "log.csv"
+    lines, seen = ["user,item,time"], set()
+    for day in range(200):
+        for _ in range(12):
+            is_new = day >= 120 and random.random() < 0.7
+            user = random.integers(40, 41 + (day - 120) // 2) if is_new else random.integers(40)
+            item = (int(random.integers(12)) + day // 4) % 60
+            if (user, item) not in seen:
+                lines.append(f"u{user:02},i{item:02},{1_500_000_000 + day * 86_400}")
+            seen.add((user, item))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::ultragcn.errors.DataWarning")
+def test_users_without_history_are_counted_and_the_others_have_a_mean_of_their_own(timed, tmp_path):
+    source = {"source": timed, "split": "time"}
+    table = compare.compare(source, ["itemknn", "popularity"], [0], tmp_path / "out", metrics=["recall@5"])
+    data = load_dataset(**source)
+    users = np.flatnonzero(data.test.user_degrees)
+    nothing = data.train.user_degrees[users] == 0
+    assert 0 < nothing.sum() < len(users)
+    assert table.num_without_history == nothing.sum()
+    result = evaluate_by_user(ItemKNN().fit(data.train, data.valid), data.test, ["recall@5"])
+    [line] = [line for line in table.lines if line.model == "itemknn"]
+    assert line.with_history == pytest.approx(result.values["recall@5"][~nothing].mean())
+    printed = compare.markdown(table)
+    assert f"{nothing.sum()} of {len(users)} test users have no train items" in printed
+    assert f"| recall@5, {(~nothing).sum()} with history |" in printed
+    refitted = compare.compare(source, ["itemknn"], [0], tmp_path / "refitted", metrics=["recall@5"], refit=True)
+    both = data.train.union(data.valid).user_degrees[users] == 0
+    assert refitted.num_without_history == both.sum() < nothing.sum()
+
+
+@pytest.mark.filterwarnings("ignore::ultragcn.errors.DataWarning")
+def test_popularity_chooses_its_half_life_on_validation_where_times_are_known(timed, tmp_path):
+    table = compare.compare({"source": timed, "split": "time"}, ["popularity"], [0], tmp_path / "out", metrics=["recall@5"])
+    [line] = table.lines
+    assert line.settings_from == "chosen"
+    data = load_dataset(timed, split="time")
+    worth = {one: choices.worth(Popularity(half_life=one).fit(data.train, data.valid), data.valid, "recall@20") for one in HALF_LIVES}
+    best = max(worth, key=worth.__getitem__)
+    assert best is not None  # what is popular changes
+    assert json.loads(line.settings) == {"half_life": best}
+    own = evaluate(Popularity(half_life=best).fit(data.train, data.valid), data.test, ["recall@5"])
+    assert line.means["recall@5"] == pytest.approx(own["recall@5"])
+    given = {"popularity": {"half_life": 365.0}}
+    [line] = compare.compare(
+        {"source": timed, "split": "time"}, ["popularity"], [0], tmp_path / "given", metrics=["recall@5"], settings=given
+    ).lines
+    assert (line.settings_from, json.loads(line.settings)) == ("given", given["popularity"])
+    [line] = compare.compare({"source": timed}, ["popularity"], [0], tmp_path / "random", metrics=["recall@5"]).lines
+    assert (line.settings_from, line.settings) == ("defaults", "{}")
+
+
+def test_models_with_defaults_are_named_under_the_table_with_a_command_that_tunes_one(timed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", "--dataset", str(timed), "--models", "popularity,itemknn", "--seeds", "0,", "--metrics", "recall@5", "--quiet"]
+    assert main([*words, "--out", "first"]) == 0
+    printed = capsys.readouterr().out
+    assert "Not tuned on these data, because their settings are defaults: itemknn." in printed
+    command = shlex.split(printed.partition("This tunes itemknn: `")[2].partition("`")[0])
+    assert command[:2] == ["ultragcn", "sweep"]
+    assert main([*command[1:], "--quiet"]) == 0
+    best = Path(dict(line.split("\t")[:2] for line in capsys.readouterr().out.splitlines())["configuration"])
+    assert main([*words, "--settings", str(best), "--out", "second"]) == 0
+    printed = capsys.readouterr().out
+    assert "| itemknn | given |" in printed
+    assert "Not tuned" not in printed
+
+
+def test_settings_kept_for_a_split_are_not_used_on_another(monkeypatch):
+    small, core = DataOptions(), DataOptions(k_core=5)
+    assert is_usual_split("ml-latest-small", small)
+    assert is_usual_split("ml-latest-small", DataOptions(split="none"))
+    assert is_usual_split("gowalla", DataOptions(split="last", last_share=0.1))
+    assert not is_usual_split("gowalla", small)
+    assert not is_usual_split("ml-latest-small", core)
+    assert not any(is_usual_split("ml-latest-small", DataOptions(split=split)) for split in ("time", "last"))
+    assert not is_usual_split("electronics", small, ["source", "test"])
+    note = note_of_defaults(["ease", "popularity", "ultragcn"], "ml-latest-small", None)
+    assert note.startswith("ease, ultragcn: the settings kept for ml-latest-small were chosen on validation pairs of its usual split")
+    assert note_of_defaults(["ease"], "ml-latest-small", "ml-latest-small") is None
+    assert note_of_defaults(["ease"], None, None) is None
+
+
+@pytest.mark.parametrize("split", ["time", "random"])
+def test_train_takes_kept_settings_for_the_usual_split_alone(split, monkeypatch, capsys):
+    words = ["--dataset", "ml-latest-small", "--model", "ease", "--split", split]
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser, "ease")
+    arguments = parser.parse_args(words)
+    _, _, model = train.resolve(arguments, {})
+    kept = kept_settings("ease", "ml-latest-small")
+    assert model.config.l2 == (kept["l2"] if split == "random" else EASE().config.l2)
+    assert ("chosen on validation pairs of its usual split" in capsys.readouterr().err) == (split == "time")
+
+
 def test_a_run_whose_values_are_gone_is_done_again_and_values_name_the_users(finished, log, tmp_path):
     table, out = finished[0], shutil.copytree(finished[1], tmp_path / "out")
     (file,) = (out / "values").glob("itemknn-0-*.parquet")
@@ -170,7 +319,8 @@ def test_the_table_says_where_the_settings_are_from(finished):
         ("ultragcn-default", "gowalla", ()): "defaults",
         ("ease", "electronics", ()): "kept", ("ease", "demo", ()): "defaults", ("popularity", "electronics", ()): "defaults",
     }  # fmt: skip
-    assert {key: Entry(key[0], dict.fromkeys(key[2], 1)).settings_from(key[1]) for key in words} == words
+    data = {name: SimpleNamespace(tuned_as=name, valid=None, train=None) for name in ("gowalla", "my", "electronics", "demo")}
+    assert {key: Entry(key[0], dict.fromkeys(key[2], 1)).settings_from(data[key[1]]) for key in words} == words
     printed = compare.markdown(finished[0])
     assert "| model | settings | seeds |" in printed
     assert "| popularity | defaults | 1 |" in printed
@@ -183,7 +333,8 @@ def test_the_table_says_which_version_made_it_on_which_day(log, tmp_path, monkey
         monkeypatch.setattr(compare, "_today", lambda: "2026-05-04")
         monkeypatch.setattr("ultragcn.__version__", version)
         table = compare.compare({"source": log}, models, [0], tmp_path / "out", metrics=["recall@5"])
-        assert compare.made_by(table) == (tmp_path / "out/table.md").read_text().splitlines()[-2 * len(table.makers) + 1 :: 2]
+        made = compare.made_by(table)
+        assert made == [line for line in (tmp_path / "out/table.md").read_text().splitlines() if line in made]
         return compare.made_by(table), json.loads((tmp_path / "out/comparison.json").read_text())["made"].values()
 
     sentences, runs = made("1234567890abcdef", "8.9", ["popularity"])

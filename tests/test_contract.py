@@ -350,6 +350,26 @@ def test_the_frame_has_what_the_arrays_have(name, monkeypatch):
     assert nobody.schema == frame.schema
 
 
+def test_a_user_without_train_items_gets_what_is_popular(name):
+    # Of 20 users two have nothing, and few have the items with a high number.
+    some = BOARD & np.add.outer(np.arange(SIZE), np.arange(SIZE)).__lt__(SIZE + 4)
+    some[[3, 8]] = False
+    degrees = some.sum(axis=0)
+    model = model_of(name).fit(of(some))
+    asked = [USERS[3], USERS[0], USERS[8]]
+    items, scores = model.recommend(asked, 6)
+    for row in (0, 2):
+        assert len(set(scores[row].tolist())) > 1
+        if not name.startswith("ultragcn"):  # which has the mean user's taste for them
+            assert items[row].tolist() == [ITEMS[item] for item in np.argsort(-degrees, kind="stable")[:6]]
+            np.testing.assert_array_equal(scores[row], np.sort(degrees)[::-1][:6])
+            np.testing.assert_array_equal(model.score(asked[row], items[row].tolist()), scores[row])
+    np.testing.assert_array_equal(items[1], model.recommend(USERS[0], 6)[0])
+    np.testing.assert_array_equal(model.recommend(asked, 6, unknown="popular")[0], items)
+    best = items[0][0]
+    assert model.recommend(USERS[3], 3, exclude=[best], only=items[0][:3].tolist())[0].tolist() == items[0][1:3].tolist()
+
+
 def test_the_score_is_the_number_that_ranks(name):
     model = fitted(name)
     items, scores = model.recommend(USERS, SIZE, exclude_seen=False)

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from tests.test_docs import code_blocks
 from ultragcn import EASE, Interactions, UltraGCN, load_dataset, load_model, storage
 from ultragcn.cli import main
+from ultragcn.data.ids import IdMap
 from ultragcn.errors import UsageError
 from ultragcn.models.files import MODEL_FILE
 from ultragcn.models.registry import BASELINES
@@ -102,6 +103,16 @@ def test_the_code_of_the_page_makes_the_models_own_lists_with_numpy_and_safetens
 def test_the_code_of_the_page_makes_the_lists_of_every_kind(reader, data, name, tmp_path):
     model = KINDS[name](**SMALL.get(name, {})).fit(data)
     assert_same(reader(model.save(tmp_path)), model, model.user_ids.ids[::250].tolist())
+
+
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_the_code_of_the_page_makes_the_lists_of_users_of_whom_nothing_was_learned(reader, name, tmp_path):
+    dense = np.random.default_rng(0).random((30, 40)) < 0.2
+    dense[[4, 7]] = False
+    dense[7, 39], dense[:7, 39], dense[8:, 39] = True, False, False  # the only item of user 7, whom nobody is like
+    train = Interactions.from_pairs(*np.nonzero(dense), IdMap(np.arange(30), "user"), IdMap(np.arange(40), "item"))
+    model = KINDS[name](**SMALL.get(name, {})).fit(train)
+    assert_same(reader(model.save(tmp_path)), model, [0, 4, 7])
 
 
 def test_the_code_of_the_page_reads_ids_that_are_numbers_and_a_model_without_validation(reader, tmp_path):

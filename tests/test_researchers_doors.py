@@ -179,8 +179,9 @@ def test_lists_are_held_to_the_data_as_any_file_of_lists(tmp_path):
     (tmp_path / "lists.csv").write_text("user,item,rank\n0,0,1\n1,3,1\n")  # user 0 has item 0
     entry = Entry("lists", {}, ListsFile(str(tmp_path / "lists.csv")))
     entry.check()
-    model, seconds, besides = entry.fitted(Dataset("mine", "clean", TRAIN, None, TEST, ""), 0, refit=False)
-    assert (seconds, besides, entry.is_random(None), entry.settings_from(None)) == (0.0, {}, False, "given")
+    data = Dataset("mine", "clean", TRAIN, None, TEST, "")
+    model, seconds, besides = entry.fitted(data, 0, refit=False)
+    assert (seconds, besides, entry.is_random(data), entry.settings_from(data)) == (0.0, {}, False, "given")
     with pytest.raises(DataError, match="lists 1 items to 1 users who have them in train"):
         evaluate(model, TEST)
     with pytest.raises(UsageError, match="so it takes no settings"):

@@ -1,6 +1,7 @@
 """The scorer: its lists, its pair scores and the parts of a score agree with each other and with plain sums."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,6 +155,57 @@ def test_a_scorer_of_owned_items_agrees_with_the_product_it_is_made_of():
         allowed = [item for item in (0, 7, 9) if owned[user, item] == 0]
         assert items[user][items[user] >= 0].tolist() == sorted(allowed, key=lambda item: (-whole[user, item], item))
     np.testing.assert_allclose(scorer.scores(np.arange(USERS), np.arange(USERS)), whole[np.arange(USERS), np.arange(USERS)])
+
+
+@pytest.mark.parametrize("candidates", [None, np.array([1, 4, 5, 17, 22])])
+def test_users_who_have_nothing_are_ranked_by_popularity_where_it_is_known(candidates):
+    plain = made()
+    owned = plain.owned.toarray()
+    owned[[2, 5]] = 0
+    popularity = np.random.default_rng(1).integers(0, 9, ITEMS).astype(np.float32)
+    scorer = replace(plain, owned=sp.csr_matrix(owned), popularity=popularity)
+    without = replace(scorer, popularity=None)
+    asked = np.array([5, 0, 2, 6, 5, 1])
+    items, values = lists(scorer, asked, 6, None, candidates)
+    others, theirs = lists(without, asked, 6, None, candidates)
+    among = np.arange(ITEMS) if candidates is None else candidates
+    wanted = among[np.argsort(-popularity[among], kind="stable")][:6].tolist()
+    for row, user in enumerate(asked):
+        listed = items[row][items[row] >= 0]
+        if user in (2, 5):
+            assert listed.tolist() == wanted
+            np.testing.assert_array_equal(values[row][: len(listed)], popularity[listed])
+        else:
+            np.testing.assert_array_equal(items[row], others[row])
+            np.testing.assert_array_equal(values[row], theirs[row])
+    np.testing.assert_array_equal(scorer.scores(np.full(ITEMS, 5), np.arange(ITEMS)), popularity)
+    users, columns = np.array([5, 0, 2]), np.array([3, 3, 7])
+    np.testing.assert_allclose(sum(scorer.parts(users, columns).values()), scorer.scores(users, columns), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5])
+def test_a_scorer_of_owned_items_ranks_by_popularity_where_all_scores_are_equal(level):
+    weights = np.random.default_rng(1).random((ITEMS, ITEMS)).astype(np.float32)
+    weights[4] = level  # having item 4 alone says nothing of any other
+    owned = made().owned.toarray()
+    owned[2], owned[5] = 0, 0
+    owned[5, 4] = 1
+    popularity = np.arange(ITEMS, dtype=np.float32) % 7
+    plain = OwnedScorer(lambda matrix: matrix @ weights, sp.csr_matrix(owned))
+    scorer = replace(plain, popularity=popularity)
+    items, values = lists(scorer, np.arange(USERS), 5, sp.csr_matrix(owned))
+    before, numbers = lists(plain, np.arange(USERS), 5, sp.csr_matrix(owned))
+    for user in range(USERS):
+        if user in (2, 5):
+            wanted = [item for item in np.argsort(-popularity, kind="stable") if owned[user, item] == 0][:5]
+            assert items[user].tolist() == wanted
+            np.testing.assert_array_equal(values[user], popularity[wanted])
+        else:
+            np.testing.assert_array_equal(items[user], before[user])
+            np.testing.assert_array_equal(values[user], numbers[user])
+    np.testing.assert_array_equal(scorer.scores(np.full(3, 5), np.array([0, 4, 22])), popularity[[0, 4, 22]])
+    stranger = scorer.of_users(sp.csr_matrix(owned[5:6]))
+    assert lists(stranger, np.array([0]), 1)[0].tolist() == [[6]]
 
 
 def test_threads_share_a_scorer():

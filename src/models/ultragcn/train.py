@@ -36,7 +36,7 @@ class Trainer:
         chosen = {name: value for name, value in hyper_param.items() if value is not None}
         if chosen.get("seed") == -1:
             chosen["seed"] = None
-        config = configuration_for(train_data.known_as, **chosen)
+        config = configuration_for(train_data.tuned_as, **chosen)
         if config.solver == "sgd":
             config = config.replace(device=self.device.type)
         if verbose:

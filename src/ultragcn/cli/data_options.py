@@ -97,6 +97,19 @@ def arguments_of_load(arguments: argparse.Namespace, source: str) -> dict[str, A
     return {"source": source} | named | choices
 
 
+def tuned_as(arguments: argparse.Namespace, source: str) -> str | None:
+    """Return the `Dataset.tuned_as` of what the options say, before anything is read."""
+    from ultragcn.data.options import DataOptions
+    from ultragcn.data.sources import SOURCES, dataset_names, is_usual_split
+
+    if source not in dataset_names():
+        return None
+    choices = {name: value for name in DATA_OPTIONS if (value := getattr(arguments, f"data_{name}")) is not None}
+    usual = DataOptions(**SOURCES[source].options) if source in SOURCES and choices.get("split") is None else DataOptions()
+    files = [name for name in ("test", "valid") if getattr(arguments, name) is not None]
+    return source if is_usual_split(source, usual.replace(**choices), files) else None
+
+
 def load(
     arguments: argparse.Namespace, source: str, files: tuple[Path, Path] | None, progress: Progress, disk: Mapping[str, Any] | None = None
 ) -> "Dataset":

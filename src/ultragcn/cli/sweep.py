@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ultragcn.experiments.studies import model_study
     from ultragcn.experiments.studies.study import in_words
     from ultragcn.experiments.studies.sweep import check_workers, sweep
+    from ultragcn.models.registry import note_of_defaults
     from ultragcn.progress import Bars, Silent
 
     if arguments.threads is not None and threads.number_of(arguments) is not None:
@@ -74,11 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
     progress = Silent() if arguments.quiet else Bars()
     data = data_options.read(source, progress)
     study = model_study.study_of(said, data)
+    model = said.get("model", "ultragcn")
+    note = note_of_defaults([model], data.known_as, data.tuned_as)
     del data
     out = Path(arguments.out) if arguments.out else Path("runs") / f"sweep-{study.name}"
-    model = said.get("model", "ultragcn")
     trial = model_study.ModelTrial(source, model, study.metrics)
     tell(in_words(study))
+    if note is not None:
+        tell(note)
     for sentence in model_study.without_effect(study, model):
         tell(f"warning: {sentence}")
     if arguments.slurm is not None:

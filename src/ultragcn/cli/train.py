@@ -230,11 +230,13 @@ def _report(metrics: Mapping[str, Any], out: Path, num_pairs: int | None = None)
     for label, value in metrics.get("best_reachable", {}).items():
         if label in metrics.get("test", {}):
             print(f"best reachable\t{label}\t{value:.5g}")
+    for label, value in metrics.get("popularity", {}).items():
+        print(f"popularity\t{label}\t{value:.5g}")
     print(f"run\t{out}")
     if metrics["protocol"] == "authors":
         tell("protocol authors chose the epoch on the test set; compare with published numbers only")
     if chosen := metrics.get("chosen"):
-        tell(f"chosen on held-out pairs: {', '.join(f'{name} {value:.3g}' for name, value in chosen.items())}")
+        tell(f"chosen on held-out pairs: {_chosen_words(chosen)}")
     tell(_seconds(metrics))
     pairs = "" if num_pairs is None else f", {counted(num_pairs, 'pair')}"
     if metrics.get("kept") != "everything":
@@ -246,6 +248,15 @@ def _report(metrics: Mapping[str, Any], out: Path, num_pairs: int | None = None)
             f"the figures are those of the model that was measured; the model in {out} was then trained on everything{pairs}, "
             f"with the values that were chosen, in {metrics['kept_train_seconds']:.1f} s"
         )
+
+
+def _chosen_words(chosen: Mapping[str, float]) -> str:
+    """Return what was chosen, a name and a value each; of a trend without weight, no half-life."""
+    shown = dict(chosen)
+    no_trend = shown.get("item_trend_weight") == 0
+    for name in ("item_trend_weight", "item_trend_half_life") if no_trend else ():
+        shown.pop(name, None)
+    return ", ".join([*(f"{name} {value:.3g}" for name, value in shown.items()), *(["no trend"] if no_trend else [])])
 
 
 def _seconds(metrics: Mapping[str, Any]) -> str:
@@ -275,16 +286,21 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
 def resolve(arguments: argparse.Namespace, changes: dict[str, Any]) -> tuple[str, tuple[Path, Path] | None, "Recommender"]:
     """Return where the data are, as a name or as two files, and the untrained model: options over --config over configs/."""
     from ultragcn.data.sources import canonical_name, dataset_names
-    from ultragcn.models.registry import VARIANTS, make_model
+    from ultragcn.models.registry import MODELS, VARIANTS, make_model, note_of_defaults
     from ultragcn.models.ultragcn import UltraGCN
 
     name, source = arguments.model, arguments.dataset or "demo"
+    tuned_as = data_options.tuned_as(arguments, source)
+    if name not in VARIANTS or arguments.config is None:
+        note = note_of_defaults([name] if name in MODELS else [], source if source in dataset_names() else None, tuned_as)
+        if note is not None:
+            tell(note)
     if name not in VARIANTS:
         settings = {} if arguments.config is None else _settings(arguments.config, name)
-        return source, None, make_model(name, source if source in dataset_names() else None, 0, settings | changes)
+        return source, None, make_model(name, tuned_as, 0, settings | changes)
     variant = {} if name == _DEFAULT_MODEL else VARIANTS[name]
     if arguments.config is None:
-        known = None if name == "ultragcn-default" else source
+        known = None if name == "ultragcn-default" else tuned_as
         return source, None, UltraGCN(configuration_for(known, **(variant | changes)))
     paper = bool(variant.get("paper", False))
     file = read_config(arguments.config, changes.get("solver", variant.get("solver")), paper)

@@ -25,7 +25,7 @@ from ultragcn.data.large.size import needed_on_disk, rows_to_read_on_disk
 from ultragcn.data.large.splitting import Splitter
 from ultragcn.data.log import Log, read_log
 from ultragcn.data.options import DataOptions
-from ultragcn.data.sources import SOURCES, Source, _check_sizes, _provide, data_folder, dataset_names
+from ultragcn.data.sources import SOURCES, Source, _check_sizes, _provide, data_folder, dataset_names, is_usual_split
 from ultragcn.data.split import given_parts, hold_out, hold_out_by, refuse_future, warn_of_empty, warn_of_gaps
 from ultragcn.data.titles import read_titles
 from ultragcn.data.tuples import as_frame_of_pairs
@@ -85,9 +85,19 @@ class Dataset:
 
     @property
     def known_as(self) -> str | None:
-        """The name under which settings are kept for the data set; None for data of your own, whatever the name of their file is."""
+        """The name of a data set that `dataset_names` has; None for data of your own, whatever their file is called."""
         source = (self.origin or {}).get("source")
         return source if source in dataset_names() else None
+
+    @property
+    def tuned_as(self) -> str | None:
+        """The name under which settings are kept that were chosen on this split; None for data of your own.
+
+        It is None for another split of a named data set too: the settings were chosen on validation pairs of the usual split, and these
+        may be test pairs of another one.
+        """
+        name = self.known_as
+        return name if name is not None and is_usual_split(name, self.options, self.origin or ()) else None
 
 
 def load_dataset(

@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ultragcn.data.download import fetch
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.options import DataOptions
 from ultragcn.errors import DataError
 from ultragcn.progress import Progress
 from ultragcn.storage import atomic_path, hash_file
@@ -110,6 +111,29 @@ ALIASES = {"yelp18": "yelp2018", "amazonbooks": "amazon-book", "amazonbook": "am
 def dataset_names() -> tuple[str, ...]:
     """Return the names `load_dataset` knows."""
     return ("demo", *SOURCES)
+
+
+_OF_THE_PAIRS = ("where", "min_rating", "net", "k_core")
+_OF_THE_SPLIT = ("split", "test_share", "last_k", "last_share", "test_from")
+
+
+def is_usual_split(name: str, options: DataOptions, files: Iterable[str] = ()) -> bool:
+    """Return whether a named data set is split as it is by default, which is the split that the settings in configs/ were chosen on.
+
+    Split none holds nothing out, so no test pair can have been among those that settings were chosen on: it counts as the usual split.
+
+    Parameters
+    ----------
+    name : str
+        One of `dataset_names`.
+    options : DataOptions
+        How it is read and split.
+    files : iterable of str
+        What is given besides the data set: with `test` or `valid`, the split is another.
+    """
+    usual = DataOptions(**SOURCES[name].options) if name in SOURCES else DataOptions()
+    named = _OF_THE_PAIRS if options.split == "none" else (*_OF_THE_PAIRS, *_OF_THE_SPLIT)
+    return not {"test", "valid"}.intersection(files) and all(getattr(options, one) == getattr(usual, one) for one in named)
 
 
 def canonical_name(name: str) -> str:

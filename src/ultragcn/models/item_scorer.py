@@ -24,7 +24,7 @@ class ItemScorer(Baseline):
         raise NotImplementedError
 
     def _make_scorer(self) -> OwnedScorer:
-        return OwnedScorer(self.scores_of, self.train_.matrix)
+        return OwnedScorer(self.scores_of, self.train_.matrix, self._popularity_of_items)
 
     def _scorer_of(self, matrix: sp.csr_matrix) -> OwnedScorer:
         scorer: Any = self.scorer
@@ -65,7 +65,7 @@ class ItemWeightModel(ItemScorer):
             raise NumericalError(f"scores leave the range of float32: sums of item weights may reach {largest:.2g}")
 
     def _make_scorer(self) -> OwnedScorer:
-        return OwnedScorer(partial(_product, self.item_weights_), self.train_.matrix)
+        return OwnedScorer(partial(_product, self.item_weights_), self.train_.matrix, self._popularity_of_items)
 
     def _reasons(self, scorer: Any, user: int, own: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
         return {"item weights": weights_of(self.item_weights_, own, items)}

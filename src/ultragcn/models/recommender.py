@@ -426,6 +426,11 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         """Return the scorer of what was learned."""
         raise NotImplementedError
 
+    @property
+    def _popularity_of_items(self) -> np.ndarray:
+        """How many users have each item: (I,) float32, the scores for users of whom the model has learned nothing."""
+        return self.train_.item_degrees.astype(np.float32)
+
     def _items_together(self, rows: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         if self.is_without_history:
             other = "; give by embeddings" if hasattr(self.scorer, "item_embedding") and self.similar_by is not None else ""
@@ -636,7 +641,7 @@ class EmbeddingRecommender(Recommender):
         return type(self).fold_in is not EmbeddingRecommender.fold_in
 
     def _make_scorer(self) -> Scorer:
-        return Scorer(self.user_embedding_, self.item_embedding_, self.train_.matrix)
+        return Scorer(self.user_embedding_, self.item_embedding_, self.train_.matrix, popularity=self._popularity_of_items)
 
     def _scorer_of(self, matrix: sp.csr_matrix) -> Scorer:
         scorer: Any = self.scorer

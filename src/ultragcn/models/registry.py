@@ -2,7 +2,7 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ MODELS = (*VARIANTS, *BASELINES)
 def make_model(model: str, dataset: str | None, seed: int, settings: Mapping[str, Any]) -> Recommender:
     """Return an untrained model with the settings kept for the data set, unless `settings` say otherwise.
 
-    `dataset` is a `Dataset.known_as`: None, data of one's own, has the defaults.
+    `dataset` is a `Dataset.tuned_as`: None, data of one's own or another split, has the defaults.
     """
     if model in VARIANTS:
         changes: dict[str, Any] = VARIANTS[model] | {"seed": seed} | dict(settings)
@@ -140,6 +140,26 @@ def has_kept_settings(model: str, dataset: str | None) -> bool:
     if model in VARIANTS:
         return model not in _NOTHING_KEPT and kept_configuration(dataset) is not None
     return kept_settings(model, dataset) is not None
+
+
+def note_of_defaults(models: Iterable[str], dataset: str | None, tuned_as: str | None) -> str | None:
+    """Return a sentence where settings are kept for models on a data set, and are not used because it is split otherwise; else None.
+
+    Parameters
+    ----------
+    models : iterable of str
+    dataset : str, optional
+        A `Dataset.known_as`.
+    tuned_as : str, optional
+        The `Dataset.tuned_as` of the same.
+    """
+    kept = [model for model in models if tuned_as is None and has_kept_settings(model, dataset)]
+    if not kept:
+        return None
+    return (
+        f"{', '.join(kept)}: the settings kept for {dataset} were chosen on validation pairs of its usual split, which may be test pairs "
+        "of this one, so the defaults are used"
+    )
 
 
 def hyper_parameters(model: str) -> Mapping[str, dataclasses.Field[Any]]:

@@ -23,6 +23,7 @@ Ranking = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Blocks of (users (B,) int64, items (B, K) int32, scores (B, K) float32), as `ranking.rank` yields them."""
 
 
+_PROBES = 16  # items whose scores are compared first, to find users for whom all items have the same score
 _PAIRS = 256  # whose users are ranked together, with the items of all of them as candidates
 
 
@@ -101,6 +102,8 @@ class Scorer:
         How much the graph's scores vary, relative to how much the products vary. 0: there is no such term.
     deviation : float, optional
         How much the graph's scores vary by themselves (`item_weights.mean_deviation`); found when it is first needed.
+    popularity : (I,) float32, optional
+        The scores of users who have nothing. Without it, theirs are made as everybody's are.
 
     Examples
     --------
@@ -117,6 +120,7 @@ class Scorer:
     item_graph: sp.csr_matrix | None = None
     graph_weight: float = 0.0
     deviation: float | None = None
+    popularity: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.item_bias is not None and not self.item_bias.any():
@@ -212,13 +216,47 @@ class Scorer:
 
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None) -> Ranking:
         """Yield the top_k items of `users`; see `Scoring.rank`."""
+        users = np.asarray(users, np.int64)
+        if (have_nothing := self._have_nothing(users)).any():
+            return self._rank_both(users, have_nothing, top_k, seen, candidates)
         if candidates is None:
             return rank(*self.tables, users, top_k, seen, self._term)
         graph = self.item_graph if self.scale != 0 else None
-        return self._rank_some(np.asarray(users, np.int64), top_k, seen, np.asarray(candidates, np.int64), graph)
+        return self._rank_some(users, top_k, seen, np.asarray(candidates, np.int64), graph)
+
+    def _have_nothing(self, users: np.ndarray) -> np.ndarray:
+        """Return which of `users` (B,) have nothing and are ranked by popularity for that: (B,) bool."""
+        if self.popularity is None:
+            return np.zeros(len(users), np.bool_)
+        nothing: np.ndarray = self.owned.indptr[users + 1] == self.owned.indptr[users]
+        return nothing
+
+    @cached_property
+    def _by_popularity(self) -> "Scorer":
+        """The scorer of the same users by popularity alone: one dimension, in which every user is 1."""
+        assert self.popularity is not None
+        return Scorer(np.ones((len(self.user_embedding), 1), np.float32), self.popularity[:, None], self.owned)
+
+    def _rank_both(
+        self, users: np.ndarray, have_nothing: np.ndarray, top_k: int, seen: sp.csr_matrix | None, candidates: np.ndarray | None
+    ) -> Ranking:
+        """Yield the lists of users of whom some have nothing."""
+        step = batch_users(top_k)
+        for start in range(0, len(users), step):
+            batch, nothing = users[start : start + step], have_nothing[start : start + step]
+            items, values = np.empty((len(batch), top_k), np.int32), np.empty((len(batch), top_k), np.float32)
+            for scorer, places in ((self, np.flatnonzero(~nothing)), (self._by_popularity, np.flatnonzero(nothing))):
+                done = 0
+                for some, listed, scores in scorer.rank(batch[places], top_k, seen, candidates):
+                    rows = places[done : done + len(some)]
+                    items[rows], values[rows] = listed, scores
+                    done += len(some)
+            yield batch, items, values
 
     def scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Return the scores of pairs, the same numbers that rank; see `Scoring.scores`."""
+        if self.popularity is not None and (have_nothing := self._have_nothing(np.asarray(users, np.int64))).any():
+            return np.where(have_nothing, self.popularity[items], replace(self, popularity=None).scores(users, items))
         tables = (np.ascontiguousarray(table, np.float32) for table in self.tables)
         pairs = (np.ascontiguousarray(side, np.int64) for side in (users, items))
         with kernels.interrupts_named():
@@ -246,6 +284,9 @@ class Scorer:
             found["item graph"] = self.scale * _sums(self.owned, self.item_graph, users, items)
         if self.item_bias is not None:
             found["trend"] = self.item_bias[items].astype(np.float64)
+        if self.popularity is not None and (have_nothing := self._have_nothing(np.asarray(users, np.int64))).any():
+            found = {name: np.where(have_nothing, 0.0, part) for name, part in found.items()}
+            found["popularity"] = np.where(have_nothing, self.popularity[items].astype(np.float64), 0.0)
         return found
 
 
@@ -259,19 +300,31 @@ class OwnedScorer:
         From what B users have, csr_matrix (B, I), to the scores of all items, (B, I) float32, which may be overwritten.
     owned : csr_matrix (U, I)
         What each user has.
+    popularity : (I,) float32, optional
+        The scores of users for whom every item has the same score, such as those who have nothing. Without it, lists of them go by item.
     """
 
     scores_of: Callable[[sp.csr_matrix], np.ndarray]
     owned: sp.csr_matrix
+    popularity: np.ndarray | None = None
 
     @property
     def num_items(self) -> int:
         """I, the number of items."""
         return int(self.owned.shape[1])
 
+    @cached_property
+    def _probes(self) -> np.ndarray:
+        """The most popular items, which hardly any user with a history has the same score for."""
+        assert self.popularity is not None
+        return np.argsort(-self.popularity, kind="stable")[:_PROBES]
+
     def of_users(self, owned: sp.csr_matrix) -> "OwnedScorer":
         """Return the scorer of other users, by what they have, (B, I)."""
-        return replace(self, owned=owned)
+        other = replace(self, owned=owned)
+        if self.popularity is not None:
+            vars(other)["_probes"] = self._probes
+        return other
 
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None = None, candidates: np.ndarray | None = None) -> Ranking:
         """Yield the top_k items of `users`; see `Scoring.rank`."""
@@ -279,6 +332,8 @@ class OwnedScorer:
         for block in blocks(len(users), self.num_items):
             rows = users[block]
             values = self.scores_of(self.owned[rows])
+            if self.popularity is not None:
+                values[_flat_rows(values, self._probes)] = self.popularity
             if seen is not None:
                 with kernels.numba_threads():
                     kernels.mask_seen(values, rows, seen.indptr, seen.indices)
@@ -295,6 +350,14 @@ class OwnedScorer:
     def parts(self, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
         """Return the scores of pairs as their one part; see `Scoring.parts`."""
         return {"item weights": self.scores(users, items).astype(np.float64)}
+
+
+def _flat_rows(values: np.ndarray, probes: np.ndarray) -> np.ndarray:
+    """Return the rows of values (B, N) whose columns are all equal. Of most rows only the columns `probes` are looked at."""
+    few = values[:, probes]
+    perhaps = np.flatnonzero((few == few[:, :1]).all(axis=1))
+    flat: np.ndarray = perhaps[(values[perhaps] == values[perhaps, :1]).all(axis=1)]
+    return flat
 
 
 def _named(columns: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def _warning(protocol: str) -> str:
 def _summary(about: dict[str, Any], ended: list[dict[str, str]]) -> str:
     if not ended:
         return ""
-    first, best = about["metrics"][0], ended[0]
+    first, best = _labels(about, ended)[0], ended[0]
     interval = f", 95 % interval {float(best[f'{first}_low']):.4f} to {float(best[f'{first}_high']):.4f}" if best[f"{first}_low"] else ""
     near = [line["model"] for line in ended[1:] if line["p_holm"] and float(line["p_holm"]) > 0.05]
     tied = f" Not told apart from it (p above .05): {', '.join(near)}." if near else ""
@@ -87,7 +87,7 @@ def _summary(about: dict[str, Any], ended: list[dict[str, str]]) -> str:
 
 
 def _plots(about: dict[str, Any], ended: list[dict[str, str]]) -> list[plots.Plot]:
-    first = about["metrics"][0]
+    first = _labels(about, ended)[0]
     points = [
         plots.Point({}, float(line[first]), _interval(line, first), line["model"], float(line["train_seconds"] or math.nan))
         for line in ended
@@ -100,13 +100,18 @@ def _plots(about: dict[str, Any], ended: list[dict[str, str]]) -> list[plots.Plo
     return [*drawn, plots.against_seconds(timed, first)] if len(timed) > 1 else drawn
 
 
+def _labels(about: dict[str, Any], ended: list[dict[str, str]]) -> list[str]:
+    """Return the metrics of the table, in its order: those that were asked for last, of all that the comparison has."""
+    return [name for name in ended[0] if name in about["metrics"]]
+
+
 def _interval(line: dict[str, str], metric: str) -> tuple[float, float] | None:
     low, high = line[f"{metric}_low"], line[f"{metric}_high"]
     return (float(low), float(high)) if low and high else None
 
 
 def _table(about: dict[str, Any], ended: list[dict[str, str]]) -> Table:
-    labels = about["metrics"]
+    labels = _labels(about, ended)
     first = labels[0]
     rows = [
         [

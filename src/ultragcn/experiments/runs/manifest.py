@@ -53,7 +53,7 @@ _METRICS_FORM = {
     "dataset": str, "protocol": str, "stopped": str, "train_seconds": float, "epochs": int, "best_epoch": int, "solver": _TEXT_OR_NONE,
     Optional("seed"): (int, None), Optional("kept"): str, Optional("kept_train_seconds"): float, Optional("compile_seconds"): float,
     Optional("peak_memory_mb"): (float, None), Optional("valid"): _FIGURES, Optional("test"): _FIGURES, Optional("chosen"): _FIGURES,
-    Optional("best_reachable"): _FIGURES,
+    Optional("best_reachable"): _FIGURES, Optional("popularity"): _FIGURES,
 }  # fmt: skip
 """The form of metrics.json."""
 _PACKAGES = ("numpy", "scipy", "numba", "torch")

@@ -33,6 +33,7 @@ from ultragcn.experiments.runs.manifest import (
 from ultragcn.experiments.runs.trackers import Tracking
 from ultragcn.machine import peak_memory_mb
 from ultragcn.models.files import MODEL_FILE
+from ultragcn.models.popularity import Popularity
 from ultragcn.models.recommender import Recommender
 from ultragcn.models.refit import unfitted_for_refit
 from ultragcn.progress import Progress
@@ -121,6 +122,8 @@ class Trainings:
                 measured = self._fit_again(chosen, self.dataset.train.union(self.dataset.valid), REFIT_CHECKPOINT)
             self._usable = measured
             parts["test"] = evaluate(measured, self.dataset.test, labels_of(measured))
+            if self.dataset.known_as is None and self.manifest["model"] != "popularity":
+                parts["popularity"] = _popularity_beside(measured, self.dataset.test)
             self._figures = self._summary(chosen, measured, parts)
             if not everything:
                 return measured, self._figures
@@ -257,6 +260,12 @@ def kept_of(dataset: Dataset, keep: str, refit: bool) -> str:
         return keep
     own = dataset.known_as is None and dataset.one_log and dataset.protocol == "clean"
     return EVERYTHING if own else MEASURED
+
+
+def _popularity_beside(measured: Recommender, test: Interactions) -> dict[str, float]:
+    """Return the figures of popularity, learned from the same pairs as a model and measured on the same test pairs."""
+    figures = evaluate(Popularity().fit(measured.train_, measured.valid_), test, DEFAULT_LABELS)
+    return {label: figures[label] for label in DEFAULT_LABELS}
 
 
 def _is_whole(model: Recommender) -> bool:

@@ -10,12 +10,14 @@ table.png         the same as a picture, where matplotlib is installed
 Each run is a process of its own, so that its peak memory is its own and one that fails leaves the others alone.
 """
 
+import json
 import math
+import shlex
 import shutil
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,6 +38,7 @@ from ultragcn.experiments.studies.entries import Entry, Factory, entries_of
 from ultragcn.experiments.studies.workers import Done, Failed, Worker
 from ultragcn.forms import Optional
 from ultragcn.machine import peak_memory_mb, refuse_lost_threads, thread_limit
+from ultragcn.models.registry import note_of_defaults
 from ultragcn.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -67,6 +70,14 @@ _LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
 RUNS, VALUES, COMPARISON, TABLE = "runs.tsv", "values", "comparison.json", "table"
 
 
+class Difference(NamedTuple):
+    """How far a model is from the best one, by a metric."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    """95 % bootstrap interval over users of the paired difference; None of a metric that is not a mean over users."""
+
+
 class Line(NamedTuple):
     """One model's line of the table."""
 
@@ -74,7 +85,7 @@ class Line(NamedTuple):
     settings: str
     """JSON of the settings that are not defaults; or, of a model that failed, why."""
     settings_from: str
-    """`kept` for the data set (configs/), `given` by the caller, or `defaults`."""
+    """`kept` for the data set and its split (configs/), `given` by the caller, `chosen` on validation here, or `defaults`."""
     num_seeds: int
     """0 for a model that failed."""
     means: dict[str, float]
@@ -89,6 +100,10 @@ class Line(NamedTuple):
     """Mean."""
     peak_memory_mb: float
     """Largest."""
+    difference: Difference | None = None
+    """Of the first metric to the best model; None for the best."""
+    with_history: float = np.nan
+    """Mean of the first metric over the test users who have train items; nan where all have, or none."""
 
 
 class Maker(NamedTuple):
@@ -117,6 +132,11 @@ class Table:
     """Versions that made the runs, as far as they were recorded."""
     unrecorded: tuple[str, ...] = ()
     """Models with runs whose version was not recorded."""
+    num_without_history: int = 0
+    """Test users who have no train items; with a refit, neither train nor validation items."""
+    is_refitted: bool = False
+    tuning: str = ""
+    """How to tune the models that have `defaults`; empty where there are none to tune."""
 
 
 def compare(
@@ -142,7 +162,8 @@ def compare(
         Arguments of `load_dataset`, by name: which data, and under which protocol. Under `clean`, a model with epochs chooses on
         validation; under `authors`, on test.
     models : list of str, or dict of str -> callable
-        Names of `MODELS`. The settings are those kept for the data set (configs/), else the defaults. In a dict, a callable makes a model
+        Names of `MODELS`. The settings are those kept for the data set and this split of it (configs/), else the defaults. Where times are
+        known, popularity chooses its half-life on validation, unless it is given one. In a dict, a callable makes a model
         of your own, which stands in the table under its name: a class or a function that another process can import. It is called with
         what `settings` has for the name, and with `seed` if it takes one. What it returns has `fit(train)`, perhaps with `valid`, and
         `recommend(user_ids, top_k)`, as `evaluate` needs it. `ListsFile(path)` stands for ranked lists from elsewhere. None stands for
@@ -181,7 +202,7 @@ def compare(
     dataset = load_dataset(**source)
     if not len(dataset.test):
         raise UsageError("split none holds nothing out, so there is nothing to compare models on; give another split")
-    plan, settings_from = _planned(dataset.known_as, entries, seeds)
+    plan, settings_from = _planned(dataset, entries, seeds)
     _refuse_others(out)
     with storage.sole_writer(out):
         kept_labels = _prepare(out, _about(dataset, labels, refit), overwrite)
@@ -191,6 +212,9 @@ def compare(
             *dataset.notes,
             "each model is measured on test, which it has not seen; ultragcn train makes a model to use of the best",
         ]
+        library = [name for name, entry in entries.items() if entry.factory is None and not entry.settings]
+        if note := note_of_defaults(library, dataset.known_as, dataset.tuned_as):
+            sentences.append(note)
         if done:
             sentences.append(f"{len(done)} of {len(plan)} runs found, {len(todo)} to do")
         if others := sorted(_kept_models(out) - {model for model, _ in plan}):
@@ -198,9 +222,11 @@ def compare(
         for sentence in sentences:
             if tell is not None:
                 tell(sentence)
+        with_history = _ids_with_history(dataset, refit)
         del dataset
         failed = _run(plan, todo, source, entries, refit, kept_labels, out, progress or Silent())
-        table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels)
+        table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels, with_history)
+        table = replace(table, tuning=_tuning(source, entries, table))
         _write(table, out)
         return table
 
@@ -211,22 +237,27 @@ def markdown(table: Table, failures: bool = True) -> str:
     Sentences above the table say what is compared. Those under it say how to read it, which version made it on which day, and, unless
     without `failures`, why models failed.
     """
-    head = ["model", "settings", "seeds", *table.labels, f"95 % interval of {table.labels[0]}", "over seeds", "p", "seconds", "peak MB"]
+    first, ended = table.labels[0], [line for line in table.lines if line.num_seeds]
+    num_with_history = table.num_users - table.num_without_history
+    of_some = [f"{first}, {num_with_history} with history"] if 0 < num_with_history < table.num_users else []
+    head = [
+        "model", "settings", "seeds", *table.labels, *of_some, f"95 % interval of {first}", "difference to the best", "p", "over seeds",
+        "seconds", "peak MB",
+    ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
-    first = table.labels[0]
-    for line in table.lines:
-        if not line.num_seeds:
-            continue
+    for line in ended:
+        p = "" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300"
         rows.append([
             line.model, line.settings_from, str(line.num_seeds), *(f"{line.means[label]:.4f}" for label in table.labels),
-            " - ".join(f"{end:.4f}" for end in line.intervals.get(first, ())), f"± {line.spread:.4f}" if line.num_seeds > 1 else "",
-            "best" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300", f"{line.train_seconds:.3g}",
-            f"{line.peak_memory_mb:.0f}",
+            *(f"{line.with_history:.4f}" for _ in of_some), " - ".join(f"{end:.4f}" for end in line.intervals.get(first, ())),
+            _difference_words(line.difference), "best" if line.p_value is None and len(ended) > 1 else p,
+            f"± {line.spread:.4f}" if line.num_seeds > 1 else "", f"{line.train_seconds:.3g}", f"{line.peak_memory_mb:.0f}",
         ])  # fmt: skip
     about = f"{table.dataset} has {table.num_users} test users. The protocol is {table.protocol}. The metrics follow the dialect {DIALECT}."
     failed = [f"{line.model} failed: {line.settings}" for line in table.lines if failures and not line.num_seeds]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    under = [reading(first), *made_by(table), *failed]
+    history = [_history_words(table, of_some)] if table.num_without_history else []
+    under = [reading(first), *made_by(table), *history, *([table.tuning] if table.tuning else []), *failed]
     return "\n".join([about, "", *lines, *(line for paragraph in under for line in ("", paragraph))]) + "\n"
 
 
@@ -234,8 +265,9 @@ def reading(first: str) -> str:
     """Return how to read a table in Markdown whose first metric is `first`."""
     return (
         f"The column p has the p-value of a paired t-test of {first} over users against the best model, with Holm's correction. The "
-        "interval is a bootstrap over users. Settings are `kept` where they were chosen for this data set (configs/), `given` where "
-        "--settings gave them, and `defaults` where they were chosen for no data set."
+        f"difference to the best is that of {first}, paired by user, with its 95 % interval. The intervals are bootstraps over users. "
+        "Settings are `kept` where they were chosen for this data set and split (configs/), `given` where --settings gave them, `chosen` "
+        "where popularity chose its half-life on validation, and `defaults` where they were chosen for no data set."
     )
 
 
@@ -252,6 +284,52 @@ def made_by(table: Table) -> list[str]:
     if table.makers and table.unrecorded:
         sentences.append(f"The runs of {', '.join(table.unrecorded)} were made by a version that was not recorded.")
     return sentences
+
+
+def _history_words(table: Table, of_some: Sequence[str]) -> str:
+    """Return how many test users have nothing that a model could learn their taste from; `of_some` heads the column of the others."""
+    pairs = "train or validation" if table.is_refitted else "train"
+    have = "test user has" if table.num_without_history == 1 else "test users have"
+    others = "".join(f" The column {head} has the mean over the others." for head in of_some)
+    return (
+        f"{table.num_without_history} of {table.num_users} {have} no {pairs} items. Every model of this library lists popular items for "
+        f"such users, each in its own way.{others}"
+    )
+
+
+def _difference_words(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    ends = "" if difference.interval is None else f" ({difference.interval[0]:+.4f} to {difference.interval[1]:+.4f})"
+    return f"{difference.mean:+.4f}{ends}"
+
+
+_TO_VARY = {
+    "itemknn": "num_neighbors=50,100,200,400", "rp3beta": "beta=0:1", "ease": "l2=log:10:10000", "sparse-ease": "l2=log:10:10000",
+    "ials": "l2=log:0.001:0.1", "bpr": "l2=log:0.003:0.3", "lightgcn": "l2_weight=log:0.00001:0.01",
+}  # fmt: skip
+"""What matters most of each baseline, and a range of it to begin a sweep with. UltraGCN with defaults tunes itself as it trains."""
+
+
+def _tuning(source: Mapping[str, Any], entries: Mapping[str, Entry], table: Table) -> str:
+    """Return a sentence on the models that have defaults, with the command that tunes one of them; empty where there are none."""
+    untuned = [line.model for line in table.lines if line.num_seeds and line.settings_from == "defaults" and line.model in _TO_VARY]
+    untuned = [model for model in untuned if entries[model].factory is None]
+    if not untuned:
+        return ""
+    data = source["source"] if isinstance(source["source"], (str, Path)) else "..."
+    usual = {"protocol": "clean", "split_seed": 0}
+    options = {"dataset": data} | {
+        name: value for name, value in source.items() if name != "source" and value is not None and usual.get(name) != value
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    model = untuned[0]
+    sampler = ["--sampler", "tpe"] if ":" in _TO_VARY[model] else []
+    command = shlex.join(["ultragcn", "sweep", *words, "--model", model, "--vary", _TO_VARY[model], *sampler])
+    return (
+        f"Not tuned on these data, because their settings are defaults: {', '.join(untuned)}. This tunes {model}: `{command}`. It ends "
+        "with a file best.toml, which `--settings` takes."
+    )
 
 
 def latex(table: Table) -> str:
@@ -307,8 +385,17 @@ def _refuse_unfit(
         entry.check()
 
 
+def _ids_with_history(dataset: Dataset, refit: bool) -> np.ndarray:
+    """Return the ids of the users who have items among what models are trained on."""
+    degrees = dataset.train.user_degrees
+    if refit and dataset.valid is not None:
+        degrees = degrees + dataset.valid.user_degrees
+    ids: np.ndarray = dataset.train.user_ids.ids[degrees > 0]
+    return ids
+
+
 def _planned(
-    dataset: str | None, entries: Mapping[str, Entry], seeds: Sequence[int]
+    dataset: Dataset, entries: Mapping[str, Entry], seeds: Sequence[int]
 ) -> tuple[dict[tuple[str, int], dict[str, str]], dict[str, str]]:
     """Return the runs, by model and seed, with what `runs.tsv` says of their settings; and where each model has its settings from."""
     plan, settings_from = {}, {}
@@ -353,11 +440,19 @@ def _refuse_others(out: Path) -> None:
 
 
 def _same_comparison(out: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Return what the comparison in `out` says of itself, with the metrics in its order; refuse one that is not `about` the same."""
+    """Return what the comparison in `out` says of itself, with the metrics it has; refuse one that is not `about` the same.
+
+    Of its metrics some may be asked for: every user's values of all of them are there.
+    """
     present = {"refit": False} | storage.read_json(out / COMPARISON, COMPARISON_FORM)  # one of before there was a refit does not say so
     labels: list[str] = present.get("metrics", [])
-    same = present | ({"metrics": about["metrics"]} if sorted(labels) == sorted(about["metrics"]) else {})
+    same = present | ({"metrics": about["metrics"]} if set(about["metrics"]) <= set(labels) else {})
     changed = dict.fromkeys(other for name, other in _OTHER.items() if same.get(name) != about[name])
+    if list(changed) == [_OTHER["metrics"]]:
+        raise UsageError(
+            f"{out} holds another comparison (other metrics): it has values of {', '.join(labels)}, not of "
+            f"{', '.join(sorted(set(about['metrics']) - set(labels)))}; ask for some of those it has, give another --out, or --overwrite"
+        )
     if changed:
         raise UsageError(f"{out} holds another comparison ({', '.join(changed)}); give another --out, or --overwrite")
     return present | {"metrics": labels}
@@ -477,7 +572,7 @@ def run_one(source: dict[str, Any], entry: Entry, seed: int, refit: bool, labels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # said once, by the process that compares
         dataset = load_dataset(**source)
-    settings_hash = entry.columns(dataset.known_as, seed)["settings_hash"]
+    settings_hash = entry.columns(dataset, seed)["settings_hash"]
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         fitted, seconds, seen = entry.fitted(dataset, seed, refit)
@@ -485,7 +580,8 @@ def run_one(source: dict[str, Any], entry: Entry, seed: int, refit: bool, labels
     with storage.atomic_path(_values_path(out, entry.name, seed, settings_hash)) as temporary:
         pl.DataFrame({"user_id": dataset.train.user_ids.ids[result.user_index].tolist(), **result.values}).write_parquet(temporary)
     measured = {label: result.means[label] for label in labels}
-    return measured | {"train_seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb() or ""}
+    chosen = {"settings": json.dumps(fitted.config.changed())} if entry.settings_from(dataset) == "chosen" else {}
+    return chosen | measured | {"train_seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb() or ""}
 
 
 def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
@@ -515,7 +611,7 @@ def _read_values(path: Path, row: Mapping[str, str], labels: Sequence[str]) -> "
 
 
 def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed: Mapping[str, str], settings_from: Mapping[str, str],
-              labels: Sequence[str]) -> Table:  # fmt: skip
+              labels: Sequence[str], with_history: np.ndarray) -> Table:  # fmt: skip
 
     about = storage.read_json(out / COMPARISON, COMPARISON_FORM)
     rows: dict[str, list[dict[str, str]]] = {}
@@ -523,9 +619,11 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
         if model not in failed:
             rows.setdefault(model, []).append(row)
     values: dict[str, dict[str, np.ndarray]] = {}
+    has_history: np.ndarray = np.ones(0, np.bool_)
     for model, of_seeds in rows.items():
         frames = [_read_values(_values_path(out, model, int(row["seed"]), row["settings_hash"]), row, labels) for row in of_seeds]
         values[model] = {label: np.mean([frame[label] for frame in frames], axis=0) for label in frames[0].columns if label in labels}
+        has_history = np.isin(np.array(frames[0]["user_id"].to_list(), with_history.dtype), with_history)
     means = {
         model: {label: float(np.mean([float(row[label]) for row in of_seeds])) for label in labels} for model, of_seeds in rows.items()
     }
@@ -535,12 +633,22 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
     if len(order) > 1:
         tests = significance.compare({model: values[model][first] for model in order}, baseline=order[0])
         p_values = {test.first: test.p_holm for test in tests}
+    best = order[0] if order else ""
+    differences = {
+        model: Difference(
+            means[model][first] - means[best][first], _intervals({first: values[model][first] - values[best][first]}).get(first)
+        )
+        for model in order[1:]
+    }
+    num_without = int((~has_history).sum())
+    splits = 0 < num_without < len(has_history)
     lines = [
         Line(
             model, rows[model][0]["settings"], settings_from[model], len(rows[model]), means[model], _intervals(values[model]),
             _over_seeds([float(row[first]) for row in rows[model]]), p_values.get(model),
             float(np.mean([float(row["train_seconds"]) for row in rows[model]])),
             max(float(row["peak_memory_mb"] or "nan") for row in rows[model]),
+            differences.get(model), float(values[model][first][has_history].mean()) if splits else np.nan,
         )
         for model in order
     ]  # fmt: skip
@@ -548,7 +656,8 @@ def _tabulate(out: Path, done: Mapping[tuple[str, int], dict[str, str]], failed:
     lines += [Line(model, why, settings_from[model], 0, nothing, nothing, np.nan, None, np.nan, np.nan) for model, why in failed.items()]
     makers, unrecorded = _makers(out, {model: rows[model] for model in order}, about.get("made", {}))
     return Table(
-        about["dataset"], protocol_words(about), about["num_users"], tuple(labels), tuple(lines), tuple(makers), tuple(unrecorded)
+        about["dataset"], protocol_words(about), about["num_users"], tuple(labels), tuple(lines), tuple(makers), tuple(unrecorded),
+        num_without, bool(about.get("refit")),
     )  # fmt: skip
 
 
@@ -579,6 +688,10 @@ def _write(table: Table, out: Path) -> None:
         f"{first}_high",
         "seed_std",
         "p_holm",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "with_history",
         "train_seconds",
         "peak_memory_mb",
         "settings_from",
@@ -587,7 +700,12 @@ def _write(table: Table, out: Path) -> None:
     rows = [head]
     for line in table.lines:
         low, high = line.intervals.get(first, (np.nan, np.nan))
-        numbers = [*(line.means.get(label, np.nan) for label in table.labels), low, high, line.spread, line.p_value, line.train_seconds]
+        apart = line.difference
+        ends = (None, None) if apart is None or apart.interval is None else apart.interval
+        numbers = [
+            *(line.means.get(label, np.nan) for label in table.labels), low, high, line.spread, line.p_value,
+            None if apart is None else apart.mean, *ends, line.with_history, line.train_seconds,
+        ]  # fmt: skip
         cells = ["" if number is None or np.isnan(number) else f"{number:.6g}" for number in [*numbers, line.peak_memory_mb]]
         rows.append([line.model, str(line.num_seeds), *cells, line.settings_from, line.settings])
     storage.write_text(out / f"{TABLE}.tsv", "".join("\t".join(row) + "\n" for row in rows))

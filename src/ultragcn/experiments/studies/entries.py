@@ -17,6 +17,7 @@ from ultragcn.errors import NotFittedError, UsageError, did_you_mean, unknown_na
 from ultragcn.evaluation.lists import RankedLists, read_lists
 from ultragcn.evaluation.own_models import check_form
 from ultragcn.experiments.runs.training import accepted
+from ultragcn.models.popularity import HALF_LIVES, choose_half_life, may_choose_half_life
 from ultragcn.models.refit import chooses_epochs, unfitted_for_refit
 from ultragcn.models.registry import MODELS, has_kept_settings, make_model
 from ultragcn.storage import hash_bytes, hash_file
@@ -80,25 +81,33 @@ class Entry:
             raise UsageError(f"{self.name} is read from {self.factory.path}, so it takes no settings; leave its table out")
         self._make(0, ("fit", "recommend"))
 
-    def is_random(self, dataset: str | None) -> bool:
+    def is_random(self, data: Dataset) -> bool:
         """Return whether every seed makes another model."""
         if self.factory is None:
-            return hasattr(make_model(self.name, dataset, 0, self.settings).config, "seed")
+            return hasattr(make_model(self.name, data.tuned_as, 0, self.settings).config, "seed")
         return bool(accepted(self.factory, seed=0))
 
-    def settings_from(self, dataset: str | None) -> str:
+    def settings_from(self, data: Dataset) -> str:
         """Return the word of the table for where the settings are from."""
         if self.settings or isinstance(self.factory, ListsFile):
             return "given"
-        return "kept" if self.factory is None and has_kept_settings(self.name, dataset) else "defaults"
+        if self._chooses_half_life(data):
+            return "chosen"
+        return "kept" if self.factory is None and has_kept_settings(self.name, data.tuned_as) else "defaults"
 
-    def columns(self, dataset: str | None, seed: int) -> dict[str, str]:
+    def _chooses_half_life(self, data: Dataset) -> bool:
+        """Return whether this is popularity whose half-life is chosen on validation, because none is given and times are known."""
+        return self.factory is None and self.name == "popularity" and not self.settings and may_choose_half_life(data.train, data.valid)
+
+    def columns(self, data: Dataset, seed: int) -> dict[str, str]:
         """Return the columns that say with which settings a run was made: those that are no defaults, to read, and a hash of all values.
 
         Of a model of the user's own, the hash knows what makes it, and what is given; not what is inside.
         """
+        if self._chooses_half_life(data):
+            return {"settings": json.dumps({"half_life": "chosen"}), "settings_hash": hash_bytes([repr(HALF_LIVES).encode()])[:16]}
         if self.factory is None:
-            config = make_model(self.name, dataset, seed, self.settings).config
+            config = make_model(self.name, data.tuned_as, seed, self.settings).config
             return {"settings": json.dumps(config.changed()), "settings_hash": config.fingerprint()}
         if isinstance(self.factory, ListsFile):
             return {"settings": json.dumps({"lists": self.factory.path}), "settings_hash": self.factory.fingerprint[:16]}
@@ -119,7 +128,12 @@ class Entry:
                 return model, 0.0, {}
             check_form(model)
             return model, seconds, {"train": train, "valid": None if refit else dataset.valid}
-        fitted: Any = make_model(self.name, dataset.known_as, seed, self.settings)
+        if dataset.valid is not None and self._chooses_half_life(dataset):
+            started = time.perf_counter()
+            chosen = choose_half_life(dataset.train, dataset.valid)
+            chosen = chosen.untrained().fit(train) if refit else chosen
+            return chosen, time.perf_counter() - started, {}
+        fitted: Any = make_model(self.name, dataset.tuned_as, seed, self.settings)
         on_test = {"select_on": dataset.test} if dataset.protocol == "authors" else {}
         if not refit:
             fitted.fit(dataset.train, dataset.valid, **on_test)

@@ -95,7 +95,7 @@ def study_of(said: Mapping[str, Any], data: Dataset) -> Study:
     choose_by = str(parse_selection(str(said.get("choose_by", "ndcg@20")).removeprefix(f"{part}_"), "choose_by"))
     labels = [str(label) for label in parse_labels([*said.get("metrics", DEFAULT_LABELS), choose_by])]
     sampler, seeds = said.get("sampler", "grid"), said.get("seeds", (0,))
-    kept: Any = make_model(model, data.known_as, 0, _spread(fixed))
+    kept: Any = make_model(model, data.tuned_as, 0, _spread(fixed))
     varied = ("seed", *_spread(vary), *_spread(fixed))
     watched = model in VARIANTS and choose_by in labels_in_training(kept.config.select_by)
     if not isinstance(said.get("kept", True), bool):
@@ -183,7 +183,7 @@ class ModelTrial:
     def __call__(self, parameters: Mapping[str, Any], seed: int, report: Callable[[int, Mapping[str, Any]], None]) -> dict[str, Any]:
         """Return the metrics of the epoch that was kept; report every epoch of a model that has a history."""
         data = _data(json.dumps(dict(self.source), default=str))
-        model: Any = make_model(self.model, data.known_as, seed, _spread(parameters))
+        model: Any = make_model(self.model, data.tuned_as, seed, _spread(parameters))
         part, targets = _judged_on(data)
         told: dict[str, Any] = {"select_on": targets} if part == "test" else {}
         if isinstance(model, UltraGCN):
