@@ -68,6 +68,8 @@ def assert_same(large, small):
         assert one.times is None or np.array_equal(one.times, other.times)
         assert np.array_equal(one.item_degrees, other.item_degrees)
         assert one.hash == other.hash
+    assert (large.had is None) == (small.had is None)
+    assert large.had is None or (large.had.hash == small.had.hash and len(large.had))
     assert large.hash == small.hash
     if small.valid is not None:
         assert large.train.union(large.valid).hash == small.train.union(small.valid).hash

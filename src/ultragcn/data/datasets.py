@@ -13,11 +13,13 @@ from ultragcn.data import synthetic, times
 from ultragcn.data.columns import check_time_format
 from ultragcn.data.events import Events, events_of, k_core
 from ultragcn.data.folders import Files, absolute, files_in, find_files
+from ultragcn.data.had import had_beside
 from ultragcn.data.hints import TIMES_ARE_USED
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, refuse_leaks
 from ultragcn.data.items_table import ItemsTable, as_items_table
 from ultragcn.data.large.disk import Scratch
+from ultragcn.data.large.had import had_on_disk
 from ultragcn.data.large.interactions import DiskInteractions
 from ultragcn.data.large.pairs import core_of
 from ultragcn.data.large.reading import read_on_disk
@@ -71,6 +73,9 @@ class Dataset:
     """Whether everything was one log, of which test was held out when it was loaded."""
     whole: Interactions | None = None
     """All pairs, of a log that lies on the disk: putting its parts together again would write them once more."""
+    had: Interactions | None = None
+    """What users had besides, over the same ids: pairs rated below `min_rating`, which are in none of the parts; None where there are none.
+    A model that is trained on everything leaves them out of its lists. Nothing is measured with them."""
 
     def __post_init__(self) -> None:
         refuse_leaks(self.train, self.valid, self.test)
@@ -250,7 +255,7 @@ def _make(files: Files, options: DataOptions, protocol: str, split_seed: int, pu
     notes = [f"{log.name}: {log.about}"]
     tell(notes[0])
     with contextlib.nullcontext() if heard else _with_what_was_read(notes[0]):
-        parts, more = _parts(files, log, options, split_seed)
+        parts, more, had = _parts(files, log, options, split_seed)
     for note in more:
         tell(note)
     notes += more
@@ -268,7 +273,8 @@ def _make(files: Files, options: DataOptions, protocol: str, split_seed: int, pu
     tell(notes[-1])
     return Dataset(
         files.name, protocol, train.interactions, None if valid is None else valid.interactions, test.interactions, data_hash, split_seed,
-        options=options, notes=tuple(notes), item_titles=titles, one_log=files.test is None, **where,
+        options=options, notes=tuple(notes), item_titles=titles, one_log=files.test is None,
+        had=had_beside(had, train.interactions, test.interactions, None if valid is None else valid.interactions), **where,
     )  # fmt: skip
 
 
@@ -297,7 +303,8 @@ def _made_on_disk(files: Files, options: DataOptions, protocol: str, split_seed:
     (tell or (lambda note: None))(notes[-1])
     return Dataset(
         files.name, protocol, train, valid, test, hash_bytes([parts.known_hash.encode(), test.hash.encode()]), split_seed, options=options,
-        notes=tuple(notes), item_titles=titles, one_log=True, whole=DiskInteractions.on_disk(pairs, user_ids, item_ids), **where,
+        notes=tuple(notes), item_titles=titles, one_log=True, whole=DiskInteractions.on_disk(pairs, user_ids, item_ids),
+        had=had_on_disk(log.had, pairs, user_ids, item_ids), **where,
     )  # fmt: skip
 
 
@@ -310,8 +317,13 @@ def _with_what_was_read(note: str) -> Iterator[None]:
         raise DataError(f"{error} (read from {note})") from error
 
 
-def _parts(files: Files, log: Log, options: DataOptions, split_seed: int) -> tuple[dict[str, Events], list[str]]:
-    """Return train, test and perhaps valid: split off the log, or as given; and what is to be said of the files of those."""
+def _parts(
+    files: Files, log: Log, options: DataOptions, split_seed: int
+) -> tuple[dict[str, Events], list[str], list[Interactions | None]]:  # fmt: skip
+    """Return train, test and perhaps valid: split off the log, or as given.
+
+    Besides, return what is to be said of the files of those, and what users had that is rated too low.
+    """
     if options.split == "none" and files.test is not None:
         raise UsageError("split none trains on everything, but test is given; drop split none, or give all pairs as one file")
     if files.test is None:
@@ -319,13 +331,14 @@ def _parts(files: Files, log: Log, options: DataOptions, split_seed: int) -> tup
         train, test = hold_out_by(whole, options, split_seed, "test")
         if options.split == "time":
             refuse_future(train, test, "train", "test")
-        return {"train": train, "test": test}, []
+        return {"train": train, "test": test}, [], [log.had]
     if options.k_core > 1:
         raise UsageError("k_core would change a split that is given; drop it, or give one file to be split")
     logs = {"train": log, "test": read_log(files.test, options, looked_at=False)}
     if files.valid is not None:
         logs["valid"] = read_log(files.valid, options, looked_at=False)
-    return given_parts(logs, options), [f"{other.name}: {other.about}" for other in list(logs.values())[1:]]
+    about = [f"{other.name}: {other.about}" for other in list(logs.values())[1:]]
+    return given_parts(logs, options), about, [each.had for each in logs.values()]
 
 
 def _titles(files: Files, item_ids: IdMap, options: DataOptions) -> np.ndarray | None:

@@ -16,7 +16,9 @@ import scipy.sparse as sp
 from ultragcn.data import coding, hints, json_lines, kinds, look, names, times
 from ultragcn.data.containers import Ready, ready
 from ultragcn.data.folders import PARTS, Part, parts_of
+from ultragcn.data.had import distinct_pairs
 from ultragcn.data.ids import IdMap
+from ultragcn.data.interactions import Interactions
 from ultragcn.data.matrices import own_csr
 from ultragcn.data.options import TIMED_SPLITS, DataOptions, option
 from ultragcn.data.repetitions import Distinct, at_which, distinct, note
@@ -62,6 +64,8 @@ class Log:
     """Whether quantities were added up, so that a pair that comes again says nothing."""
     counts_first: bool = False
     """Whether a pair that comes again counts at its first time, not at its latest."""
+    had: Interactions | None = None
+    """The distinct pairs rated below `min_rating`, over ids of their own; None without `min_rating`."""
 
     @property
     def about(self) -> str:
@@ -183,8 +187,9 @@ def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: 
     refuse_nothing_chosen(name, parts, options)
     found = together(parts)
     ends = tuple(zip((part.table.name for part in parts), itertools.accumulate(len(part.found) for part in parts), strict=True))
-    found, ends = _chosen(found, ends, options)
     from_text = not any(part.table.typed for part in parts)
+    had = _rated_low(found, from_text, options)
+    found, ends = _chosen(found, ends, options)
     users = coding.decoded(found["user"], "user", from_text, options)
     items = coding.decoded(found["item"], "item", from_text, options)
     when = found["time"].to_numpy() if options.needs_times else None
@@ -194,6 +199,7 @@ def _of_rows(parts: Sequence[Rows], name: str, options: DataOptions, looked_at: 
     return Log(
         name, "row", users.ids, items.ids, users.rows, items.rows, found[ROW].to_numpy(), when, words, dated=when is not None,
         parts=ends if len(parts) > 1 else (), netted=options.net, counts_first=options.counts_first,
+        had=had,
     )  # fmt: skip
 
 
@@ -282,6 +288,21 @@ def _chosen(
     return found, ends
 
 
+def _rated_low(found: pl.DataFrame, from_text: bool, options: DataOptions) -> Interactions | None:
+    """Return the distinct pairs of the rows that are not rated high enough: who rated something has it.
+
+    What was sent back nobody has.
+    """
+    if not options.needs_ratings:
+        return None
+    low = ~pl.col("rating")
+    if options.net:
+        low &= (pl.col("quantity").sum().over("user", "item").round(9) > 0).fill_null(False)
+    rows = found.filter(low).select("user", "item")
+    users, items = (coding.decoded(rows[side], side, from_text, options) for side in ("user", "item"))
+    return distinct_pairs(users.rows, items.rows, users.ids, items.ids)
+
+
 _NO_HEADER = ", no header, row 1 is data (if it is one: header yes)"
 
 
@@ -365,4 +386,9 @@ def _of_matrix(matrix: Any, options: DataOptions) -> Log:
         )
     user_ids, item_ids = (IdMap(np.arange(size), what) for size, what in zip(cells.shape, ("user", "item"), strict=True))
     users, items = cells.row[keep].astype(np.int32), cells.col[keep].astype(np.int32)
-    return Log("the matrix", "row", user_ids, item_ids, users, items, users, None, _kept(len(values), len(users), "entries", options))
+    had = None
+    if options.needs_ratings:
+        low = (values != 0) & (values < options.min_rating)
+        had = distinct_pairs(cells.row[low], cells.col[low], user_ids, item_ids)
+    about = _kept(len(values), len(users), "entries", options)
+    return Log("the matrix", "row", user_ids, item_ids, users, items, users, None, about, had=had)

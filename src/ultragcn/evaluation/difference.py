@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ultragcn.data.had import with_had
 from ultragcn.data.ids import Id, IdMap, as_python
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.beyond_accuracy import coverage, gini, times_listed
@@ -263,7 +264,7 @@ class _Side:
         train, valid = model.train_, model.valid_
         self._seen = None
         if exclude_seen:
-            self._seen = train.matrix if valid is None else train.union(valid).matrix
+            self._seen = with_had(train, valid, getattr(model, "had_", None)).matrix  # a model of one's own need not have it
         self._times = np.zeros(len(place_of), np.int64)
         self._popularity, self._new, self._listed, self._empty = 0.0, 0, 0, 0
 

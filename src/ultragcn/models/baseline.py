@@ -113,7 +113,7 @@ class Baseline(Recommender):
         refuse_empty(train)
         refuse_leaks(train, valid, select_on)
         self._set_data(train, valid)
-        self.item_titles_, self.items_table_ = taken.item_titles, taken.items_table
+        self._take_beside(taken)
         if hasattr(self.config, "seed"):
             self.seed_ = rng.given_or_fresh(self.config.seed)
         self.check_runnable()

@@ -21,6 +21,8 @@ from ultragcn.config import HyperParameters
 from ultragcn.data.ids import IdMap
 from ultragcn.data.interactions import Interactions, ItemTotals
 from ultragcn.data.items_table import KINDS, ItemsTable, kind_names
+from ultragcn.data.options import DataOptions
+from ultragcn.data.reading import reading_of
 from ultragcn.errors import UsageError
 from ultragcn.forms import Optional, misfit
 from ultragcn.kernels.arguments import Frozen
@@ -40,6 +42,7 @@ _STATE: dict[str, Any] = {
     "item_trend_half_life": _AMOUNT,
 }  # fmt: skip
 """The form (`forms`) of what models record."""
+READING_OF_LOG = "reading"
 WITHOUT_HISTORY, ITEM_GRAPH, FOLD_IN = "without_history", "item_graph", "fold_in"
 _TEXT, _WHOLE = "text", "whole"
 _MORE: dict[str, Any] = {
@@ -146,6 +149,10 @@ class Contents(NamedTuple):
     graph_scale: GraphScale | None
     of_users: OfUsers | None
     """None where the users are there, or the model needs nothing of them."""
+    had: Interactions | None
+    """What users had besides train and validation; None where the file has no such pairs."""
+    reading: dict[str, Any]
+    """How the log was read, by the names of data options; empty where nothing is known of it."""
 
 
 Reader = Callable[[Path, str, type[HyperParameters], Mapping[str, str], tuple[str, ...], tuple[str, ...]], Contents]
@@ -179,7 +186,7 @@ def read_model(
     ask_for(path.stat().st_size, f"the model in {path}", "load it on a machine with more memory")
     arrays, about = read_arrays(path, form)
     names = {name.rstrip("_"): _STATE.get(name.rstrip("_"), object) for name in recorded}
-    columns = about.pop(ITEMS_TABLE, None)
+    columns, reading = about.pop(ITEMS_TABLE, None), _reading(path, about.pop(READING_OF_LOG, {}))
     besides = {name: about.pop(name) for name in more if name in about}
     form_of_more = {Optional(name): _MORE[name] for name in more}
     if wrong := misfit(about, {"config": _form_of_config(settings), **names}) or misfit(besides, form_of_more):
@@ -214,22 +221,38 @@ def read_model(
         train = taken.pairs("train", user_ids, item_ids)
         if not len(train):
             raise DamagedError(path, "it has no train pairs")
+    valid = taken.pairs("valid", user_ids, item_ids) if "valid.indptr" in arrays and not is_alone else None
     contents = Contents(
         about["config"],
         {name: about[name.rstrip("_")] for name in recorded},
         user_ids,
         item_ids,
         train,
-        taken.pairs("valid", user_ids, item_ids) if "valid.indptr" in arrays and not is_alone else None,
+        valid,
         taken.titles() if "item_titles.ends" in arrays else None,
         None if columns is None else taken.table(columns, item_ids),
         {name: taken.learned(name.rstrip("_"), letters) for name, letters in learned.items()},
         GraphScale(**besides[ITEM_GRAPH]) if ITEM_GRAPH in besides else None,
         taken.of_users(besides[FOLD_IN], GraphScale(**besides[ITEM_GRAPH])) if FOLD_IN in besides else None,
+        taken.had(train, valid) if "had.indptr" in arrays and not is_alone else None,
+        reading,
     )
     if left := arrays.keys() - taken.names:
         raise DamagedError(path, f"it has {min(left)!r}, which such a model has not")
     return contents
+
+
+def _reading(path: Path, found: Any) -> dict[str, Any]:
+    """Return how the log was read, checked: data options that say so, and no others."""
+    if wrong := misfit(found, {str: object}, READING_OF_LOG):
+        raise DamagedError(path, wrong)
+    try:
+        reading = reading_of(DataOptions().replace(**found))
+    except (UsageError, TypeError, ValueError) as error:
+        raise DamagedError(path, f"of {READING_OF_LOG}, {error}") from error
+    if reading != found:
+        raise DamagedError(path, f"{READING_OF_LOG} is not written as save writes it")
+    return reading
 
 
 def no_ids(are_strings: bool) -> IdMap:
@@ -312,6 +335,14 @@ class _Taken:
         ones = np.broadcast_to(np.float32(1), len(indices))  # which the interactions make themselves
         matrix = sp.csr_matrix((ones, indices, indptr), shape=(len(user_ids), len(item_ids)))
         return Interactions._of(matrix, user_ids, item_ids)
+
+    def had(self, train: Interactions, valid: Interactions | None) -> Interactions:
+        """Return what users had besides the pairs that were learned or held out."""
+        had = self.pairs("had", train.user_ids, train.item_ids)
+        for name, part in (("train", train), ("valid", valid)):
+            if part is not None and part.common(had).nnz:
+                raise DamagedError(self._path, f"had has a pair that is in {name} too")
+        return had
 
     def totals(self, user_ids: IdMap, item_ids: IdMap) -> ItemTotals:
         """Return how many users the items had."""

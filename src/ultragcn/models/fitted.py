@@ -20,7 +20,7 @@ class Fitted:
 
     @property
     def seen_(self) -> sp.csr_matrix:
-        """Train and validation pairs, U x I."""
+        """Train and validation pairs, and what users had besides, U x I."""
         raise NotImplementedError
 
     @property

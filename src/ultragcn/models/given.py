@@ -1,14 +1,18 @@
 """What a model is fitted to: interactions, or anything that they can be read from."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ultragcn.data.datasets import Dataset
+from ultragcn.data.had import had_beside
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.items_table import ItemsTable
-from ultragcn.data.reading import read_interactions, read_together
+from ultragcn.data.options import DataOptions
+from ultragcn.data.reading import read_rated, read_together, reading_of
 from ultragcn.data.sources import dataset_names
 from ultragcn.errors import UsageError
 
@@ -23,6 +27,12 @@ class Given(NamedTuple):
     log: Interactions | None = None
     """All pairs of a log of one's own, from which train, validation and test were made."""
     items_table: ItemsTable | None = None
+    had: Interactions | None = None
+    """What users had besides the pairs to train and to choose on, as a model for use knows it; None where nothing is known."""
+    had_beside_log: Interactions | None = None
+    """What users had besides the pairs in `log`."""
+    reading: Mapping[str, Any] = MappingProxyType({})
+    """How the log was read (`reading.reading_of`)."""
 
     @property
     def everything(self) -> Interactions:
@@ -58,7 +68,12 @@ def given(data: Any, valid: Any = None, select_on: Any = None, **reading: Any) -
         on_test = data.test if data.protocol == "authors" else None
         _refuse_reading(reading, "a data set")
         log = data.everything if data.one_log and data.known_as is None else None
-        return Given(data.train, data.valid, select_on if select_on is not None else on_test, data.item_titles, log, data.items_table)
+        # A model that is to be measured knows train alone.
+        had, had_beside_log = None if len(data.test) else data.had, None if log is None else data.had
+        return Given(
+            data.train, data.valid, select_on if select_on is not None else on_test, data.item_titles, log, data.items_table, had,
+            had_beside_log, reading_of(data.options),
+        )  # fmt: skip
     parts = [data, valid, select_on]
     for part in parts:
         if isinstance(part, Dataset):
@@ -71,8 +86,12 @@ def given(data: Any, valid: Any = None, select_on: Any = None, **reading: Any) -
     elif any(isinstance(part, Interactions) for part in present):
         raise UsageError("fit takes train and held-out pairs in one form: give all of them as interactions, or none")
     else:
-        found = iter([read_interactions(data, **reading)] if len(present) == 1 else read_together(present, **reading))
-        parts = [next(found), *(None if part is None else next(found) for part in (valid, select_on))]
+        options = DataOptions().replace(**reading)
+        found = iter([read_rated(data, options)] if len(present) == 1 else read_together(present, **reading))
+        train, *others = next(found), *(None if part is None else next(found) for part in (valid, select_on))
+        held_out, chosen_on = (None if part is None else part.liked for part in others)
+        had = had_beside([train.had, None if others[0] is None else others[0].had], train.liked, held_out)
+        return Given(train.liked, held_out, chosen_on, had=had, reading=reading_of(options))
     return Given(*parts)
 
 

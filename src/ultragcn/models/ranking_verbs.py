@@ -34,6 +34,7 @@ class RankingVerbs(Fitted):
 
     items_table_: ItemsTable | None
     valid_: Interactions | None
+    had_: Interactions | None
     _seen: sp.csr_matrix | None
     _table: tuple[tuple[Any, ...], ItemsTable] | None
     similar_by: ClassVar[str | None] = "together"
@@ -76,7 +77,7 @@ class RankingVerbs(Fitted):
         top_k : int
             The length of a list, K >= 1. It is at most the number of items.
         exclude_seen : bool
-            Leave out the items that the user has in train and validation.
+            Leave out what the user has: in train, in validation, and rated below `min_rating` where the model knows it (`had_`).
         candidates, only : list of item ids, optional
             List only these items. The two names mean the same.
         exclude : list of item ids, or pairs, optional
@@ -263,11 +264,12 @@ class RankingVerbs(Fitted):
         return lists.lists_in_blocks(rank, rows, top_k, self._instead(ids, rows, top_k, bound))
 
     def _seen_by(self, rows: np.ndarray) -> sp.csr_matrix:
-        """Return train and validation pairs (U, I) of the users at `rows` (B,), -1 for unknown ones, and perhaps those of others."""
-        if not _MANY_USERS <= len(rows) <= len(self.user_ids) // _LARGE or self.valid_ is None or self._seen is not None:
+        """Return what lists leave out (U, I) of the users at `rows` (B,), -1 for unknown ones, and perhaps of others."""
+        more = [part.matrix for part in (self.valid_, self.had_) if part is not None]
+        if not _MANY_USERS <= len(rows) <= len(self.user_ids) // _LARGE or not more or self._seen is not None:
             return self.seen_
         own = np.unique(rows[rows >= 0])
-        both = sp.csr_matrix(self.train_.matrix[own] + self.valid_.matrix[own])
+        both = sp.csr_matrix(sum((part[own] for part in more), self.train_.matrix[own]))
         both.sort_indices()
         return rows_of(self.train_.matrix.shape, own, np.diff(both.indptr), both.indices)
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
@@ -17,6 +18,8 @@ import scipy.sparse as sp
 from ultragcn import kernels
 from ultragcn.config import HyperParameters
 from ultragcn.config.foreign_names import unknown_parameter
+from ultragcn.data.datasets import Dataset
+from ultragcn.data.had import with_had
 from ultragcn.data.ids import Id, IdMap
 from ultragcn.data.interactions import Interactions, ItemTotals
 from ultragcn.data.items_table import ItemsTable
@@ -30,6 +33,7 @@ from ultragcn.models.explanations import ExplainingVerbs
 from ultragcn.models.files import (
     ITEMS_TABLE,
     MODEL_FILE,
+    READING_OF_LOG,
     WITHOUT_HISTORY,
     Contents,
     DamagedError,
@@ -80,6 +84,12 @@ class Recommender(RankingVerbs, ExplainingVerbs):
     user_ids: IdMap
     item_ids: IdMap
     train_seconds_: float
+    had_: Interactions | None = None
+    """What users had besides: pairs rated below `min_rating`. They are not learned, and lists leave them out as they do what was learned.
+    None where nothing is known of such pairs, as in a model whose figures are measured."""
+    reading_: Mapping[str, Any] = MappingProxyType({})
+    """How the log was read that the model was fitted to, by the names of data options: so `refit` and `update` read files and frames. Empty
+    where the model was fitted to interactions."""
     item_titles_: np.ndarray | None = None
     """Titles of the items, (I,) array of str, "" where there is none; None when the data came without. May be set after `fit`."""
     items_table_: ItemsTable | None = None
@@ -124,15 +134,23 @@ class Recommender(RankingVerbs, ExplainingVerbs):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name.endswith("_") and name not in ("item_titles_", "items_table_"):  # learned state has changed: what ranks is made anew
-            vars(self).update(dict.fromkeys(self._made_of_learned))
+        if name == "had_":
+            vars(self)["_seen"] = None
+        elif name.endswith("_") and name not in ("item_titles_", "items_table_", "reading_"):
+            vars(self).update(dict.fromkeys(self._made_of_learned))  # learned state has changed: what ranks is made anew
 
     def _set_data(self, train: Interactions, valid: Interactions | None) -> None:
         for name in self._learned:  # of other data, if it was fitted before: nothing that may be asked until this fit has learned its own
             vars(self).pop(name, None)
         self.train_, self.valid_, self._seen = train, valid, None
-        self.item_titles_ = self.items_table_ = None
+        self.item_titles_ = self.items_table_ = self.had_ = None
+        self.reading_ = {}
         self.user_ids, self.item_ids = train.user_ids, train.item_ids
+
+    def _take_beside(self, taken: Given) -> None:
+        """Take what is known besides the pairs, of what `fit` was given."""
+        self.item_titles_, self.items_table_ = taken.item_titles, taken.items_table
+        self.had_, self.reading_ = taken.had, dict(taken.reading)
 
     @property
     def is_fitted(self) -> bool:
@@ -261,10 +279,13 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         data : optional
             Other data to train on: anything that `fit` takes. With a data set that is a log of your own, the new model learns all of it,
             test too. This is the model to use. With any other data set it learns train and validation, so that test can still be read.
+            A file or a frame is read as the log was that this model was fitted to: with its `min_rating`, its columns, its `where` and so
+            on (`reading_`). Interactions are taken as they are.
         progress : bool or Progress, optional
             As in `fit`.
         **options
-            Other arguments of `fit`.
+            Other arguments of `fit`. Those that say how a file or a frame is read take the place of what this model knows; None stands for
+            the default.
 
         Returns
         -------
@@ -294,16 +315,28 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         if data is None and self.is_without_history:
             raise UsageError("this model was saved without histories, so it holds nothing to train on; give refit the data")
         if data is None:
-            train, titles = self.train_ if self.valid_ is None else self.train_.union(self.valid_), self.item_titles_
-            table = self.items_table_
+            train = self.train_ if self.valid_ is None else self.train_.union(self.valid_)
+            beside = Given(
+                train, None, None, self.item_titles_, items_table=self.items_table_, had=self.had_, reading=self.reading_
+            )  # fmt: skip
             if new._needs_times and train.times is None:
                 raise UsageError("this model needs the times of the interactions, which its file does not hold; give refit the data")
         else:
-            taken = self._given(data, None, None, reading)
-            train, titles, table = taken.everything, taken.item_titles, taken.items_table
+            taken = given(data, None, None, **self._reading_for(data, reading, new._needs_times))
+            train, had = taken.everything, taken.had if taken.log is None else taken.had_beside_log
+            beside = taken._replace(had=had, reading=self.reading_ if isinstance(data, Interactions) else taken.reading)
         new.fit(train, progress=progress, **options)
-        new.item_titles_, new.items_table_ = titles, table
+        new._take_beside(beside)
         return new
+
+    def _reading_for(self, source: Any, given: Mapping[str, Any], needs_times: bool) -> dict[str, Any]:
+        """Return how a source is read: as the log was that the model was fitted to, except for what is given."""
+        if isinstance(source, (Dataset, Interactions)):
+            return dict(given)
+        left_out = [] if needs_times else ["split"]  # which says only that times are looked for
+        if sp.issparse(source):  # it has ratings, and no columns
+            left_out = [name for name in self.reading_ if name not in ("min_rating", "k_core")]
+        return {name: value for name, value in self.reading_.items() if name not in left_out} | dict(given)
 
     @verb
     def update(
@@ -320,6 +353,8 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         ----------
         interactions : Interactions, frame, str, Path or sparse matrix
             New pairs, of old and new users and items. Of a pair that the model has seen, only the time changes.
+            A file or a frame is read as the log was that this model was fitted to: with its `min_rating`, its columns, its `where` and so
+            on (`reading_`), but for `k_core`. Interactions are taken as they are. What is rated too low is not learned, and not listed.
         forget : list of ids
             Users of whom nothing is kept. What the embeddings of others have learned from these users fades with more sweeps, and `refit`
             removes it.
@@ -338,7 +373,8 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         progress : bool or Progress, optional
             As in `fit`.
         **reading
-            How a file, a frame or a matrix is read, as in `read_interactions`: `user_column`, `time_column` and the like.
+            How a file, a frame or a matrix is read, as in `read_interactions`: `user_column`, `time_column` and the like. What is given
+            takes the place of what this model knows; None stands for the default.
 
         Returns
         -------
@@ -408,10 +444,10 @@ class Recommender(RankingVerbs, ExplainingVerbs):
 
     @property
     def seen_(self) -> sp.csr_matrix:
-        """Train and validation pairs, U x I, which `exclude_seen` leaves out."""
+        """Train and validation pairs, and what users had besides (`had_`), U x I: what `exclude_seen` leaves out."""
         self._check_fitted()
         if self._seen is None:
-            self._seen = self.train_.matrix if self.valid_ is None else self.train_.union(self.valid_).matrix
+            self._seen = with_had(self.train_, self.valid_, self.had_).matrix
         return self._seen
 
     @property
@@ -482,9 +518,10 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         ----------
         folder : str or Path
         history : bool
-            False leaves out all that is known of single users: their pairs, their ids, and their embeddings, because an embedding reveals
-            the items of its user. Such a model recommends to new users by their items (`recommend_for`) as this model does. It knows no
-            users, so it cannot be updated, and it cannot be refitted without data. It also cannot find items that the same users have.
+            False leaves out all that is known of single users: their pairs, what they had besides, their ids, and their embeddings, because
+            an embedding reveals the items of its user. Such a model recommends to new users by their items (`recommend_for`) as this model
+            does. It knows no users, so it cannot be updated, and it cannot be refitted without data. It also cannot find items that the
+            same users have.
 
         Raises
         ------
@@ -519,11 +556,15 @@ class Recommender(RankingVerbs, ExplainingVerbs):
             arrays["item_degrees"] = self.train_.item_degrees.astype(np.int64)
         if has_users and self.valid_ is not None:
             arrays |= _pack_pairs("valid", self.valid_)
+        if has_users and self.had_ is not None:
+            arrays |= _pack_pairs("had", self.had_)
         if self.item_titles_ is not None:
             arrays |= _pack_texts("item_titles", self.item_titles_)
         state = {"config": self.config.to_dict()} | {name.rstrip("_"): getattr(self, name) for name in self._recorded}
         if not has_users:
             state[WITHOUT_HISTORY] = _kind_of_ids(self.user_ids)
+        if self.reading_:
+            state[READING_OF_LOG] = dict(self.reading_)
         of_model, packed = self._packed(has_users)
         arrays, state = arrays | packed, state | of_model
         if self.items_table_ is not None:
@@ -584,6 +625,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
             raise DamagedError(path, f"its hyper-parameter {odd[0]} is not written as save writes it")
         model._set_data(held.train, held.valid)
         model.item_titles_, model.items_table_ = held.item_titles, held.items_table
+        model.had_, model.reading_ = held.had, held.reading
         for name, value in (held.learned | held.recorded).items():
             setattr(model, name, value)
         model._take(held)

@@ -221,7 +221,8 @@ class UltraGCN(EmbeddingRecommender):
         course, state = checkpoints.read() or (first, None)
         started -= course.seconds
         self._set_data(train, valid)
-        self.item_titles_, self.items_table_, self.compile_seconds_ = taken.item_titles, taken.items_table, compile_seconds
+        self._take_beside(taken)
+        self.compile_seconds_ = compile_seconds
         self.seed_, self.history_, self.stopped_ = course.seed, course.history, "epochs"
         self.item_graph_ = item_graph(train, self.config, show)
         objective, processes = Objective.of(train, self._config_with(course.l2)), to_lead()

@@ -12,9 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn import rng
+from ultragcn.data.had import had_beside
 from ultragcn.data.ids import Id, IdMap
 from ultragcn.data.interactions import Interactions
-from ultragcn.data.reading import read_interactions
+from ultragcn.data.options import DataOptions
+from ultragcn.data.reading import Rated, read_rated
 from ultragcn.errors import DataError, UsageError, counted, unknown_name
 from ultragcn.evaluation.evaluate import evaluate_by_user
 from ultragcn.progress import Progress, progress_of
@@ -101,6 +103,7 @@ def updated(
     if (refusal := model._update_refusal) is not None:
         raise UsageError(refusal)
     forget = list(forget)
+    had: Interactions | None = None
     if interactions is None or (isinstance(interactions, (list, tuple)) and len(interactions) == 0):
         if not forget:
             raise UsageError("there are no new interactions and nobody to forget, so nothing changes; give interactions, forget or both")
@@ -110,7 +113,7 @@ def updated(
             raise UsageError(f"{next(iter(reading))} says how files, frames and matrices are read, and interactions are read already")
         new = interactions
     else:
-        new = read_interactions(interactions, **(reading or {}))
+        new, had = interactions if isinstance(interactions, Rated) else _read(model, interactions, reading or {})
     old, show = _history(model, history), progress_of(progress)
     growth, counts = grow(old, new, forget)
     if model._update_needs_times and growth.log.times is None:
@@ -119,12 +122,14 @@ def updated(
             f"this model ranks by a trend, so update needs the times of {lacking}; give time_column for new ones, and history for those "
             "before, or refit"
         )
-    if _is_nothing_new(model, old, growth, counts):
+    had_after = had_beside([model.had_, had], growth.log)
+    if _is_nothing_new(model, old, growth, counts) and len(had_after or ()) == len(model.had_ or ()):
         return Updated(model, _report_of_nothing(model, counts))
     plan = Plan(SWEEPS if sweeps is None else int(sweeps), item_graph == "old")
     started = time.perf_counter()
     grown, course = model._grown(growth, plan, show)
     seconds = time.perf_counter() - started
+    grown.had_, grown.reading_ = had_after, dict(model.reading_)
     grown.item_titles_ = _titles(model.item_titles_, growth)
     grown.items_table_ = None if model.items_table_ is None else model.items_table_.moved(growth.item_rows, growth.log.item_ids)
     report = {"how": course.how, "sweeps": course.sweeps, "losses": course.losses} | counts | _overlap(model, grown, growth)
@@ -156,6 +161,14 @@ def _report_of_nothing(model: Any, counts: Mapping[str, Any]) -> dict[str, Any]:
 def nothing_new(known: int) -> str:
     """Return what is said where all of so many pairs are known."""
     return f"nothing is new: {'the pair is' if known == 1 else f'all {known} pairs are'} known"
+
+
+def _read(model: Any, source: Any, reading: Mapping[str, Any]) -> Rated:
+    """Return what a source says, read as the log of `model` was, except for what `reading` says and for `k_core`."""
+    kept = model._reading_for(source, reading, model._update_needs_times)
+    if "k_core" not in reading:  # a few new pairs are no core by themselves
+        kept.pop("k_core", None)
+    return read_rated(source, DataOptions().replace(**kept))
 
 
 class Plan(NamedTuple):

@@ -18,6 +18,7 @@ from msgspec import UNSET
 from ultragcn import __version__
 from ultragcn.data.id_texts import typed
 from ultragcn.data.ids import Id, IdMap, as_python
+from ultragcn.data.interactions import Interactions
 from ultragcn.errors import UsageError, unknown_name
 from ultragcn.models.explanations import Explanation
 from ultragcn.models.files import model_id
@@ -232,6 +233,8 @@ class Engine:
             made.user = asked
         else:
             made.has = [*(self._items_of(asked) if asked is not None else []), *items.known, *add.known]
+            if asked is not None and not question.include_seen and (had := self._had_by(asked)):
+                made.rules, own_rules = rules & Rules(exclude=had), True
             if not made.has and unknown in ("error", "raise"):
                 raise NotKnownError('the model knows none of these items; give one that it knows, or unknown "popular"')
             made.fallback = not made.has and unknown == "popular"
@@ -426,9 +429,17 @@ class Engine:
         return known[0]
 
     def _items_of(self, user: Id) -> list[Id]:
-        """Return what a user of the model has."""
-        row, seen = int(self.model.user_ids.rows([user])[0]), self.model.seen_
-        items: list[Id] = self.model.item_ids.ids[seen.indices[seen.indptr[row] : seen.indptr[row + 1]]].tolist()
+        """Return what a user of the model has in train and in validation: what lists are made by."""
+        parts = [part for part in (self.model.train_, self.model.valid_) if part is not None]
+        return self._items_in(user, *parts)
+
+    def _had_by(self, user: Id) -> list[Id]:
+        """Return what a user of the model had besides, and rated low."""
+        return [] if self.model.had_ is None else self._items_in(user, self.model.had_)
+
+    def _items_in(self, user: Id, *parts: Interactions) -> list[Id]:
+        row = int(self.model.user_ids.rows([user])[0])
+        items: list[Id] = self.model.item_ids.ids[np.sort(np.concatenate([part.items_of(row) for part in parts]))].tolist()
         return items
 
     def _columns_of(self, items: np.ndarray) -> list[Any]:

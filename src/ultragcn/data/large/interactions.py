@@ -40,6 +40,11 @@ class DiskInteractions(Interactions):
         return self._pairs.scratch
 
     @property
+    def on_disk_pairs(self) -> Pairs:
+        """The pairs as they lie there."""
+        return self._pairs
+
+    @property
     def item_degrees(self) -> np.ndarray:
         """d_i, the number of users of each item: (I,) int64."""
         if "_counted" not in vars(self):

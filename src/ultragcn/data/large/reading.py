@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ultragcn.data import columns, kinds
+from ultragcn.data.coding import Decoded
 from ultragcn.data.containers import ready
 from ultragcn.data.folders import Part
 from ultragcn.data.hints import TIMES_ARE_USED
@@ -16,6 +17,7 @@ from ultragcn.data.ids import IdMap
 from ultragcn.data.large import pairs as on_disk
 from ultragcn.data.large.codes import Side
 from ultragcn.data.large.disk import Column, Scratch
+from ultragcn.data.large.interactions import DiskInteractions
 from ultragcn.data.large.pairs import SORTED_TOGETHER, Buckets, Pairs, count, sorted_pairs
 from ultragcn.data.log import name_of, refuse_no_rows, refuse_nothing_chosen, what_was_read
 from ultragcn.data.options import DataOptions
@@ -43,6 +45,8 @@ class DiskLog:
     user_ids: IdMap
     item_ids: IdMap
     pairs: Pairs
+    had: DiskInteractions | None = None
+    """What is rated below `min_rating`, over ids of its own; None without `min_rating`."""
 
 
 def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, num_rows: int, progress: Progress) -> DiskLog:
@@ -69,23 +73,24 @@ def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, 
         What cannot be read, with its row; or no row is left.
     """
     name, rows = name_of(parts), on_disk.ROWS
-    sides = {side: Side(side, scratch) for side in _SIDES}
+    sides, low = ({side: Side(side, scratch) for side in _SIDES} for _ in range(2))  # of what is rated high enough, and too low
     when = scratch.column(np.int64) if options.needs_times else None
     read: list[Rows] = []
     heads: list[tuple[str, np.ndarray]] = []  # of the first pieces, the file and its rows
     sizes: list[int] = []
+    low_sizes: list[int] = []
     span: tuple[int, int] | None = None
     progress.start("reading", num_rows, "row")
     try:
         for size, found in _pieces(parts, options, rows):
             frame = found.found if not options.needs_ratings else found.found.filter(pl.col("rating"))
+            if len(frame) < len(found.found):
+                _add(found.found.filter(~pl.col("rating")), low, low_sizes)
             read.append(replace(found, found=frame.clear()))
             progress.advance(size)
             if not len(frame):
                 continue
-            for side, column in sides.items():
-                column.add(frame[side])
-            sizes.append(len(frame))
+            _add(frame, sides, sizes)
             if sum(sizes[:-1]) < LOOKED_AT:
                 heads.append((found.table.name, frame[ROW].to_numpy()))
             if when is not None:
@@ -96,12 +101,8 @@ def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, 
         progress.finish()
     refuse_nothing_chosen(name, read, options)
     refuse_no_rows(sum(sizes), name, options)
-    decoded = [column.decoded(options) for column in sides.values()]
-    users, items = decoded
-    counts = [np.zeros(len(side.ids), np.int64) for side in decoded]
-    for number in range(len(sizes)):
-        for column, own in zip(sides.values(), counts, strict=True):
-            count(own, column.rows(number))
+    users, items = decoded = [column.decoded(options) for column in sides.values()]
+    counts = _counts(sides, decoded, len(sizes))
     about = what_was_read(name, _one_a_file(read), options, users, items, counts, span, looked_at=True)
     pairs = _sorted(sides, when, options.counts_first, sizes, counts, scratch, progress)
     repeated, at = sum(sizes) - len(pairs), at_which(options.counts_first, when is not None)
@@ -111,7 +112,34 @@ def read_on_disk(parts: Sequence[Part], options: DataOptions, scratch: Scratch, 
         _warn_of_repetitions(name, repeated, sides, users.ids, items.ids, heads, at)
     for column in sides.values():
         column.remove()
-    return DiskLog(name, about, users.ids, items.ids, pairs)
+    return DiskLog(name, about, users.ids, items.ids, pairs, _had(low, low_sizes, options, scratch, progress))
+
+
+def _add(frame: pl.DataFrame, sides: dict[str, Side], sizes: list[int]) -> None:
+    """Write the ids of the next piece."""
+    for side, column in sides.items():
+        column.add(frame[side])
+    sizes.append(len(frame))
+
+
+def _counts(sides: dict[str, Side], decoded: Sequence[Decoded], pieces: int) -> list[np.ndarray]:
+    """Return the rows of each user and of each item in all pieces."""
+    counts = [np.zeros(len(side.ids), np.int64) for side in decoded]
+    for number in range(pieces):
+        for column, own in zip(sides.values(), counts, strict=True):
+            count(own, column.rows(number))
+    return counts
+
+
+def _had(low: dict[str, Side], sizes: Sequence[int], options: DataOptions, scratch: Scratch, progress: Progress) -> DiskInteractions | None:
+    """Return the distinct pairs of the rows that are rated too low."""
+    if not sizes:
+        return None
+    decoded = [column.decoded(options) for column in low.values()]
+    pairs = _sorted(low, None, False, sizes, _counts(low, decoded, len(sizes)), scratch, progress)
+    for column in low.values():
+        column.remove()
+    return DiskInteractions.on_disk(pairs, *(side.ids for side in decoded))
 
 
 def _sorted(sides: dict[str, Side], when: Column | None, first_times: bool, sizes: Sequence[int], counts: Sequence[np.ndarray],

@@ -16,6 +16,7 @@ from typing import Any
 from ultragcn import storage
 from ultragcn.data.datasets import Dataset
 from ultragcn.data.interactions import Interactions
+from ultragcn.data.reading import reading_of
 from ultragcn.errors import UsageError
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS, labels_in_training, parse_selection
@@ -106,7 +107,7 @@ class Trainings:
     def _trained(self) -> tuple[Recommender, dict[str, Any]]:
         """Return the model to keep, and what metrics.json says."""
         if not len(self.dataset.test):  # nothing is held out
-            model = self._choose()
+            model = self._choose()  # which _save lets know what users had besides
             return model, self._summary(model, model, {})
         everything = self.manifest.get("keep") == EVERYTHING
         figures = self.folder / MEASURED / METRICS
@@ -131,6 +132,7 @@ class Trainings:
             storage.write_json(figures, self._figures)
         chosen = type(self.unfitted).load(self.folder / CHOSEN)
         model = self._fit_again(chosen, self.dataset.everything, EVERYTHING_CHECKPOINT)
+        model.had_ = self.dataset.had
         return model, self._figures | {"kept": EVERYTHING, "kept_train_seconds": round(model.train_seconds_, 3)}
 
     def _choose(self) -> Recommender:
@@ -163,8 +165,11 @@ class Trainings:
         return self.manifest["checkpoint_every"] or None  # runs of before had 0 for None
 
     def _save(self, model: Recommender, folder: Path) -> None:
-        """Write the model, which knows pairs alone, with the titles and the items table of the data set."""
+        """Write the model, which knows pairs alone, with the titles and the items table of the data set, and how it was read."""
         model.item_titles_, model.items_table_ = self.dataset.item_titles, self.dataset.items_table
+        model.reading_ = reading_of(self.dataset.options)
+        if not len(self.dataset.test):  # nothing is held out, so every model is one for use
+            model.had_ = self.dataset.had
         model.save(folder)
 
     def _summary(self, chosen: Any, measured: Any, parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ultragcn.data.ids import Id
 from ultragcn.data.interactions import Interactions
 from ultragcn.data.log import read_log
 from ultragcn.data.options import TIMED_SPLITS, DataOptions
-from ultragcn.data.reading import READING
+from ultragcn.data.reading import READING, Rated
 from ultragcn.data.titles import read_titles
 from ultragcn.errors import UltraGCNError, UsageError
 from ultragcn.experiments.runs.manifest import (
@@ -140,12 +140,12 @@ def update_run(
     return report
 
 
-def _read(source: Any, options: Mapping[str, Any], tell: Callable[[str], None] | None) -> Interactions:
-    """Return the interactions in a source, and say what was read: rows, columns, users, items and times."""
+def _read(source: Any, options: Mapping[str, Any], tell: Callable[[str], None] | None) -> Rated:
+    """Return the interactions in a source and what is rated too low, and say what was read: rows, columns, users, items and times."""
     log = read_log(source, DataOptions().replace(**options))
     if tell is not None:
         tell(f"{log.name}: {log.about}")
-    return events_of(log).interactions
+    return Rated(events_of(log).interactions, log.had)
 
 
 def _ids(model: Recommender, forget: Iterable[Id]) -> list[Id]:

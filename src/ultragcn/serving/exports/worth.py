@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ultragcn import rng
+from ultragcn.data.had import with_had
 from ultragcn.data.interactions import Interactions
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.models.recommender import Recommender
@@ -32,6 +33,7 @@ class DotProducts:
 
     def __init__(self, model: Recommender, users: Side, items: Side, with_bias: bool):
         self.train_, self.valid_, self.user_ids, self.item_ids = model.train_, model.valid_, model.user_ids, model.item_ids
+        self.had_ = model.had_
         self._scorer = Scorer(users.vectors, items.vectors, model.train_.matrix, items.bias if with_bias else None)
 
     def rank(self, users: np.ndarray, top_k: int, seen: sp.csr_matrix | None) -> Ranking:
@@ -68,7 +70,7 @@ def figures(
 
 def _lists(ranker: Any, rows: np.ndarray) -> np.ndarray:
     """Return the lists of user rows (B,): items (B, K), -1 where a place is empty."""
-    seen = ranker.train_.matrix if ranker.valid_ is None else ranker.train_.union(ranker.valid_).matrix
+    seen = with_had(ranker.train_, ranker.valid_, ranker.had_).matrix
     return np.concatenate([items for _, items, _ in ranker.rank(rows, TOP_K, seen)])
 
 
