@@ -313,6 +313,7 @@ def test_each_hint_comes_once_and_also_of_frames_several_files_and_an_update(tmp
     run = str(tmp_path / "run")
     assert main(["train", "--model", "popularity", "--dataset", str(tmp_path / "log.csv"), "--out", run, "--quiet"]) == 0
     assert TIMES.format("day") in capsys.readouterr().err
+    (tmp_path / "more.csv").write_text(text + "somebody," + text.splitlines()[-1].partition(",")[2] + "\n")
     words = ["update", run, "--interactions", str(tmp_path / "more.csv"), "--out", str(tmp_path / "new"), "--measure", "none", "--quiet"]
     assert main(words) == 0
     assert TIMES.format("day") in capsys.readouterr().err
