@@ -26,7 +26,7 @@ from ultragcn import (
     solvers,
 )
 from ultragcn.cli import main
-from ultragcn.data import events
+from ultragcn.data import log
 from ultragcn.data.ids import IdMap
 from ultragcn.errors import UltraGCNError, UsageError
 from ultragcn.machine import MemoryShortError, OutOfMemoryError, ask_for, ran_out
@@ -155,7 +155,7 @@ def test_a_model_is_asked_for_before_it_is_read(free, pairs, tmp_path):
 
 def test_rows_are_asked_for_before_they_are_sorted(free, tmp_path):
     (tmp_path / "log.csv").write_text("user,item\n" + "".join(f"{row % 10},{row // 10}\n" for row in range(100)))
-    free(events._ROW_BYTES * 100 - 1)
+    free(log._ROW_BYTES * 100 - 1)
     with pytest.raises(MemoryShortError, match=r"sorting the 100 rows of .*log\.csv needs .*; read fewer rows"):
         ultragcn.read_interactions(tmp_path / "log.csv")
 

@@ -144,7 +144,7 @@ def test_the_jobs_of_a_sweep_share_num_threads(monkeypatch, tmp_path, capsys):
         main(words)
     assert made == [2]
     assert main([*words, "--threads", "2"]) == 2
-    assert "give one of them" in capsys.readouterr().err
+    assert "give one of the" in capsys.readouterr().err
     assert main([*words, "--slurm", "night.sh"]) == 0
     assert "--cpus-per-task=4" in Path("night.sh").read_text()
 
