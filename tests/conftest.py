@@ -21,7 +21,7 @@ def interrupts_heard() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_NEED_TORCH = {"sgd", "ultragcn-sgd", "lightgcn"}
+_NEED_TORCH = {"sgd", "sgd_with_l2_by_row", "ultragcn-sgd", "lightgcn"}
 """Cases of a parametrised test that need PyTorch, by the name of the solver or of the model."""
 
 
