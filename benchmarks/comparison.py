@@ -3,9 +3,9 @@
     ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py [--parts LIST] [--datasets LIST] [--seeds LIST]
 
 Runs are kept in runs/compare-DATASET-clean-refit, -default and -authors, those of unknown_data.py in runs/unknown-DATASET-SPLIT, those of
-ablation.py in plots/, so what is there is not run again. A section of docs/results.md is written anew once all that it is made of is there,
-and stays as it is until then. The part sgd, the authors' procedure, takes minutes on a GPU and nights without one, so it is run where it is
-named (`--parts sgd`).
+research/ablation.py in plots/, so what is there is not run again. A section of docs/results.md is written anew once all that it is made of
+is there, and stays as it is until then. The part sgd, the authors' procedure, takes minutes on a GPU and nights without one, so it is run
+where it is named (`--parts sgd`).
 """
 
 import argparse
@@ -17,9 +17,12 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-import ablation
 import unknown_data
 from measure import ROOT, data_dir
+
+sys.path.append(str(ROOT / "research"))
+
+import ablation
 
 from ultragcn import storage
 from ultragcn.errors import DataWarning
@@ -61,7 +64,7 @@ Recall@20 / NDCG@20 of full rankings, means over seeds, on two CPU cores (the au
     ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py
 
 which calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` with `--refit`, and with `--protocol authors`, for each table of a
-data set; the tables of unknown data and of parts left out are of `benchmarks/unknown_data.py` and `benchmarks/ablation.py`.
+data set; the tables of unknown data and of parts left out are of `benchmarks/unknown_data.py` and `research/ablation.py`.
 The figures of UltraGCN in the tables of a data set are of full sweeps, `negatives="full"`. The section on clusters has those of `auto`.
 Settings marked `kept` or `given` were chosen on the validation items of `clean` (configs/; configs/baselines/settings.toml names the
 exceptions); each table says how many seeds it has. Seconds are those of the machine as it was: read them only where it did nothing else.
@@ -98,7 +101,7 @@ epochs at most, where their log has 634. Computed on one NVIDIA H200, all four a
 
 ABLATION = """## What each part brings
 
-On **validation** items of `clean` (never test), settings kept and one part left out; model seed 0 (`python benchmarks/ablation.py`).
+On **validation** items of `clean` (never test), settings kept and one part left out; model seed 0 (`python research/ablation.py`).
 """
 
 
@@ -196,7 +199,7 @@ def tables_in(folders: Iterable[Path]) -> dict[Path, str]:
 
 
 def of_ablations() -> tuple[str, str, bool]:
-    """Return the same of what benchmarks/ablation.py measured."""
+    """Return the same of what research/ablation.py measured."""
     found = {name: {row["variant"]: row for row in ablation.rows_of(name)} for name in BASELINES}
     names = [name for name, rows in found.items() if rows]
     lines = [["", *names], ["---"] * (len(names) + 1)]
