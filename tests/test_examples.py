@@ -42,7 +42,7 @@ def test_every_verb_has_an_example(model):
         assert ">>>" in getattr(getattr(ultragcn, model), verb).__doc__, verb
 
 
-@pytest.mark.parametrize("name", ["diff", "evaluate", "export"])
+@pytest.mark.parametrize("name", ["compare", "diff", "evaluate", "export"])
 def test_every_function_on_a_fitted_model_has_an_example(name):
     assert ">>>" in getattr(ultragcn, name).__doc__
 

@@ -16,7 +16,6 @@ from tests.test_docs import ROOT, code_blocks, names_after
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.md"), *(page for folder in ("docs/**", "benchmarks", "research") for page in ROOT.glob(f"{folder}/*.md"))]
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("research/*.md")]
 )
 
 RUN_BY = {

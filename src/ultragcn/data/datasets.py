@@ -70,6 +70,12 @@ class Dataset:
     whole: Interactions | None = None
     """All pairs, of a log that lies on the disk: putting its parts together again would write them once more."""
 
+    def __repr__(self) -> str:
+        sizes = f"{counted(self.train.num_users, 'user', ',')} x {counted(self.train.num_items, 'item', ',')}"
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        pairs = ", ".join(f"{name} {len(part):,}" for name, part in parts.items() if part is not None)
+        return f"Dataset({self.name}, protocol {self.protocol}: {sizes}; pairs: {pairs})"
+
     def __post_init__(self) -> None:
         refuse_leaks(self.train, self.valid, self.test)
 
