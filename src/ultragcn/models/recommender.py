@@ -532,7 +532,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     loaded = load_model(EASE(l2=100.0).fit(load_dataset("demo")).save(folder))
         >>> loaded
-        EASE(l2=100.0)
+        EASE(l2=100.0), fitted on 2,000 users x 600 items, 48,265 pairs
         """
         self._check_fitted()
         has_users = history and not self.is_without_history
