@@ -10,7 +10,7 @@ import pytest
 
 import ultragcn
 
-NEED_TORCH = ("ultragcn.kernels.torch_ops", "ultragcn.solvers.sgd", "ultragcn.solvers.torch_sweeper")
+NEED_TORCH = ("ultragcn.kernels.torch_ops", "ultragcn.processes.torchrun", "ultragcn.solvers.sgd", "ultragcn.solvers.torch_sweeper")
 NEED_TRITON = ("ultragcn.kernels.torch_ops.triton_cells",)
 
 

@@ -124,9 +124,9 @@ def test_metrics_equal_those_of_ir_measures(name, dialect, k):
         for u, items in zip(ours.user_index, ours.items, strict=True)
     }
     with warnings.catch_warnings():  # from Python 3.12 on, it reads numbers with what will be gone in 3.14
-        warnings.filterwarnings("ignore", "ast.(Num|Str) is deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", "(ast\\.Num|ast\\.Str|Attribute [ns]) is deprecated", DeprecationWarning)
         measure = ir_measures.parse_measure(ORACLE[name, dialect].format(k=k))
-    theirs = {metric.query_id: metric.value for metric in ir_measures.iter_calc([measure], relevant, run)}
+        theirs = {metric.query_id: metric.value for metric in ir_measures.iter_calc([measure], relevant, run)}
     for row, user in enumerate(ours.user_index):
         assert ours.values[f"{name}@{k}"][row] == pytest.approx(theirs[str(user)])
 
