@@ -3,9 +3,9 @@
     ULTRAGCN_DATA_DIR=... python benchmarks/comparison.py [--parts LIST] [--datasets LIST] [--seeds LIST]
 
 Runs are kept in runs/compare-DATASET-clean-refit, -default and -authors, those of unknown_data.py in runs/unknown-DATASET-SPLIT, those of
-ablation.py in plots/, so what is there is not run again. A section of docs/results.md is written anew once all that it is made of is there,
-and stays as it is until then. Under each table the page says which version made it on which day, from what `compare` recorded. Of a table
-without a record, the page names the commit that brought the last of its rows into the page.
+research/ablation.py in plots/, so what is there is not run again. A section of docs/results.md is written anew once all that it is made of
+is there, and stays as it is until then. Under each table the page says which version made it on which day, from what `compare` recorded. Of
+a table without a record, the page names the commit that brought the last of its rows into the page.
 
 The part sgd, the authors' procedure, takes minutes on a GPU and nights without one. It runs where it is named (`--parts sgd`).
 """
@@ -22,9 +22,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import ablation
 import unknown_data
 from measure import ROOT, data_dir
+
+sys.path.append(str(ROOT / "research"))
+
+import ablation
 
 from ultragcn import storage
 from ultragcn.errors import DataWarning
@@ -76,7 +79,7 @@ not seen yet is ranked. Two CPU cores computed all tables but that of the author
 
 It calls `ultragcn compare --dataset NAME --models LIST --seeds LIST` for each table of a data set, with `--refit` or with
 `--protocol authors`. The tables of unknown data are made by `benchmarks/unknown_data.py`, and those of parts left out by
-`benchmarks/ablation.py`.
+`research/ablation.py`.
 
 ## How to read the tables
 
@@ -144,7 +147,7 @@ are more than each takes alone. On gowalla the schedule differs:
 ABLATION = """## What each part brings
 
 Each line leaves out one part of the model and keeps all other settings. The figures are Recall@20 / NDCG@20 on the **validation** items of
-`clean`, with model seed 0. Test is not read. `python benchmarks/ablation.py` measured them.
+`clean`, with model seed 0. Test is not read. `python research/ablation.py` measured them.
 """
 
 
@@ -329,7 +332,7 @@ def tables_in(folders: Iterable[Path]) -> dict[Path, str]:
 
 
 def of_ablations() -> tuple[str, str, bool]:
-    """Return the same of what benchmarks/ablation.py measured."""
+    """Return the same of what research/ablation.py measured."""
     found = {name: {row["variant"]: row for row in ablation.rows_of(name)} for name in BASELINES}
     names = [name for name, rows in found.items() if rows]
     lines = [["", *names], ["---"] * (len(names) + 1)]

@@ -1,4 +1,4 @@
-"""Write the lists of files in docs/architecture.md and benchmarks/README.md: each module with the first line of its docstring.
+"""Write the lists of files in docs/architecture.md, benchmarks/README.md and research/README.md: each module with its first line.
 
 python docs/tree.py
 """
@@ -9,11 +9,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/architecture.md"
 BENCHMARKS = ROOT / "benchmarks/README.md"
+RESEARCH = ROOT / "research/README.md"
 BEGIN = "<!-- made by docs/tree.py -->"
 
 BENCHMARKS_HEAD = """# Benchmarks
 
-Every figure of the documentation was printed by one of these scripts. Run them from the root of the repository:
+These scripts measure what ultragcn does: how well it recommends, how fast it is, how much memory it takes, and what it survives. Figures of
+the documentation were printed by them, or by the studies in [research/](../research/README.md). Run them from the root of the repository:
 
     ULTRAGCN_DATA_DIR=datasets python benchmarks/comparison.py
 
@@ -21,6 +23,21 @@ Each script says at its beginning which data it needs and what it prints. `make 
 `python docs/tree.py` writes this page from the first line of each script.
 
 | script | what it does |
+|---|---|
+"""
+
+RESEARCH_HEAD = """# Research
+
+Each of these scripts answers a question about the model, once. Its answer decided something: a default, a term of the model, or a sentence
+of the documentation. What measures every new version is in [benchmarks/](../benchmarks/README.md). Run a study from the root of the
+repository:
+
+    ULTRAGCN_DATA_DIR=datasets python research/defaults.py
+
+Each script says at its beginning which data it needs and what it prints. `python docs/tree.py` writes this page from the first line of each
+script.
+
+| script | what it asks |
 |---|---|
 """
 
@@ -33,7 +50,7 @@ def first_line(path: Path) -> str:
 def lists() -> str:
     """Return the lists: a heading a folder, a line a file."""
     parts = []
-    for folder in ("src/ultragcn", "src", "benchmarks"):
+    for folder in ("src/ultragcn", "src", "benchmarks", "research"):
         files = sorted((ROOT / folder).rglob("*.py"), key=lambda path: (path.parent.as_posix(), path.name))
         if folder == "src":
             files = [path for path in files if "ultragcn" not in path.relative_to(ROOT / "src").parts[:1]]
@@ -49,12 +66,17 @@ def whole(page: str) -> str:
     return page.partition(BEGIN)[0] + f"{BEGIN}\n\n{lists()}"
 
 
-def benchmarks() -> str:
-    """Return the page on benchmarks/: how to run a script, and a line a script."""
-    lines = [f"| [{path.name}]({path.name}) | {first_line(path)} |" for path in sorted(BENCHMARKS.parent.glob("*.py"))]
-    return BENCHMARKS_HEAD + "\n".join(lines) + "\n"
+def scripts(page: Path, head: str) -> str:
+    """Return the page on a folder of scripts: its head, which says how to run one, and a line a script."""
+    lines = [f"| [{path.name}]({path.name}) | {first_line(path)} |" for path in sorted(page.parent.glob("*.py"))]
+    return head + "\n".join(lines) + "\n"
+
+
+PAGES = {BENCHMARKS: BENCHMARKS_HEAD, RESEARCH: RESEARCH_HEAD}
+"""Pages that are made whole, and their heads."""
 
 
 if __name__ == "__main__":
-    BENCHMARKS.write_text(benchmarks(), encoding="utf-8")
+    for page, head in PAGES.items():
+        page.write_text(scripts(page, head), encoding="utf-8")
     PAGE.write_text(whole(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

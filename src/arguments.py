@@ -68,6 +68,14 @@ def _float(given: str) -> float:
         return math.nan
 
 
+def seed_list(given: str) -> str:
+    """Read seeds separated by commas; return them as text, without spaces and none twice."""
+    words = [word.strip() for word in given.split(",")]
+    if not all(re.fullmatch("[0-9]{1,10}", word) and int(word) < 2**32 for word in words):
+        raise ValueError(f"whole numbers from 0 to {2**32 - 1} with commas between them, such as 1,2,3")
+    return ",".join(dict.fromkeys(str(int(word)) for word in words))
+
+
 def true_or_false(given: str) -> bool:
     """Read true or false, in any case of letters."""
     if given.lower() not in ("true", "false"):
@@ -97,6 +105,7 @@ class Flag:
 READERS: dict[str, Callable[[str], Any]] = {
     "model": text,
     "seed": whole_number(-1, 2**32 - 1),
+    "seeds": seed_list,
     "batch_size": whole_number(1),
     "epochs": whole_number(1),
     "learning_rate": positive_number,

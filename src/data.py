@@ -66,6 +66,13 @@ def load_digits() -> tuple[TensorDataset, TensorDataset]:
     return TensorDataset(train_images, train_labels), TensorDataset(test_images, test_labels)
 
 
+def hold_out(train_data: TensorDataset) -> tuple[TensorDataset, TensorDataset]:
+    """Return the first four fifths of the train images, to learn from, and the last fifth, to choose on: the validation part."""
+    images, labels = train_data.tensors
+    learned_from, held_out = slice(len(labels) * 4 // 5), slice(len(labels) * 4 // 5, None)
+    return TensorDataset(images[learned_from], labels[learned_from]), TensorDataset(images[held_out], labels[held_out])
+
+
 def load_mnist(data_dir: str | Path | None = None) -> tuple[TensorDataset, TensorDataset]:
     """Return MNIST from the first data folder that holds all four files, gzipped or not; otherwise download them."""
     folders = data_folders(data_dir)

@@ -4,20 +4,41 @@ cd src
 python -m main --model mymodel --seed 777 --batch_size 100 --epochs 15 --learning_rate 0.001
 python -m main --model ultragcn --dataset electronics
 
-Each run adds a line to ../plots/main.tsv.
+Each run adds a line to ../plots/main.tsv. `python -m experiments.exp_seeds` trains with several seeds.
 """
 
+import functools
+import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import models
 from arguments import fire_command, flags_of, help_page, read_flags, run_as_program, value_given
 from experiments import PLOTS
+from ultragcn.errors import UsageError
 
 TABLE = PLOTS / "main.tsv"
 
 
+def with_defaults_of_the_model(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command be called with some of its flags: each of the others is what the model's folder says, else the command's default.
+
+    So `main(model="mymodel", seed=1)` in Python does what `python -m main --model mymodel --seed 1` does. A value of None counts as
+    not given.
+    """
+
+    @functools.wraps(command)
+    def call(*positional: Any, **named: Any) -> Any:
+        given = inspect.signature(command).bind_partial(*positional).arguments | named
+        argv = [f"--{name}={value}" for name, value in given.items() if value is not None]
+        return command(**_values(command, argv))
+
+    return call
+
+
+@with_defaults_of_the_model
 def main(model="mymodel", seed=-1, batch_size=100, epochs=15, learning_rate=0.001, dataset=None, data_dir=None, **flags_of_the_model):
     """Handle user arguments of ml-project-template
 
@@ -38,14 +59,21 @@ def run(argv: Sequence[str]) -> None:
     """Check the arguments, then let fire call `main` with them; fire prints what it returns."""
     import fire  # only here, where `run_as_program` says what to do if it is not installed
 
-    flags = flags_of(main)
+    for name in ("seed", "seeds"):
+        if "," in (value_given(argv, name) or ""):
+            raise UsageError("main trains once, with one --seed; for several seeds run: python -m experiments.exp_seeds --seeds 1,2,3")
+    fire.Fire(main, command=fire_command(_values(main, argv)))
+
+
+def _values(command: Callable[..., Any], argv: Sequence[str]) -> Mapping[str, Any]:
+    """Return the values of all flags of the command and of the model that `argv` names, checked."""
+    flags = flags_of(command)
     # The model comes first, because it may have flags of its own.
     named = value_given(argv, "model")
     model = models.find(named or flags[0].default)
-    page = help_page("main.py", main.__doc__, (*flags, *(model.flags if named else ())), model.notes if named else "")
+    page = help_page("main.py", command.__doc__, (*flags, *(model.flags if named else ())), model.notes if named else "")
     given = read_flags(argv, (*flags, *model.flags), page)
-    values = model.values(flags, given) | {"dataset": model.dataset(given.get("dataset"))}
-    fire.Fire(main, command=fire_command(values))
+    return model.values(flags, given) | {"dataset": model.dataset(given.get("dataset"))}
 
 
 def train_and_evaluate(model: str, dataset: str, data_dir: str | None, **hyper_param: int | float | str | None) -> dict[str, float]:
@@ -79,6 +107,7 @@ def _add_line(row: dict[str, object]) -> None:
 
     try:
         append_row(TABLE, row)
+        logger.info("{} has a line for this run", TABLE)
     except UltraGCNError as error:  # the metrics are more than the line: they are printed all the same
         logger.warning("the table of runs has no line for this run: {}", error)
 

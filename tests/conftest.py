@@ -21,7 +21,7 @@ def interrupts_heard() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_NEED_TORCH = {"sgd", "ultragcn-sgd", "lightgcn"}
+_NEED_TORCH = {"sgd", "sgd_with_l2_by_row", "ultragcn-sgd", "lightgcn"}
 """Cases of a parametrised test that need PyTorch, by the name of the solver or of the model."""
 
 
@@ -31,7 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for item in items:
         cases = getattr(item, "callspec", None)
-        names = {str(value) for value in cases.params.values() if isinstance(value, str)} if cases is not None else set()
+        given = {} if cases is None else cases.params
+        names = {value for name, value in given.items() if isinstance(value, str) and name != "dialect"}
         if item.get_closest_marker("torch") is not None or names & _NEED_TORCH:
             item.add_marker(pytest.mark.skip(reason="needs PyTorch"))
 

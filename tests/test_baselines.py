@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 from tests.conftest import interactions_of, random_interactions
-from ultragcn import Interactions, evaluate, load_dataset, machine
+from ultragcn import Interactions, UltraGCN, evaluate, load_dataset, machine
 from ultragcn.data.ids import IdMap
 from ultragcn.data.sources import dataset_names
 from ultragcn.data.split import hold_out
@@ -67,6 +67,32 @@ def test_a_hyper_parameter_that_is_wrong_is_refused_with_what_is_allowed(model, 
 def test_a_model_shows_the_hyper_parameters_that_differ_from_the_defaults():
     assert repr(EASE()) == "EASE()"
     assert repr(ItemKNN(num_neighbors=50, weighting="idf")) == "ItemKNN(num_neighbors=50, weighting='idf')"
+
+
+def test_a_fitted_model_says_what_it_was_fitted_on_and_what_fitting_chose(tmp_path):
+    data = load_dataset("demo")
+    knn = ItemKNN(num_neighbors=50)
+    assert knn.summary().splitlines()[1] == "fitted on    nothing yet; call fit(data)"
+    assert repr(knn.fit(data)) == "ItemKNN(num_neighbors=50), fitted on 2,000 users x 600 items, 48,265 pairs"
+    model = UltraGCN(embedding_dim=8, epochs=3).fit(data)
+    chosen = ", ".join(f"{name}={value:.4g}" for name, value in model.chosen_.items())
+    assert repr(model) == (
+        "UltraGCN(embedding_dim=8, epochs=3), fitted on 2,000 users x 600 items, 48,265 pairs; embeddings 8 dimensions; "
+        f"kept sweep {model.best_epoch_} of 3; chosen {chosen}"
+    )
+    lines = {line[:12].strip(): line[13:] for line in model.summary().splitlines()}
+    assert list(lines) == ["model", "fitted on", "embeddings", "kept", "chosen", "seconds"]
+    assert lines["chosen"] == chosen
+    assert repr(UltraGCN.load(model.save(tmp_path / "whole"))) == repr(model)
+    without = UltraGCN.load(model.save(tmp_path / "without", history=False))
+    assert "fitted on 600 items, users left out; embeddings 8 dimensions" in repr(without)
+    assert repr(model.set_params(epochs=4)) == "UltraGCN(embedding_dim=8, epochs=4)"
+
+
+@pytest.mark.torch
+def test_a_fitted_lightgcn_says_which_epoch_was_kept():
+    model = LightGCN(embedding_dim=4, epochs=2).fit(load_dataset("demo"))
+    assert repr(model).endswith(f"embeddings 4 dimensions; kept epoch {model.best_epoch_} of 2")
 
 
 # ------------------------------------------------------------------ closed forms

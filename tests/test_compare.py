@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import ultragcn
 from ultragcn import UltraGCN, evaluate, load_dataset, storage
 from ultragcn.cli import main, train
 from ultragcn.cli.seeds import seeds_of
@@ -576,3 +577,55 @@ def test_the_papers_model_has_settings_of_its_own_where_they_are_kept(tmp_path):
     file = tmp_path / "kept.toml"
     file.write_text("w3 = 0.1\n[exact]\nw3 = 0.2\n[paper]\nw3 = 0.3\n", encoding="utf-8")
     assert [read_config(file, paper=paper).values["w3"] for paper in (False, True)] == [0.2, 0.3]
+
+
+# ------------------------------------------------------------------ from Python
+
+
+def test_compare_in_python_gives_what_the_command_gives_and_keeps_nothing_unless_it_is_asked_to(finished, log, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table, _ = finished
+    data = load_dataset(log)
+    again = ultragcn.compare(data, ["popularity", ItemKNN, "ials"], 2, metrics=["recall@5", "ndcg@5"])
+    assert [(line.model, line.num_seeds, line.means) for line in again] == [(line.model, line.num_seeds, line.means) for line in table]
+    assert again.lines[1].p_value == pytest.approx(table.lines[1].p_value)
+    assert list(tmp_path.iterdir()) == []
+    kept = ultragcn.compare(log, ["popularity"], [4], out="kept", metrics=["recall@5"])
+    assert (tmp_path / "kept" / "table.md").read_text().splitlines()[2].startswith("| model |")
+    assert "nan" not in (tmp_path / "kept" / "table.md").read_text()
+    assert kept.lines[0].means["recall@5"] == table.lines[-1].means["recall@5"]
+
+
+def test_a_table_prints_in_columns_and_becomes_a_frame(finished):
+    table, _ = finished
+    about, head, *lines = repr(table).splitlines()
+    assert about == f"{table.dataset}, protocol clean, {table.num_users} test users"
+    assert head.split()[:4] == ["model", "seeds", "recall@5", "ndcg@5"]
+    assert [line.split()[:3] for line in lines] == [
+        [line.model, str(line.num_seeds), f"{line.means['recall@5']:.4f}"] for line in table
+    ]  # fmt: skip
+    assert {line.index(f"{of.means['recall@5']:.4f}") for line, of in zip(lines, table, strict=True)} == {head.index("recall@5")}
+    frame = table.to_frame()
+    assert frame["recall@5"].to_list() == [line.means["recall@5"] for line in table]
+    assert frame["p_holm"].null_count() == 1
+    assert len(table) == 3
+
+
+def test_compare_in_python_takes_models_made_on_the_spot_and_says_what_else_it_does_not_take(log):
+    data = load_dataset(log)
+    table = ultragcn.compare(data, {"mine": lambda: ItemKNN(num_neighbors=3), "itemknn": None}, 1, metrics=["recall@5"])
+    expected = evaluate(ItemKNN(num_neighbors=3).fit(data), data.test, ["recall@5"])["recall@5"]
+    assert {line.model: line.means["recall@5"] for line in table}["mine"] == pytest.approx(expected)
+    for models, said in ((["eas"], "did you mean ease"), ([EASE(l2=3)], r"settings=\{'ease'"), ([dict], "a model of your own into a dict")):
+        with pytest.raises(UsageError, match=said):
+            ultragcn.compare(data, models)
+
+
+def test_a_model_that_fails_in_python_is_a_line_that_says_why(log, monkeypatch):
+    def fit(self, *given, **more):
+        raise UsageError("no luck today")
+
+    monkeypatch.setattr(EASE, "fit", fit)
+    table = ultragcn.compare(log, ["ease", "popularity"], 1, metrics=["recall@5"])
+    assert repr(table).splitlines()[-1] == "ease failed: no luck today"
+    assert table.to_frame()["model"].to_list() == ["popularity"]

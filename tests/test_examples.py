@@ -10,7 +10,7 @@ import pytest
 
 import ultragcn
 
-NEED_TORCH = ("ultragcn.kernels.torch_ops", "ultragcn.solvers.sgd", "ultragcn.solvers.torch_sweeper")
+NEED_TORCH = ("ultragcn.kernels.torch_ops", "ultragcn.processes.torchrun", "ultragcn.solvers.sgd", "ultragcn.solvers.torch_sweeper")
 NEED_TRITON = ("ultragcn.kernels.torch_ops.triton_cells",)
 
 
@@ -42,7 +42,7 @@ def test_every_verb_has_an_example(model):
         assert ">>>" in getattr(getattr(ultragcn, model), verb).__doc__, verb
 
 
-@pytest.mark.parametrize("name", ["diff", "evaluate", "export"])
+@pytest.mark.parametrize("name", ["compare", "diff", "evaluate", "export"])
 def test_every_function_on_a_fitted_model_has_an_example(name):
     assert ">>>" in getattr(ultragcn, name).__doc__
 
@@ -56,4 +56,4 @@ def test_the_python_of_the_page_on_recommending_runs_as_it_stands(tmp_path, monk
     assert found["items"].shape == (5,)
     assert found["users"].shape == (2, 5)
     assert found["same"].recommend("user-0001")[0].tolist() == found["model"].recommend("user-0001")[0].tolist()
-    assert repr(found["other"]).endswith("num_threads=2)")
+    assert "num_threads=2), fitted on 2,000 users" in repr(found["other"])

@@ -15,7 +15,8 @@ import pytest
 from tests.test_docs import ROOT, code_blocks, names_after
 
 PAGES = sorted(
-    path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.md"), *(page for folder in ("docs/**", "benchmarks", "research") for page in ROOT.glob(f"{folder}/*.md"))]
 )
 
 RUN_BY = {
@@ -170,10 +171,11 @@ def loaded(path):
     return module
 
 
-def test_the_list_of_benchmarks_is_what_the_scripts_say_of_themselves():
+def test_the_lists_of_benchmarks_and_of_research_are_what_the_scripts_say_of_themselves():
     tree = loaded("docs/tree.py")
-    assert (ROOT / "benchmarks/README.md").read_text(encoding="utf-8") == tree.benchmarks(), "run: python docs/tree.py"
-    assert "|  |" not in tree.benchmarks()
+    for page, head in tree.PAGES.items():
+        assert page.read_text(encoding="utf-8") == tree.scripts(page, head), "run: python docs/tree.py"
+        assert "|  |" not in tree.scripts(page, head)
 
 
 def test_sentences_are_counted_without_code_tables_and_headings():

@@ -1,7 +1,6 @@
 """The report: what it says about studies, comparisons and runs, and how its page behaves in a real browser."""
 
 import itertools
-import json
 import math
 import re
 import shutil
@@ -507,24 +506,7 @@ def test_headings_do_not_skip_a_level_and_everything_to_press_has_a_name(page, s
             assert tab.locator("html").get_attribute("lang") == "en"
 
 
-# ------------------------------------------------------------- the notebook and the wheel
-
-
-def test_the_notebook_runs_on_a_study_and_shows_a_table_and_plots(study, monkeypatch):
-    notebook = json.loads((Path(__file__).parents[1] / "notebooks/results.ipynb").read_text(encoding="utf-8"))
-    assert all(not cell.get("outputs") for cell in notebook["cells"])  # what is stored goes stale
-    monkeypatch.setenv("STUDY", str(study))
-    found, shown = {}, []
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            *before, last = "".join(cell["source"]).rstrip().split("\n")
-            exec("\n".join(before), found)
-            try:
-                shown.append(eval(last, found))
-            except SyntaxError:  # a statement
-                exec(last, found)
-    assert sum(isinstance(what, plots.Plot) for what in shown) >= 2
-    assert found["table"]["valid_ndcg@20"][0] == pytest.approx(0.08005)
+# ------------------------------------------------------------- the wheel
 
 
 def test_importing_the_report_loads_no_matplotlib():

@@ -446,3 +446,9 @@ def test_the_raw_files_of_a_public_log_become_recommendations_with_titles(data_d
         header, *lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
         assert header[2:4] == ["item_id", "title"]
         assert all(line[3].endswith(")") for line in lines)  # the year
+
+
+def test_a_data_set_shows_its_name_its_size_and_its_parts():
+    size = "2,000 users x 600 items"
+    assert repr(load_dataset("demo")) == f"Dataset(demo, protocol clean: {size}; pairs: train 48,265, valid 4,425, test 13,253)"
+    assert repr(load_dataset("demo", protocol="authors")).endswith(f"protocol authors: {size}; pairs: train 52,690, test 13,253)")

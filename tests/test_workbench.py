@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from ultragcn.config import Config, configuration_for
-from ultragcn.errors import DataError, DownloadError, MissingDependencyError, NumericalError, UltraGCNError
+from ultragcn.errors import DataError, DownloadError, MissingDependencyError, NumericalError, UltraGCNError, UsageError
 from ultragcn.storage import append_row, read_rows
 
 pytest.importorskip("torch", reason="the workbench needs PyTorch")
@@ -34,7 +34,7 @@ from loguru import logger
 import data
 import models
 from arguments import REQUIRED
-from main import train_and_evaluate
+from main import main, train_and_evaluate
 from models.mymodel.eval import Evaluator
 from models.mymodel.train import Trainer
 from utils import DEFAULT_SEED
@@ -98,6 +98,9 @@ def metrics_of(stdout):
         (["--batch_size", "0"], "--batch_size must be a whole number from 1"),
         (["--seed", "-2"], "--seed must be a whole number from -1"),
         (["--seed", "1.5"], "--seed must be a whole number"),
+        (["--seed", "1,2,3"], "for several seeds run: python -m experiments.exp_seeds --seeds 1,2,3"),
+        (["--seeds=1,2"], "main trains once, with one --seed; for several seeds run: python -m experiments.exp_seeds"),
+        (["--seeds", "3"], "unknown flag '--seeds'; did you mean --seed?"),
         (["--learning_rate", "nan"], "--learning_rate must be a number above 0 and at most 1e30, not 'nan'"),
         (["--learning_rate", "1e300"], "--learning_rate must be a number above 0 and at most 1e30, not '1e300'"),
         (["--learning_rate", "inf"], "--learning_rate must be a number above 0"),
@@ -244,6 +247,26 @@ def test_the_experiment_refuses_the_same_mistakes_and_has_help(shared_copy):
     assert not (shared_copy.parent / "plots").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--epoch", "3"], "unknown flag '--epoch'; did you mean --epochs?"),
+        (["--seed", "3"], "unknown flag '--seed'; did you mean --seeds?"),
+        (["--seeds", "1,a"], "--seeds must be whole numbers from 0 to 4294967295 with commas between them, such as 1,2,3, not '1,a'"),
+        (["--seeds", "1,,2"], "--seeds must be whole numbers"),
+        (["--seeds", "-1"], "--seeds must be whole numbers"),
+        (["--seeds", "4294967296"], "--seeds must be whole numbers"),
+        (["--seeds"], "--seeds needs a value, such as --seeds 0,1,2"),
+        (["--model", "mymode"], "unknown model 'mymode'; did you mean mymodel?"),
+        (["--dataset", "digit"], "did you mean digits?"),
+    ],
+)
+def test_the_experiment_over_seeds_refuses_mistakes_before_anything_is_loaded(shared_copy, arguments, said):
+    result = run(shared_copy, "experiments.exp_seeds", *arguments, PYTHONPATH=str(no_torch(shared_copy.parent)))
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert said in result.stderr
+
+
 # ---- training
 
 
@@ -274,6 +297,24 @@ def test_mymodel_learns_the_digits_and_the_same_seed_gives_the_same_result(share
     values = {"model": "mymodel", "dataset": "digits", "data_dir": None, "seed": 777, "batch_size": 100}
     again = train_and_evaluate(**values, epochs=20, learning_rate=0.01)
     assert again == metrics_of(first.stdout)
+
+
+def test_main_in_python_takes_the_defaults_of_the_model_and_refuses_what_the_command_refuses(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("main.TABLE", tmp_path / "main.tsv")
+    name = made(train=("DEFAULTS", "FLAGS = {'depth': 2}\nDEFAULTS")).name
+    expected = {"answer": 42.0, "batch_size": 50, "epochs": 7, "learning_rate": 0.001, "seed": 1, "depth": 2, "num_test": 360}
+    assert main(model=name, seed=1) == main(name, 1) == main(model=name, seed=1, dataset=None, epochs=None) == expected
+    assert main(model=name, seed=1, epochs=3, depth=5) == expected | {"epochs": 3, "depth": 5}
+    rows = read_rows(tmp_path / "main.tsv")
+    assert [row["dataset"] for row in rows] == ["digits"] * 4
+    for wrong, said in (
+        ({"epoch": 3}, "did you mean --epochs"),
+        ({"epochs": 0}, "--epochs must be"),
+        ({"dataset": "mnist"}, "data set of"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            main(model=name, **wrong)
+    assert len(read_rows(tmp_path / "main.tsv")) == 4
 
 
 def test_two_runs_without_a_seed_are_equal_and_say_which_seed_they_used(shared_copy):
@@ -617,6 +658,8 @@ def test_runs_side_by_side_leave_a_line_each_under_one_header(workbench):
         assert process.returncode == 0, stderr
         assert metrics_of(stdout)["answer"] == 42.0
     table = workbench.parent / "plots" / "main.tsv"
+    for _, stderr in said:
+        assert stderr.splitlines()[-1].endswith(f"- {table} has a line for this run")
     assert table.read_text().count("time\tmodel\tdataset\tseed\tflags\tmetrics\tseconds\n") == 1
     rows = read_rows(table)
     assert sorted(row["seed"] for row in rows) == ["0", "1", "2"]
@@ -711,14 +754,81 @@ def test_the_experiment_writes_a_line_for_each_learning_rate(workbench):
     result = run(workbench, "experiments.exp_hyper_param", "--dataset", "digits", "--epochs", "1", "--seed", "3")
     assert result.returncode == 0, result.stderr
     table = workbench.parent / "plots" / "exp_hyper_param.tsv"
-    assert result.stdout.strip() == str(table)
+    *said, place = result.stdout.splitlines()
+    assert place == str(table)
     rows = read_rows(table)
     assert sorted(float(row["learning_rate"]) for row in rows) == [0.00001, 0.0001, 0.001, 0.01, 0.1]
-    accuracy = {float(row["learning_rate"]): float(row["accuracy"]) for row in rows}
+    accuracy = {float(row["learning_rate"]): float(row["valid_accuracy"]) for row in rows}
     assert accuracy[0.1] > accuracy[0.001]
+    # Chosen on validation images; what stands beside it as the figure of test is what main prints with that learning rate.
+    found = metrics_of("\n".join(said))
+    assert found["valid_accuracy"] == pytest.approx(max(accuracy.values()), abs=5e-5)
+    assert accuracy[found["learning_rate"]] == max(accuracy.values())
+    alone = run(workbench, "main", "--dataset", "digits", "--epochs", "1", "--seed", "3", "--learning_rate", str(found["learning_rate"]))
+    assert metrics_of(alone.stdout)["accuracy"] == pytest.approx(found["test_accuracy"], abs=5e-5)
     for row in rows:
         assert row.items() >= {"dataset": "digits", "epochs": "1", "batch_size": "100", "seed": "3"}.items()
         assert math.isfinite(float(row["seconds"]))
+
+
+def test_what_is_chosen_on_validation_images_learns_from_the_others_and_is_not_shown_test_images(made):
+    model = made(train=(RETURN_MODEL, 'return {"answer": 1.0, "num_train": len(train_data)}'))
+    whole, test = data.load_digits()
+    learned_from, held_out = data.hold_out(whole)
+    assert (len(learned_from), len(held_out), len(test)) == (1149, 288, 360)
+    assert torch.equal(torch.cat([learned_from.tensors[0], held_out.tensors[0]]), whole.tensors[0])
+    assert {on: model.run("digits", None, HYPER_PARAM, on=on).metrics for on in ("valid", "test")} == {
+        "valid": {"answer": 1.0, "num_train": 1149, "num_test": 288},
+        "test": {"answer": 1.0, "num_train": 1437, "num_test": 360},
+    }
+
+
+def test_the_experiment_over_seeds_prints_mean_and_deviation_of_the_runs_of_main_and_draws_them(workbench):
+    flags = ("--dataset", "digits", "--epochs", "1", "--learning_rate", "0.01")
+    result = run(workbench, "experiments.exp_seeds", *flags, "--seeds", "3,1,3")
+    assert result.returncode == 0, result.stderr
+    plots = workbench.parent / "plots"
+    figure, table, image = result.stdout.splitlines()
+    assert [table, image] == [str(plots / "exp_seeds.tsv"), str(plots / "exp_seeds-mymodel-digits.png")]
+    assert Path(image).read_bytes().startswith(b"\x89PNG")
+    alone = [metrics_of(run(workbench, "main", *flags, "--seed", seed).stdout)["accuracy"] for seed in ("3", "1")]
+    assert alone[0] != alone[1]
+    assert figure == f"accuracy: {np.mean(alone):.4f} ± {np.std(alone, ddof=1):.4f} (2 seeds)"
+    rows = read_rows(Path(table))
+    assert sorted((row["model"], row["dataset"], row["seed"]) for row in rows) == [("mymodel", "digits", "1"), ("mymodel", "digits", "3")]
+    assert json.loads(rows[0]["flags"]) == {"data_dir": None, "batch_size": 100, "epochs": 1, "learning_rate": 0.01}
+
+
+SLOW_MODEL = CONSTANT_MODEL | {
+    "train": CONSTANT_MODEL["train"].replace(
+        RETURN_MODEL, "import time; time.sleep(0.3 * hyper_param['depth']); " + RETURN_MODEL
+    ).replace("DEFAULTS", "FLAGS = {'depth': 1}\nDEFAULTS")
+}  # fmt: skip
+
+
+def test_the_experiment_over_seeds_goes_on_after_a_kill_with_any_model_and_starts_anew_when_its_code_changes(workbench):
+    folder = add_model(workbench, "constant", **SLOW_MODEL)
+    table = workbench.parent / "plots" / "exp_seeds.tsv"
+    flags = ("experiments.exp_seeds", "--model", "constant", "--depth", "2", "--seeds", "5,6,7,8", "--workers", "1")
+    process = start(workbench, *flags)
+    while not table.exists() or len(table.read_bytes().splitlines()) < 2:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+    process.kill()
+    process.communicate(timeout=20)  # the worker ends with its parent
+    before = read_rows(table)
+    assert 1 <= len(before) < 4
+    result = run(workbench, *flags)
+    assert result.returncode == 0, result.stderr
+    rows = read_rows(table)
+    assert rows[: len(before)] == before
+    assert sorted(row["seed"] for row in rows) == ["5", "6", "7", "8"]
+    assert "seed: 6.5000 ± 1.2910 (4 seeds)" in result.stdout
+    assert "epochs: 7.0000 ± 0.0000 (4 seeds)" in result.stdout  # the model's own default
+    (folder / "model.py").write_text("ANSWER = 43.0\n")
+    again = run(workbench, *flags[:-3], "5", "--workers", "1")
+    assert "answer: 43.0000 (1 seed)" in again.stdout
+    assert len(read_rows(table)) == 5
 
 
 def test_killing_the_experiment_leaves_every_finished_line_whole_and_no_process(workbench):

@@ -7,7 +7,6 @@ Everything is kept in ../plots/exp_sweep_mymodel/, a line of results.tsv as each
 """
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,19 +31,8 @@ FOLDER = PLOTS / "exp_sweep_mymodel"
 
 def trial(parameters: dict[str, Any], seed: int, report: Callable[[int, Mapping[str, Any]], None]) -> dict[str, float]:
     """Learn from four fifths of the train images; return the accuracy on the others. Test images are not looked at."""
-    from data import TensorDataset, load_digits
-    from utils import choose_device, set_random_seed
-
-    model, device = models.find("mymodel"), choose_device()
-    images, labels = load_digits()[0].tensors
-    held_out = slice(len(labels) * 4 // 5, None)
-    learned_from = slice(len(labels) * 4 // 5)
-    set_random_seed(seed)
-    started = time.perf_counter()
-    trained = model.train(device, TensorDataset(images[learned_from], labels[learned_from]), {**parameters, "seed": seed})
-    seconds = time.perf_counter() - started
-    accuracy = model.evaluate(device, trained, TensorDataset(images[held_out], labels[held_out]))["accuracy"]
-    return {"valid_accuracy": accuracy, "train_seconds": seconds}
+    result = models.find("mymodel").run("digits", None, {**parameters, "seed": seed}, on="valid")
+    return {"valid_accuracy": result.metrics["accuracy"], "train_seconds": result.seconds}
 
 
 def main(argv: Sequence[str]) -> None:

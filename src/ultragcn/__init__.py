@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ultragcn.data.reading import read_interactions
     from ultragcn.evaluation.difference import diff
     from ultragcn.evaluation.evaluate import evaluate
+    from ultragcn.experiments.comparing import compare
     from ultragcn.models.bpr import BPR
     from ultragcn.models.ease import EASE
     from ultragcn.models.ials import IALS
@@ -46,6 +47,7 @@ __all__ = [
     "Rules",
     "SparseEASE",
     "UltraGCN",
+    "compare",
     "diff",
     "evaluate",
     "export",
@@ -69,6 +71,7 @@ _HOME = {
     "Rules": "ultragcn.rules",
     "SparseEASE": "ultragcn.models.sparse_ease",
     "UltraGCN": "ultragcn.models.ultragcn",
+    "compare": "ultragcn.experiments.comparing",
     "diff": "ultragcn.evaluation.difference",
     "evaluate": "ultragcn.evaluation.evaluate",
     "export": "ultragcn.serving.export",

@@ -58,9 +58,9 @@ def warn(message: str) -> None:
     warnings.warn(message, DataWarning, stacklevel=level)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return `1 pair`, `2 pairs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, form: str = "") -> str:
+    """Return `1 pair`, `2 pairs`; with the form `,`, `48,265 pairs`."""
+    return f"{number:{form}} {noun}" if number == 1 else f"{number:{form}} {noun}s"
 
 
 _NEAR = 0.6

@@ -136,8 +136,8 @@ def _refuse_another(model: "Recommender", manifest: Mapping[str, Any], folder: P
         is_same = all(config[known] == of_run[known] for known in config.keys() & of_run.keys())
     if not is_same:
         raise UsageError(
-            f"the model in {folder} is {model!r}, not the one that {folder / 'manifest.json'} describes; put the run's own back, or "
-            "evaluate that model in Python"
+            f"the model in {folder} is {model._made_with()}, not the one that {folder / 'manifest.json'} describes; put the run's "
+            "own back, or evaluate that model in Python"
         )
 
 

@@ -77,6 +77,12 @@ class Dataset:
     """What users had besides, over the same ids: pairs rated below `min_rating`, which are in none of the parts; None where there are none.
     A model that is trained on everything leaves them out of its lists. Nothing is measured with them."""
 
+    def __repr__(self) -> str:
+        sizes = f"{counted(self.train.num_users, 'user', ',')} x {counted(self.train.num_items, 'item', ',')}"
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        pairs = ", ".join(f"{name} {len(part):,}" for name, part in parts.items() if part is not None)
+        return f"Dataset({self.name}, protocol {self.protocol}: {sizes}; pairs: {pairs})"
+
     def __post_init__(self) -> None:
         refuse_leaks(self.train, self.valid, self.test)
 

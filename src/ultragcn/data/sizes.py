@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -405,6 +405,17 @@ def _sample_of_text(source: Ready, options: DataOptions, pieces: int) -> tuple[L
     return log, len(log.users) / share
 
 
+class _ShortReads:
+    """A file that gives 8 kB at most a time. gzip reads 128 kB ahead from Python 3.12 on, and what it has not unpacked is not seen."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        return self._file.read(min(size, 2**13))
+
+
 def _copy_pieces(path: Path, sample: IO[bytes], pieces: int) -> float:
     """Write whole lines of a text file to `sample`; return the share of the file that they are."""
     size = path.stat().st_size
@@ -412,7 +423,7 @@ def _copy_pieces(path: Path, sample: IO[bytes], pieces: int) -> float:
         packed = kinds.kind_of(file.read(64)) == kinds.GZIP
         file.seek(0)
         if packed:
-            with gzip.GzipFile(fileobj=file) as unpacked:
+            with gzip.GzipFile(fileobj=cast(IO[bytes], _ShortReads(file)), mode="rb") as unpacked:
                 head = unpacked.read(pieces * _PIECE_BYTES)
                 share = min(1.0, file.tell() / max(size, 1))
                 sample.write(head + (unpacked.readline() if share < 1 else b""))

@@ -334,6 +334,22 @@ def side_by_side(points: Sequence[Point], metric: str, title: str, interval: str
     return Plot(f"{metric} side by side", f"{metric}, best first: {values}.", figure)
 
 
+@_drawn
+def over_seeds(values: Mapping[int, float], metric: str, title: str) -> Plot:
+    """Draw the metric of each seed, their mean as a line, and one standard deviation on both sides of it as a band."""
+    figure, axes = _figure(height=2.6)
+    places, heights = np.arange(len(values)), np.array(list(values.values()), dtype=float)
+    mean, spread = heights.mean(), heights.std(ddof=1) if len(heights) > 1 else 0.0
+    axes.axhspan(mean - spread, mean + spread, color=COLOURS["series-1"], alpha=0.15, linewidth=0)
+    axes.axhline(mean, color=COLOURS["series-1"])
+    axes.plot(places, heights, "o", color=COLOURS["ink"], markeredgecolor=COLOURS["surface"])
+    axes.set_xticks(places, [str(seed) for seed in values])
+    said = f"mean {_number(mean)}" + (f" ± {_number(spread)}" if len(heights) > 1 else "")
+    axes.set(title=f"{title}: {said}", xlabel="seed", ylabel=metric, xlim=(-0.5, len(heights) - 0.5))
+    each = ", ".join(f"{_number(value)} with seed {seed}" for seed, value in values.items())
+    return Plot(f"{metric} over seeds", f"{metric}: {said}; {each}.", figure)
+
+
 class _Axis:
     """Where the values of a parameter lie: words and switches in a row, numbers at their place, on a log scale where that is even."""
 

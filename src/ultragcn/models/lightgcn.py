@@ -108,6 +108,9 @@ class LightGCN(Baseline, EmbeddingRecommender):
         free = torch_ops.free_memory(torch_ops.choose_device(self.config.device))
         ask_for(needed, f"LightGCN on {users} users and {items} items", "lower embedding_dim, or fit on fewer users and items", free)
 
+    def _about(self) -> dict[str, str]:
+        return super()._about() | {"kept": f"epoch {self.best_epoch_} of {len(self.history_)}"}
+
     def _chosen(self) -> dict[str, Any]:
         # The steps of a cosine are those of the training that was stopped at the best epoch.
         length = self.config.schedule_epochs or self.config.epochs

@@ -24,7 +24,7 @@ from ultragcn.data.ids import Id, IdMap
 from ultragcn.data.interactions import Interactions, ItemTotals
 from ultragcn.data.items_table import ItemsTable
 from ultragcn.data.reading import READING
-from ultragcn.errors import NotFittedError, NumericalError, UsageError
+from ultragcn.errors import NotFittedError, NumericalError, UsageError, counted
 from ultragcn.evaluation.dialects import Dialect
 from ultragcn.evaluation.evaluate import evaluate
 from ultragcn.evaluation.metrics import DEFAULT_LABELS
@@ -124,6 +124,46 @@ class Recommender(RankingVerbs, ExplainingVerbs):
     """Those of them that are made anew when an attribute changes that holds learned state."""
 
     def __repr__(self) -> str:
+        if not self.is_fitted:
+            return self._made_with()
+        return f"{self._made_with()}, {'; '.join(f'{name} {said}' for name, said in self._about().items())}"
+
+    def summary(self) -> str:
+        """Return what the model is, what it was fitted on and what fitting it chose, a line each.
+
+        Returns
+        -------
+        str
+            To be printed.
+
+        Examples
+        --------
+        >>> from ultragcn import UltraGCN, load_dataset
+        >>> model = UltraGCN(embedding_dim=8, epochs=3, seed=0).fit(load_dataset("demo"))
+        >>> print(model.summary())  # doctest: +ELLIPSIS
+        model        UltraGCN(embedding_dim=8, epochs=3)
+        fitted on    2,000 users x 600 items, 48,265 pairs
+        embeddings   8 dimensions
+        kept         sweep ... of 3
+        chosen       l2=...
+        seconds      ...
+        """
+        lines = {"model": self._made_with()}
+        if self.is_fitted:
+            lines |= self._about() | {"seconds": f"{self.train_seconds_:.3g}"}
+        else:
+            lines["fitted on"] = "nothing yet; call fit(data)"
+        return "\n".join(f"{name:<12} {said}" for name, said in lines.items())
+
+    def _about(self) -> dict[str, str]:
+        """Return what a fitted model says of itself, by the name of the line."""
+        if self.is_without_history:
+            return {"fitted on": f"{counted(self.train_.num_items, 'item', ',')}, users left out"}
+        users, items = counted(self.train_.num_users, "user", ","), counted(self.train_.num_items, "item", ",")
+        return {"fitted on": f"{users} x {items}, {counted(len(self.train_), 'pair', ',')}"}
+
+    def _made_with(self) -> str:
+        """Return the call that makes a model with these hyper-parameters: those that are not defaults."""
         threads = {} if self.num_threads is None else {"num_threads": self.num_threads}
         shown = self.config.changed() | threads
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
@@ -168,8 +208,8 @@ class Recommender(RankingVerbs, ExplainingVerbs):
             if not is_finite(value if isinstance(value, np.ndarray) else value.data):
                 vars(self).pop(name)
                 raise NumericalError(
-                    f"{name} of {self!r} is not finite: a hyper-parameter leads out of the range of float32; take one nearer to its "
-                    f"default (such as {', '.join(self.config.changed()) or 'l2'})"
+                    f"{name} of {self._made_with()} is not finite: a hyper-parameter leads out of the range of float32; take one nearer to "
+                    f"its default (such as {', '.join(self.config.changed()) or 'l2'})"
                 )
 
     def check_runnable(self) -> None:
@@ -537,7 +577,7 @@ class Recommender(RankingVerbs, ExplainingVerbs):
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     loaded = load_model(EASE(l2=100.0).fit(load_dataset("demo")).save(folder))
         >>> loaded
-        EASE(l2=100.0)
+        EASE(l2=100.0), fitted on 2,000 users x 600 items, 48,265 pairs
         """
         self._check_fitted()
         has_users = history and not self.is_without_history
@@ -666,6 +706,9 @@ class EmbeddingRecommender(Recommender):
     """Directions of the users' embeddings, made for the first similar users."""
     _caches = (*Recommender._caches, "_items_by_direction", "_users_by_direction")
     _made_of_learned = (*Recommender._made_of_learned, "_items_by_direction", "_users_by_direction")
+
+    def _about(self) -> dict[str, str]:
+        return super()._about() | {"embeddings": counted(self.item_embedding_.shape[1], "dimension")}
 
     def _take(self, held: Contents) -> None:
         if self.is_without_history:

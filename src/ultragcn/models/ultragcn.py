@@ -106,7 +106,7 @@ class UltraGCN(EmbeddingRecommender):
     _readers: ClassVar[Mapping[int, Reader]] = {5: read_model}
     _more = (WITHOUT_HISTORY, ITEM_GRAPH, FOLD_IN)
     _learned = EmbeddingRecommender._learned | {"item_graph_": "II", "item_trend_": "I"}
-    similar_by = "together"  # benchmarks/similar.py: on both data sets neighbours share more genres than by cosines of embeddings
+    similar_by = "together"  # research/similar.py: on both data sets neighbours share more genres than by cosines of embeddings
     item_graph_weight_: float | None
     item_trend_weight_: float | None
     item_trend_half_life_: float | None
@@ -362,6 +362,12 @@ class UltraGCN(EmbeddingRecommender):
             entries = item_weights.most_entries(train.matrix, self.config.item_graph_neighbors)
             advice = "lower item_graph_neighbors, or set item_graph_weight to 0"
             ask_for(item_weights.WEIGHT_BYTES * entries, f"the item graph of {train.num_items} items", advice)
+
+    def _about(self) -> dict[str, str]:
+        unit = "sweep" if self.config.solver == "exact" else "epoch"
+        chosen = ", ".join(f"{name}={value:.4g}" for name, value in self.chosen_.items())
+        kept = f"{unit} {self.best_epoch_} of {len(self.history_)}"
+        return super()._about() | {"kept": kept} | ({"chosen": chosen} if chosen else {})
 
     @property
     def chosen_(self) -> dict[str, float]:

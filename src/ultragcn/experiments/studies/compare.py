@@ -7,7 +7,8 @@ table.tsv/.md     a line for each model: mean over seeds, interval, significance
 table.tex         the same for a paper, with the commands of booktabs
 table.png         the same as a picture, where matplotlib is installed
 
-Each run is a process of its own, so that its peak memory is its own and one that fails leaves the others alone.
+Each run is a process of its own, so that its peak memory is its own and one that fails leaves the others alone. From Python
+(`ultragcn.compare`) all runs are in the process that asks for them.
 """
 
 import json
@@ -16,7 +17,7 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,9 +139,31 @@ class Table:
     tuning: str = ""
     """How to tune the models that have `defaults`; empty where there are none to tune."""
 
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self.lines)
+
+    def __repr__(self) -> str:
+        return text(self)
+
+    def to_frame(self) -> "pl.DataFrame":
+        """Return a polars frame with a row for each model that ended, best first: its name, means over seeds, and the rest of `Line`."""
+        import polars as pl
+
+        first = self.labels[0]
+        rows = [
+            {"model": line.model, "seeds": line.num_seeds, **line.means, f"{first}_low": line.intervals.get(first, (None, None))[0],
+             f"{first}_high": line.intervals.get(first, (None, None))[1], "seed_std": line.spread if line.num_seeds > 1 else None,
+             "p_holm": line.p_value, "train_seconds": line.train_seconds, "settings": line.settings}
+            for line in self.lines if line.num_seeds
+        ]  # fmt: skip
+        return pl.DataFrame(rows, infer_schema_length=None)
+
 
 def compare(
-    source: Mapping[str, Any],
+    source: Mapping[str, Any] | Dataset,
     models: Sequence[str] | Mapping[str, Factory | None],
     seeds: Sequence[int],
     out: Path,
@@ -151,6 +174,7 @@ def compare(
     overwrite: bool = False,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    apart: bool = True,
 ) -> Table:
     """Train every model with every seed and evaluate it on test; return the table, and leave it in `out`.
 
@@ -158,9 +182,9 @@ def compare(
 
     Parameters
     ----------
-    source : dict
-        Arguments of `load_dataset`, by name: which data, and under which protocol. Under `clean`, a model with epochs chooses on
-        validation; under `authors`, on test.
+    source : dict or Dataset
+        Arguments of `load_dataset`, by name: which data, and under which protocol. Or the data set itself, where no run is `apart`. Under
+        `clean`, a model with epochs chooses on validation; under `authors`, on test.
     models : list of str, or dict of str -> callable
         Names of `MODELS`. The settings are those kept for the data set and this split of it (configs/), else the defaults. Where times are
         known, popularity chooses its half-life on validation, unless it is given one. In a dict, a callable makes a model
@@ -184,6 +208,8 @@ def compare(
         Shown the runs.
     tell : callable, optional
         Called with what is worth knowing before the first run, a sentence at a time.
+    apart : bool
+        Whether each run is a process of its own.
 
     Raises
     ------
@@ -198,8 +224,8 @@ def compare(
     refuse_lost_threads()
     labels, settings = [str(label) for label in parse_labels(metrics)], settings or {}
     entries = entries_of(models, settings)
-    _refuse_unfit(source, entries, seeds, labels, refit)
-    dataset = load_dataset(**source)
+    _refuse_unfit(source, entries, seeds, labels, refit, apart)
+    dataset = source if isinstance(source, Dataset) else load_dataset(**source)
     if not len(dataset.test):
         raise UsageError("split none holds nothing out, so there is nothing to compare models on; give another split")
     plan, settings_from = _planned(dataset, entries, seeds)
@@ -224,7 +250,7 @@ def compare(
                 tell(sentence)
         with_history = _ids_with_history(dataset, refit)
         del dataset
-        failed = _run(plan, todo, source, entries, refit, kept_labels, out, progress or Silent())
+        failed = _run(plan, todo, source, entries, refit, kept_labels, out, progress or Silent(), _apart if apart else _here)
         table = _tabulate(out, _done(out, plan, kept_labels), failed, settings_from, labels, with_history)
         table = replace(table, tuning=_tuning(source, entries, table))
         _write(table, out)
@@ -251,7 +277,8 @@ def markdown(table: Table, failures: bool = True) -> str:
             line.model, line.settings_from, str(line.num_seeds), *(f"{line.means[label]:.4f}" for label in table.labels),
             *(f"{line.with_history:.4f}" for _ in of_some), " - ".join(f"{end:.4f}" for end in line.intervals.get(first, ())),
             _difference_words(line.difference), "best" if line.p_value is None and len(ended) > 1 else p,
-            f"± {line.spread:.4f}" if line.num_seeds > 1 else "", f"{line.train_seconds:.3g}", f"{line.peak_memory_mb:.0f}",
+            f"± {line.spread:.4f}" if line.num_seeds > 1 else "", f"{line.train_seconds:.3g}",
+            "" if math.isnan(line.peak_memory_mb) else f"{line.peak_memory_mb:.0f}",
         ])  # fmt: skip
     about = f"{table.dataset} has {table.num_users} test users. The protocol is {table.protocol}. The metrics follow the dialect {DIALECT}."
     failed = [f"{line.model} failed: {line.settings}" for line in table.lines if failures and not line.num_seeds]
@@ -311,16 +338,17 @@ _TO_VARY = {
 """What matters most of each baseline, and a range of it to begin a sweep with. UltraGCN with defaults tunes itself as it trains."""
 
 
-def _tuning(source: Mapping[str, Any], entries: Mapping[str, Entry], table: Table) -> str:
+def _tuning(source: Mapping[str, Any] | Dataset, entries: Mapping[str, Entry], table: Table) -> str:
     """Return a sentence on the models that have defaults, with the command that tunes one of them; empty where there are none."""
     untuned = [line.model for line in table.lines if line.num_seeds and line.settings_from == "defaults" and line.model in _TO_VARY]
     untuned = [model for model in untuned if entries[model].factory is None]
     if not untuned:
         return ""
-    data = source["source"] if isinstance(source["source"], (str, Path)) else "..."
+    given = {"source": source.known_as or "..."} if isinstance(source, Dataset) else source
+    data = given["source"] if isinstance(given["source"], (str, Path)) else "..."
     usual = {"protocol": "clean", "split_seed": 0}
     options = {"dataset": data} | {
-        name: value for name, value in source.items() if name != "source" and value is not None and usual.get(name) != value
+        name: value for name, value in given.items() if name != "source" and value is not None and usual.get(name) != value
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     model = untuned[0]
@@ -330,6 +358,23 @@ def _tuning(source: Mapping[str, Any], entries: Mapping[str, Entry], table: Tabl
         f"Not tuned on these data, because their settings are defaults: {', '.join(untuned)}. This tunes {model}: `{command}`. It ends "
         "with a file best.toml, which `--settings` takes."
     )
+
+
+def text(table: Table) -> str:
+    """Return the table for a terminal: a line a model, best first, in columns."""
+    first = table.labels[0]
+    rows = [["model", "seeds", *table.labels, f"95 % of {first}", "over seeds", "p", "seconds"]]
+    for line in table.lines:
+        if line.num_seeds:
+            interval = " - ".join(f"{end:.4f}" for end in line.intervals.get(first, ()))
+            p_value = "best" if line.p_value is None else f"{line.p_value:.2g}" if line.p_value else "< 1e-300"
+            spread = f"± {line.spread:.4f}" if line.num_seeds > 1 else ""
+            means = [f"{line.means[label]:.4f}" for label in table.labels]
+            rows.append([line.model, str(line.num_seeds), *means, interval, spread, p_value, f"{line.train_seconds:.3g}"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    about = f"{table.dataset}, protocol {table.protocol}, {table.num_users} test users"
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([about, *lines, *(f"{line.model} failed: {line.settings}" for line in table.lines if not line.num_seeds)])
 
 
 def latex(table: Table) -> str:
@@ -369,7 +414,7 @@ def protocol_words(about: Mapping[str, Any]) -> str:
 
 
 def _refuse_unfit(
-    source: Mapping[str, Any], entries: Mapping[str, Entry], seeds: Sequence[int], labels: Sequence[str], refit: bool
+    source: Mapping[str, Any] | Dataset, entries: Mapping[str, Entry], seeds: Sequence[int], labels: Sequence[str], refit: bool, apart: bool
 ) -> None:
     """Raise what can be said against a comparison before the data are read."""
     first, *_ = parse_labels(labels)
@@ -377,12 +422,13 @@ def _refuse_unfit(
         raise UsageError(
             f"the first metric is tested user by user, and {first.metric} belongs to all lists together; put one such as recall@20 first"
         )
-    if refit and source.get("protocol", "clean") != "clean":
+    protocol = source.protocol if isinstance(source, Dataset) else source.get("protocol", "clean")
+    if refit and protocol != "clean":
         raise UsageError("refit trains on train and validation together, and only the protocol clean holds validation out; leave one out")
     if not entries or not seeds:
         raise UsageError("give at least one model and one seed")
     for entry in entries.values():
-        entry.check()
+        entry.check(apart)
 
 
 def _ids_with_history(dataset: Dataset, refit: bool) -> np.ndarray:
@@ -486,12 +532,13 @@ def _kept_models(out: Path) -> set[str]:
 def _run(
     plan: Mapping[tuple[str, int], dict[str, str]],
     todo: Sequence[tuple[str, int]],
-    source: Mapping[str, Any],
+    source: Mapping[str, Any] | Dataset,
     entries: Mapping[str, Entry],
     refit: bool,
     labels: Sequence[str],
     out: Path,
     show: Progress,
+    run: Callable[..., tuple[dict[str, Any], str]],
 ) -> dict[str, str]:
     """Run what is to do of the plan, a row of runs.tsv for each; return why models failed, which are not tried with other seeds."""
     failed: dict[str, str] = {}
@@ -502,7 +549,7 @@ def _run(
         for model, seed in todo:
             show.advance(0, {"model": model, "seed": seed})
             if model not in failed:
-                row, why = _apart(source, entries[model], seed, refit, labels, out)
+                row, why = run(source, entries[model], seed, refit, labels, out)
                 if why:
                     failed[model] = why
                 else:
@@ -565,13 +612,28 @@ def _apart(source: Mapping[str, Any], entry: Entry, seed: int, refit: bool, labe
         worker.end()
 
 
-def run_one(source: dict[str, Any], entry: Entry, seed: int, refit: bool, labels: list[str], out: Path) -> dict[str, Any]:
+def _here(
+    source: Mapping[str, Any] | Dataset, entry: Entry, seed: int, refit: bool, labels: Sequence[str], out: Path
+) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """Run one model with one seed in this process; return its row, and why it failed if it did.
+
+    The row says nothing of memory: what the process took is not one run's.
+    """
+    try:
+        return run_one(source, entry, seed, refit, list(labels), out) | {"peak_memory_mb": ""}, ""
+    except UltraGCNError as error:
+        return {}, str(error)
+
+
+def run_one(
+    source: Mapping[str, Any] | Dataset, entry: Entry, seed: int, refit: bool, labels: list[str], out: Path
+) -> dict[str, Any]:  # fmt: skip
     """Train and evaluate one model; write every user's values and return the row of runs.tsv."""
     import polars as pl
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # said once, by the process that compares
-        dataset = load_dataset(**source)
+        dataset = source if isinstance(source, Dataset) else load_dataset(**source)
     settings_hash = entry.columns(dataset, seed)["settings_hash"]
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning

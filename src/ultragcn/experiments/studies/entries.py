@@ -18,6 +18,7 @@ from ultragcn.evaluation.lists import RankedLists, read_lists
 from ultragcn.evaluation.own_models import check_form
 from ultragcn.experiments.runs.training import accepted
 from ultragcn.models.popularity import HALF_LIVES, choose_half_life, may_choose_half_life
+from ultragcn.models.recommender import Recommender
 from ultragcn.models.refit import chooses_epochs, unfitted_for_refit
 from ultragcn.models.registry import MODELS, has_kept_settings, make_model
 from ultragcn.storage import hash_bytes, hash_file
@@ -60,8 +61,8 @@ class Entry:
     factory: Factory | None = None
     """What makes a model of the user's own; None for one of this library."""
 
-    def check(self) -> None:
-        """Raise `UsageError` or `MissingDependencyError` for what could only fail later, in another process."""
+    def check(self, apart: bool = True) -> None:
+        """Raise `UsageError` or `MissingDependencyError` for what could only fail later; `apart`: in another process."""
         if self.factory is None:
             try:
                 unfitted = make_model(self.name, None, 0, self.settings)
@@ -69,17 +70,21 @@ class Entry:
                 raise UsageError(f"settings of {self.name}: {error}" if self.settings else str(error)) from None
             unfitted.check_runnable()
             return
-        apart = f"{self.name} is made in another process, so what makes it must be a class or a function that can be imported"
-        main = sys.modules.get("__main__")
-        if getattr(self.factory, "__module__", None) == "__main__" and not hasattr(main, "__file__"):
-            raise UsageError(f"{apart}; put it into a .py file and import it from there")
-        try:
-            pickle.dumps(self.factory)
-        except Exception as error:
-            raise UsageError(f"{apart}, at the top of a .py file: {error}") from error
+        if apart:
+            self._check_that_it_can_be_sent()
         if isinstance(self.factory, ListsFile) and self.settings:
             raise UsageError(f"{self.name} is read from {self.factory.path}, so it takes no settings; leave its table out")
         self._make(0, ("fit", "recommend"))
+
+    def _check_that_it_can_be_sent(self) -> None:
+        why = f"{self.name} is made in another process, so what makes it must be a class or a function that can be imported"
+        main = sys.modules.get("__main__")
+        if getattr(self.factory, "__module__", None) == "__main__" and not hasattr(main, "__file__"):
+            raise UsageError(f"{why}; put it into a .py file and import it from there")
+        try:
+            pickle.dumps(self.factory)
+        except Exception as error:
+            raise UsageError(f"{why}, at the top of a .py file: {error}") from error
 
     def is_random(self, data: Dataset) -> bool:
         """Return whether every seed makes another model."""
@@ -124,8 +129,8 @@ class Entry:
             returned = model.fit(train, **({} if refit else accepted(model.fit, valid=dataset.valid)))
             seconds = time.perf_counter() - started
             model = model if returned is None else returned
-            if isinstance(model, RankedLists):  # which know what they were checked against
-                return model, 0.0, {}
+            if isinstance(model, (RankedLists, Recommender)):  # which know what they were checked against
+                return model, 0.0 if isinstance(model, RankedLists) else seconds, {}
             check_form(model)
             return model, seconds, {"train": train, "valid": None if refit else dataset.valid}
         if dataset.valid is not None and self._chooses_half_life(dataset):

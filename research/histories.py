@@ -1,6 +1,6 @@
 """How much of a user's history the user's embedding gives away: why a copy without histories has no embeddings of users.
 
-    python benchmarks/histories.py [--dataset ml-1m]
+    python research/histories.py [--dataset ml-1m]
 
 Items are ranked by the product with the user's embedding alone. Of the first d_u, d_u the number of the user's items in train, the share is
 counted that are the user's own; and likewise by popularity.

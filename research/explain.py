@@ -1,6 +1,6 @@
 """How true explanations are: `explain` beside exact leave-one-out.
 
-    python benchmarks/explain.py RUN ... [--users 100] [--seed 0]
+    python research/explain.py RUN ... [--users 100] [--seed 0]
 
 RUN is a folder of UltraGCN that `ultragcn train` or `save` wrote. The first items of some users' lists are explained, PER_USER of each.
 Leave-one-out folds the user in without each own item, to convergence, and looks how far the score of the listed item falls: the largest
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from measure import report
+from shared import report
 
 from ultragcn import UltraGCN
 from ultragcn.solvers.fold_in import fold_in

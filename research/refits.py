@@ -1,6 +1,6 @@
 """Which L2 strength a refit is to have, where training chose it along a path: that of the best sweep, or its mean with the one before.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/refits.py [--datasets LIST] [--seeds LIST]
+    ULTRAGCN_DATA_DIR=... python research/refits.py [--datasets LIST] [--seeds LIST]
 
 Test is not read: of the train items of `clean` a tenth is held out again and chosen on, the refit is trained on all of them, and measured
 on the validation items. A row for every refit goes to plots/refits.tsv as it ends.
@@ -9,7 +9,7 @@ on the validation items. A row for every refit goes to plots/refits.tsv as it en
 import argparse
 
 import numpy as np
-from measure import data_dir, report
+from shared import data_dir, report
 
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.data.split import hold_out

@@ -1,6 +1,6 @@
 """By what similar items should be found: how like in genre the nearest items of films are.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/similar.py [--datasets LIST]
+    ULTRAGCN_DATA_DIR=... python research/similar.py [--datasets LIST]
 
 A film and a neighbour share |G_i and G_j| / |G_i or G_j| of their genres. The value of a film is the mean over its ten nearest; empty
 places of a list count 0. Films with at least MIN_USERS users are looked at, and any film may be a neighbour. `by_film` counts every
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from measure import data_dir, report
+from shared import data_dir, report
 
 from ultragcn import EASE, IALS, ItemKNN, UltraGCN, load_dataset
 from ultragcn.scoring.similar import heaviest

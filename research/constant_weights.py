@@ -1,6 +1,6 @@
 """What a constant part of the pair weights, w1 = w3, is worth in the defaults: a share of the mean of beta over the train pairs.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/constant_weights.py [--datasets LIST] [--shares LIST] [--seeds LIST] [--test]
+    ULTRAGCN_DATA_DIR=... python research/constant_weights.py [--datasets LIST] [--shares LIST] [--seeds LIST] [--test]
 
 A tenth of the train items of `clean` is held out again and chosen on; the refit is trained on all of them, and measured on the validation
 items. With `--test`, validation items are chosen on, the refit is trained on train and validation, and measured on test: this shows whether
@@ -12,8 +12,8 @@ import argparse
 import time
 
 import numpy as np
-from measure import data_dir, report
 from refits import SPLIT_SEED
+from shared import data_dir, report
 
 from ultragcn import Interactions, UltraGCN, load_dataset
 from ultragcn.config.ultragcn import EXACT_L2_FROM

@@ -1,6 +1,6 @@
 """Whether the order of the items in a line means something: how well simple models find the first, the last and random tenths of each line.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/line_order.py [--datasets LIST]
+    ULTRAGCN_DATA_DIR=... python research/line_order.py [--datasets LIST]
 
 Of each user's line of train, a tenth is held out: drawn at random, its first items or its last. Where the three differ, the order means
 something, and a validation set must be held out of train as test was held out of the whole. Recall@20 of models that train in
@@ -9,7 +9,7 @@ seconds; test itself stands beside them. A row for each goes to plots/line_order
 
 import argparse
 
-from measure import data_dir, report
+from shared import data_dir, report
 
 from ultragcn import Interactions, evaluate, load_dataset
 from ultragcn.data.events import Events, events_of

@@ -1,6 +1,6 @@
 """Would another loss be better? Softmax over all items, and embeddings trained on what the item graph leaves, on validation items.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/losses.py [--datasets LIST] [--steps N]
+    ULTRAGCN_DATA_DIR=... python research/losses.py [--datasets LIST] [--steps N]
 
 From the embeddings that the settings kept give, every loss is minimised by Adam over all U x I scores at once, on a GPU where there is
 one. A row for each goes to plots/losses.tsv: Recall@20 / NDCG@20 without the item graph, and at the weight c of it that gives the best
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-from measure import data_dir, report
+from shared import data_dir, report
 
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.config import configuration_for

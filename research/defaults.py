@@ -1,6 +1,6 @@
 """What the defaults lose on data they were not tuned for: the settings kept, the defaults, and other defaults, on validation items.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/defaults.py [--datasets LIST] [--seeds N]
+    ULTRAGCN_DATA_DIR=... python research/defaults.py [--datasets LIST] [--seeds N]
 
 Protocol clean, split seed 0; test is not read. A row for each goes to plots/defaults.tsv as it ends.
 """
@@ -8,7 +8,7 @@ Protocol clean, split seed 0; test is not read. A row for each goes to plots/def
 import argparse
 
 import numpy as np
-from measure import data_dir, report
+from shared import data_dir, report
 
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.config import Config, configuration_for

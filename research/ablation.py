@@ -1,6 +1,6 @@
 """What each part of the model brings: Recall@20 / NDCG@20 on validation items with the settings kept, and with a part left out.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/ablation.py [--datasets LIST]
+    ULTRAGCN_DATA_DIR=... python research/ablation.py [--datasets LIST]
 
 Protocol clean, split seed 0, model seed 0; test is not read. A row for every variant goes to plots/ablation.tsv as it ends, and what stands
 there already, with the same settings, is not trained again. `benchmarks/comparison.py` writes them into docs/results.md.
@@ -8,7 +8,7 @@ there already, with the same settings, is not trained again. `benchmarks/compari
 
 import argparse
 
-from measure import ROOT, data_dir, report
+from shared import ROOT, data_dir, report
 
 from ultragcn import UltraGCN, load_dataset, storage
 from ultragcn.config import Config, configuration_for

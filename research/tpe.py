@@ -1,6 +1,6 @@
 """TPE against random search on validation: the best NDCG@20 after equally many trials, over independent repeats.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/tpe.py [--dataset ml-1m] [--trials N] [--repeats N]
+    ULTRAGCN_DATA_DIR=... python research/tpe.py [--dataset ml-1m] [--trials N] [--repeats N]
 
 Six hyper-parameters of the paper's model (the item graph hides much of what they do), wide ranges, the exact solver, 32 dimensions so that
 a trial takes a second or two; protocol clean, test is not read, nothing is pruned. Each repeat has its own seed of the sampler. A row for
@@ -11,8 +11,8 @@ so a benchmark that was ended goes on.
 import argparse
 
 import numpy as np
-from measure import ROOT, data_dir, report
 from scipy import stats
+from shared import ROOT, data_dir, report
 
 from ultragcn import load_dataset
 from ultragcn.experiments.studies import model_study

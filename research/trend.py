@@ -1,6 +1,6 @@
 """Which half-lives the trend should be chosen from: rolling origins, so that test is never looked at.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/trend.py [--datasets LIST]
+    ULTRAGCN_DATA_DIR=... python research/trend.py [--datasets LIST]
 
 Of a log split by time, train and validation together are cut off at four moments, and each of these shorter logs is split by time anew. The
 defaults are fitted to it, the trend is chosen on its validation part among each of CHOICES (to have none, as training may, was the best
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from measure import data_dir, report
+from shared import data_dir, report
 
 from ultragcn import UltraGCN, evaluate, load_dataset
 from ultragcn.config.ultragcn import EXACT_TREND_HALF_LIVES, EXACT_TREND_WEIGHTS

@@ -1,6 +1,6 @@
 """How the settings of the exact solver in configs/ were chosen: each one moved alone, Recall@20 / NDCG@20 on validation items.
 
-    ULTRAGCN_DATA_DIR=... python benchmarks/settings.py [--datasets LIST]
+    ULTRAGCN_DATA_DIR=... python research/settings.py [--datasets LIST]
 
 Protocol clean, split seed 0, model seed 0; test is not read. A row for every setting goes to plots/settings.tsv as it ends. What is
 kept now was found by the studies of configs/studies/ since.
@@ -8,7 +8,7 @@ kept now was found by the studies of configs/studies/ since.
 
 import argparse
 
-from measure import data_dir, report
+from shared import data_dir, report
 
 from ultragcn import UltraGCN, load_dataset
 from ultragcn.config import configuration_for

@@ -1,6 +1,6 @@
 """Print the floors of the library as a table: modules, lines, and imports between floors.
 
-    python benchmarks/layers.py
+    python research/layers.py
 
 The floors are the first contract of import-linter in pyproject.toml; the imports are read by grimp, which import-linter brings.
 `down` counts imports of floors below, `level` those of another package on the same floor, `up` those of floors above.

@@ -1,6 +1,6 @@
 """What the rule `diversity` costs and gains, by its value: recall, and how alike the items of a list are.
 
-    python benchmarks/diversity.py [--dataset ml-1m] [--users 3000]
+    python research/diversity.py [--dataset ml-1m] [--users 3000]
 
 Prints a table: for each value Recall@20 on test, the same relative to no diversity, the mean cosine of two items of a list by their
 embeddings (which the rule lowers) and by their users (which it does not look at), the share of items that are in any list, and the share of
