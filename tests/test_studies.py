@@ -61,7 +61,7 @@ def test_a_study_on_other_data_is_another_word_in_its_script_and_goes_on_where_i
     ]
     assert [line.split("\t")[:3] for line in table[1:]] == [["demo", k, w] for k in ("5", "20") for w in ("0.0", "0.4")]
     assert all(re.search(r"\t0\.[3-7]\d{3} ± 0\.\d{4}\t", line) for line in table[1:])
-    assert Path(image) == tmp_path / "docs/images/exp_item_neighbors-demo.png"
+    assert Path(image) == tmp_path / "plots/exp_item_neighbors-demo.png"
     assert Path(image).read_bytes().startswith(b"\x89PNG")
     folder = tmp_path / "plots/exp_item_neighbors/demo"
     assert read_study(folder).choose_by == "valid_recall@20"
@@ -77,7 +77,7 @@ def test_the_solvers_are_compared_by_the_second_over_their_seeds(tmp_path):
     done = run(src, "exp_solvers", "--jobs", "1")
     assert done.returncode == 0, done.stderr
     assert [line.split("\t")[1] for line in done.stdout.splitlines()[1:3]] == ["exact", "sgd"]
-    assert (tmp_path / "docs/images/exp_solvers-demo.png").is_file()
+    assert (tmp_path / "plots/exp_solvers-demo.png").is_file()
     histories = sorted(path.name for path in (tmp_path / "plots/exp_solvers/demo/trials").iterdir())
     assert histories == ["0-0", "0-1", "1-0", "1-1"]
     assert {row["recall@20"] != "" for row in storage.read_rows(tmp_path / "plots/exp_solvers/demo/trials/1-0/history.tsv")} == {

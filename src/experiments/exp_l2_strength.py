@@ -3,7 +3,7 @@
     cd src
     python -m experiments.exp_l2_strength
 
-Kept in ../plots/exp_l2_strength/, a line as each run ends; drawn in ../docs/images/. However it was ended, started again it goes on.
+Kept in ../plots/exp_l2_strength/, a line as each run ends; drawn in ../plots/. However it was ended, started again it goes on.
 """
 
 import sys

@@ -5,7 +5,7 @@ With five times their learning rate on electronics, so that a run takes half a m
     cd src
     python -m experiments.exp_num_negatives
 
-Kept in ../plots/exp_num_negatives/, a line as each run ends; drawn in ../docs/images/. However it was ended, started again it goes on.
+Kept in ../plots/exp_num_negatives/, a line as each run ends; drawn in ../plots/. However it was ended, started again it goes on.
 """
 
 import sys

@@ -5,7 +5,7 @@ Without the item graph, and with five times the authors' learning rate. Seconds 
     cd src
     python -m experiments.exp_solvers
 
-Kept in ../plots/exp_solvers/, a line as each run ends; drawn in ../docs/images/. However it was ended, started again it goes on.
+Kept in ../plots/exp_solvers/, a line as each run ends; drawn in ../plots/. However it was ended, started again it goes on.
 """
 
 import sys

@@ -16,9 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # src/, where the 
 import models
 from arguments import help_page, read_flags, run_as_program
 from experiments import JOBS, PLOTS
+from ultragcn.errors import UltraGCNError
 from ultragcn.experiments.studies.space import Range, Values
-from ultragcn.experiments.studies.study import Study
+from ultragcn.experiments.studies.study import RESULTS, Study
 from ultragcn.experiments.studies.sweep import sweep
+from ultragcn.storage import read_rows
 
 STUDY = Study(
     name="mymodel on digits",
@@ -41,8 +43,13 @@ def main(argv: Sequence[str]) -> None:
     from utils import ProgressBars
 
     outcome = sweep(STUDY, trial, FOLDER, jobs=given.get("jobs", JOBS.default), progress=ProgressBars())
-    if outcome.best is not None:
-        print(outcome.best.parameters, outcome.best.means)
+    if outcome.best is None:
+        results = FOLDER / RESULTS
+        reasons = [row["why"] for row in read_rows(results) if row["why"]]
+        raise UltraGCNError(
+            f"no trial is done ({reasons[0] if reasons else 'no reason is kept'}); mend it, remove {FOLDER} and start again"
+        )
+    print(outcome.best.parameters, outcome.best.means)
     if outcome.against_kept:
         print(outcome.against_kept)
     print(FOLDER)

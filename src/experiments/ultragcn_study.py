@@ -23,7 +23,6 @@ from ultragcn.experiments.studies.model_study import ModelTrial, source_of, stud
 from ultragcn.experiments.studies.study import HISTORY, RESULTS, TRIALS, Study, Summary, t_interval
 from ultragcn.experiments.studies.sweep import sweep
 
-IMAGES = PLOTS.parent / "docs" / "images"
 CHOOSE_BY = "recall@20"
 Draw = Callable[[Study, Path, Sequence[Summary]], plots.Plot]
 
@@ -59,7 +58,7 @@ def command(name: str, about: str, studies: Sequence[Mapping[str, Any]], draw: D
     Parameters
     ----------
     name : str
-        Of the script: its studies are kept in plots/NAME/DATASET/, its figures are docs/images/NAME-DATASET.png.
+        Of the script: its studies are kept in plots/NAME/DATASET/, its figures are plots/NAME-DATASET.png.
     about : str
         What --help says.
     studies : list of dict
@@ -93,7 +92,7 @@ def _run(said: Mapping[str, Any], name: str, jobs: int, draw: Draw) -> None:
         raise UltraGCNError(f"no trial is done; {folder / RESULTS} says why")
     _print_table(study, outcome.summaries)
     plot = draw(study, folder, best_first(study, outcome.summaries))
-    image = IMAGES / f"{name}-{study.about['dataset']}.png"
+    image = PLOTS / f"{name}-{study.about['dataset']}.png"
     image.parent.mkdir(parents=True, exist_ok=True)
     plot.write_png(image)
     print(image)
