@@ -77,6 +77,7 @@ def test_a_restarted_command_makes_only_the_parts_that_are_missing(words, tmp_pa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such signals")
+@pytest.mark.filterwarnings("ignore:the frame. column item has only 6 items")
 def test_killed_in_the_middle_and_restarted_it_leaves_the_bytes_of_an_undisturbed_run(tmp_path, capsys):
     _, folder = saved(tmp_path / "run", [f"u{number:05}" for number in range(20_000)])
     asked = ("recommend", folder, "--all", "--top_k", 6, "--parts", 40, "--output")

@@ -1035,7 +1035,8 @@ def test_the_digits_are_split_the_same_way_every_time_with_all_classes_in_both_p
 def test_a_sweep_whose_trials_all_fail_says_why_and_ends_with_an_error(workbench, tmp_path):
     model = workbench / "models" / "mymodel" / "train.py"
     model.write_text(
-        model.read_text() + "\n\ndef broken(*given, **more):\n    raise ValueError('nothing fits')\n\n\nTrainer.train_with_hyper_param = broken\n"
+        model.read_text()
+        + "\n\ndef broken(*given, **more):\n    raise ValueError('nothing fits')\n\n\nTrainer.train_with_hyper_param = broken\n"
     )
     script = workbench / "experiments" / "exp_sweep_mymodel.py"
     script.write_text(script.read_text().replace("trials=12, seeds=(0, 1)", "trials=1, seeds=(0,)"))

@@ -305,15 +305,19 @@ def _held_pairs(sizes: LogSizes) -> float:
     return _ID_BYTES * (sizes.num_users + sizes.num_items) if sizes.kind == DISK else 52 * sizes.num_pairs
 
 
+_CLUSTER_KERNELS = 25e6
+"""Bytes of the kernels of clusters and of what their threads hold; what is measured of a machine has those of full sweeps."""
+
+
 def _training_memory(sizes: LogSizes, kept: Shape, config: Config, speed: Speed, everything: bool) -> float:
     """Return the bytes of the process at the peak of training.
 
-    The peak is in one of two places: while the item graph is made, where all pairs of items that are shared stand twice, or while sweeps
+    The peak is in one of two places: while the item graph is made, where each pair of items that are shared stands once, or while sweeps
     are done, with P from both sides. What the item graph took is partly still held by the allocator then.
     """
     base = speed.training_bytes + _held_pairs(sizes)
     graph = 8 * _graph_entries(kept, config)
-    making = 8 * kept.different + 0.5 * graph if graph else 0.0
+    making = 4 * kept.different + 0.5 * graph if graph else 0.0
     left = 0.3 * making
     rows, larger = kept.users + kept.items, max(kept.users, kept.items)
     entries, neighbors = kept.entries(neighbors_of(config)), neighbors_of(config)
@@ -322,7 +326,8 @@ def _training_memory(sizes: LogSizes, kept: Shape, config: Config, speed: Speed,
     if clusters is None:
         work = 4 * 64 * larger
     else:
-        work = 4 * config.embedding_dim * larger + 12 * rows + 4 * max(clusters) * (2 * config.embedding_dim + config.embedding_dim**2 // 2)
+        spreads = 4 * max(clusters) * (2 * config.embedding_dim + config.embedding_dim**2 // 2)
+        work = _CLUSTER_KERNELS + 4 * config.embedding_dim * larger + 12 * rows + 3 * spreads
     sweeping = entries * (24 if config.exclude_positives else 16) + 8 * kept.pairs + 8 * neighbors * kept.items
     before = 0.0
     if everything and sizes.num_test:  # the model that was measured, and what its training left
