@@ -324,7 +324,7 @@ def _training_memory(sizes: LogSizes, kept: Shape, config: Config, speed: Speed,
     tables = 4 * config.embedding_dim * (3 * rows + 2 * larger) + 80 * rows
     clusters = num_clusters(config, kept.users, kept.items)
     if clusters is None:
-        work = 4 * 64 * larger
+        work = 256.0 * larger
     else:
         spreads = 4 * max(clusters) * (2 * config.embedding_dim + config.embedding_dim**2 // 2)
         work = _CLUSTER_KERNELS + 4 * config.embedding_dim * larger + 12 * rows + 3 * spreads
