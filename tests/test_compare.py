@@ -598,7 +598,9 @@ def test_compare_in_python_gives_what_the_command_gives_and_keeps_nothing_unless
 
 def test_a_table_prints_in_columns_and_becomes_a_frame(finished):
     table, _ = finished
-    about, head, *lines = repr(table).splitlines()
+    about, head, *lines, tuning = repr(table).splitlines()
+    assert tuning == table.tuning
+    assert "Not tuned on these data" in tuning
     assert about == f"{table.dataset}, protocol clean, {table.num_users} test users"
     assert head.split()[:4] == ["model", "seeds", "recall@5", "ndcg@5"]
     assert [line.split()[:3] for line in lines] == [
@@ -616,6 +618,7 @@ def test_compare_in_python_takes_models_made_on_the_spot_and_says_what_else_it_d
     table = ultragcn.compare(data, {"mine": lambda: ItemKNN(num_neighbors=3), "itemknn": None}, 1, metrics=["recall@5"])
     expected = evaluate(ItemKNN(num_neighbors=3).fit(data), data.test, ["recall@5"])["recall@5"]
     assert {line.model: line.means["recall@5"] for line in table}["mine"] == pytest.approx(expected)
+    assert [line.model for line in ultragcn.compare(data, "popularity", 1, metrics=["recall@5"])] == ["popularity"]
     for models, said in ((["eas"], "did you mean ease"), ([EASE(l2=3)], r"settings=\{'ease'"), ([dict], "a model of your own into a dict")):
         with pytest.raises(UsageError, match=said):
             ultragcn.compare(data, models)

@@ -380,3 +380,9 @@ def test_a_model_that_is_fitted_again_has_users_again(data, tmp_path):
     model = UltraGCN.load(UltraGCN(**SMALL["ultragcn"]).fit(data).save(tmp_path, history=False)).fit(data)
     assert not model.is_without_history
     assert model.recommend("user-0001", 5)[0].tolist() == UltraGCN(**SMALL["ultragcn"]).fit(data).recommend("user-0001", 5)[0].tolist()
+
+
+def test_a_log_in_place_of_a_model_is_said_to_be_a_file(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item\n1,2\n")
+    with pytest.raises(UsageError, match=r"log\.csv is a file, not the folder of a model; give the folder"):
+        load_model(tmp_path / "log.csv")

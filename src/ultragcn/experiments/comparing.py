@@ -18,7 +18,7 @@ from ultragcn.progress import Progress, progress_of
 
 def compare(
     data: Any = "demo",
-    models: Sequence[str | type[Recommender]] | Mapping[str, Factory | None] = study.DEFAULT_MODELS,
+    models: str | type[Recommender] | Sequence[str | type[Recommender]] | Mapping[str, Factory | None] = study.DEFAULT_MODELS,
     seeds: int | Sequence[int] = 3,
     *,
     metrics: Sequence[str] = DEFAULT_LABELS,
@@ -34,7 +34,7 @@ def compare(
     Parameters
     ----------
     data : Dataset, or what `load_dataset` takes
-    models : list of str or class, or dict of str -> callable
+    models : str, class, list of them, or dict of str -> callable
         Names as in `ultragcn compare --models`, or classes of this library. In a dict, a callable that makes a model of your own, with
         `fit` and `recommend`, or None for the model of this library that has the name.
     seeds : int or list of int
@@ -74,6 +74,8 @@ def compare(
     ['model', 'seeds', 'recall@20', 'ndcg@20']
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    if isinstance(models, (str, type)):
+        models = [models]
     named = models if isinstance(models, Mapping) else [_name_of(model) for model in models]
     listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     options: dict[str, Any] = {"metrics": metrics, "settings": settings, "refit": refit, "progress": progress_of(progress), "apart": False}

@@ -89,6 +89,8 @@ def _model_file(folder: str | Path) -> Path:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if not is_file:
+        if Path(folder).is_file():
+            raise UsageError(f"{folder} is a file, not the folder of a model; give the folder that train or save wrote")
         if not Path(folder).is_dir():
             raise UsageError(f"no model in {folder}: there is no such folder; give a folder that save or train wrote")
         if is_there:

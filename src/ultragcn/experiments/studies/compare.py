@@ -146,7 +146,7 @@ class Table:
         return iter(self.lines)
 
     def __repr__(self) -> str:
-        return text(self)
+        return text(self) + (f"\n{self.tuning}" if self.tuning else "")
 
     def to_frame(self) -> "pl.DataFrame":
         """Return a polars frame with a row for each model that ended, best first: its name, means over seeds, and the rest of `Line`."""
