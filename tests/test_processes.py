@@ -175,11 +175,7 @@ def test_a_killed_process_is_started_again_and_all_end_with_the_same_bits(large,
     trained(1, *options, "--out", tmp_path / "whole")
     run = tmp_path / "killed"
     agent = torchrun(2, "train", *options, "--checkpoint_every", 20, "--out", run, restarts=1)
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoint.safetensors").exists():
-        assert agent.poll() is None, agent.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_checkpoint(run, agent)
     follower = next(child for child in children_of(agent.pid) if environment_of(child).get("RANK") == "1")
     os.kill(follower, signal.SIGKILL)
     status, out, said = ended(agent)
@@ -188,6 +184,14 @@ def test_a_killed_process_is_started_again_and_all_end_with_the_same_bits(large,
     assert any("started this training again" in line for line in said)
     assert_same(run, tmp_path / "whole")
     assert "resumed" in json.loads((run / "manifest.json").read_text())
+
+
+def wait_for_checkpoint(run, agent):
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoint.safetensors").exists():
+        assert agent.poll() is None, agent.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def children_of(parent):
@@ -213,11 +217,7 @@ def test_a_checkpoint_of_two_processes_is_gone_on_from_by_one(large, tmp_path):
     options = ["--dataset", large, *QUICK, "--epochs", 400, "--patience", 400, "--l2_user", 0.1, "--l2_item", 0.1, "--seed", 3]
     run = tmp_path / "run"
     agent = torchrun(2, "train", *options, "--negatives", "full", "--checkpoint_every", 20, "--out", run)
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoint.safetensors").exists():
-        assert agent.poll() is None, agent.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_checkpoint(run, agent)
     leader = next(child for child in children_of(agent.pid) if environment_of(child).get("RANK") == "0")
     os.kill(leader, signal.SIGKILL)
     status, _, said = ended(agent)

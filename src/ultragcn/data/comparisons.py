@@ -36,16 +36,21 @@ class TextOrder:
     """The text that the column is compared with."""
 
 
-def mismatches(condition: pl.Expr, schema: Mapping[str, Any]) -> Iterator[Mismatch]:
-    """Yield the parts of a condition that take text for numbers, or numbers for text, over columns of these kinds."""
-    rows = pl.LazyFrame(schema=dict(schema))
+def _of_two(condition: pl.Expr) -> Iterator[tuple[pl.Expr, list[pl.Expr]]]:
+    """Yield the parts of a condition that are made of two expressions, and these two."""
     waiting = [condition]
     while waiting:
         part = waiting.pop()
         inner = part.meta.pop()
         waiting += inner
-        if len(inner) != 2:
-            continue
+        if len(inner) == 2:
+            yield part, inner
+
+
+def mismatches(condition: pl.Expr, schema: Mapping[str, Any]) -> Iterator[Mismatch]:
+    """Yield the parts of a condition that take text for numbers, or numbers for text, over columns of these kinds."""
+    rows = pl.LazyFrame(schema=dict(schema))
+    for part, inner in _of_two(condition):
         texts = [one for one in inner if _kind(rows, one) == "text"]
         numbers = [one for one in inner if _kind(rows, one) == "number"]
         if len(texts) != 1 or len(numbers) != 1 or _is_text_of(rows, part):
@@ -60,12 +65,8 @@ def mismatches(condition: pl.Expr, schema: Mapping[str, Any]) -> Iterator[Mismat
 def text_orders(condition: pl.Expr, schema: Mapping[str, Any]) -> Iterator[TextOrder]:
     """Yield the parts of a condition that ask whether a column of text comes before or after a given text."""
     rows = pl.LazyFrame(schema=dict(schema))
-    waiting = [condition]
-    while waiting:
-        part = waiting.pop()
-        inner = part.meta.pop()
-        waiting += inner
-        if len(inner) != 2 or not _is_in_order(part) or any(_kind(rows, one) != "text" for one in inner):
+    for part, inner in _of_two(condition):
+        if not _is_in_order(part) or any(_kind(rows, one) != "text" for one in inner):
             continue
         columns = [one for one in inner if one.meta.root_names()]
         given = [one for one in inner if not one.meta.root_names()]
